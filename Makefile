@@ -1,0 +1,43 @@
+# One command each, on a machine with Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+# X11 libraries that Qt and Xvfb need for the windowed tests.
+APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 \
+	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 \
+	libxcb-render-util0 libxcb-shape0 libxcb-xkb1 libxcb-xinerama0
+
+.PHONY: demo test lint sample-data system-packages
+
+demo: .venv/demo-ready
+	$(BIN)/cellcam demo
+
+test: .venv/test-ready system-packages
+	$(BIN)/python -m pytest
+
+lint: .venv/test-ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# Simulates the demo stack and its truth, and trains the demo model (about five minutes).
+sample-data: .venv/test-ready
+	$(BIN)/python -m cellcam_training.demo_data sample_data
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/demo-ready: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+.venv/test-ready: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@ .venv/demo-ready
+
+# On Linux the windowed tests draw into Xvfb; install what is missing, or say what to install.
+system-packages:
+	@if [ "$$(uname)" != Linux ] || { command -v Xvfb && ldconfig -p | grep -q libxcb-icccm; } >/dev/null; \
+	then exit 0; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(APT) >/dev/null; \
+	else echo "The windowed tests need: sudo apt-get install $(APT)"; exit 1; fi

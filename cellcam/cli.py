@@ -1,0 +1,161 @@
+"""The command line. Each command reads its options and makes one call into the library."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellcam.console import Console
+from cellcam.errors import CellCamError
+
+app = typer.Typer(
+    name="cellcam",
+    help="What is this cell, and what in the image says so? For research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Axes = Annotated[str | None, typer.Option(help="The file's axes, such as CYX, if it is silent.")]
+ChannelNames = Annotated[str | None, typer.Option(help="Channel names, separated by commas.")]
+PixelSizeOption = Annotated[float | None, typer.Option(help="Pixel size in um, if unknown.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("cellcam-demo"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Explain the packaged sample with the packaged model, and compare with its truth."""
+    from cellcam.pipeline.demo import run_demo
+
+    console = Console(quiet, json)
+    with console.progress("explaining cells") as progress:
+        done, truth = run_demo(out, device, progress)
+    console.say(
+        f"{truth.n_cells} simulated cells: {truth.n_found} found, "
+        f"{truth.n_correct} of these called correctly."
+    )
+    console.say(
+        f"Importance on the planted evidence: {truth.on_evidence:.0%} in the mean; "
+        f"{truth.by_chance:.1%} if it were spread evenly "
+        f"({truth.on_evidence / truth.by_chance:.0f} times chance)."
+    )
+    _say_written(console, done.written)
+    console.report({"truth": vars(truth), "written": [str(path) for path in done.written]})
+
+
+@app.command()
+def explain(
+    image: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF or ImageJ hyperstack.")],
+    model: Annotated[Path, typer.Option(help="Model folder.")],
+    out: Out,
+    labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
+    classes: Annotated[
+        str, typer.Option(help="predicted, all, or names with commas.")
+    ] = "predicted",
+    z: Annotated[str | None, typer.Option(help="Plane number, max or mean.")] = None,
+    axes: Axes = None,
+    channels: ChannelNames = None,
+    map: Annotated[  # noqa: A002 - the option's name
+        list[str] | None, typer.Option(help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated.")
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    series: Annotated[int | None, typer.Option(help="Which image of the file, from 0.")] = None,
+    find_channel: Annotated[str | None, typer.Option(help="Channel that shows the cells.")] = None,
+    diameter_um: Annotated[float | None, typer.Option(help="Typical diameter of a cell.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Call every cell of one stack and show where the evidence lies."""
+    from cellcam.models.bundle import load_model
+    from cellcam.pipeline.one_stack import explain_stack
+    from cellcam.stacks.opening import open_stack
+
+    console = Console(quiet, json)
+    stack = open_stack(
+        image, axes=axes, channels=_names(channels), pixel_size_um=pixel_size, series=series
+    )
+    with console.progress("explaining cells") as progress:
+        done = explain_stack(
+            stack,
+            load_model(model, device),
+            out,
+            labels=open_stack(labels) if labels else None,
+            classes=classes if classes in ("predicted", "all") else _names(classes) or (),
+            z=int(z) if z and z.isdecimal() else z,  # type: ignore[arg-type]
+            progress=progress,
+            channels=dict(_pair(one) for one in map or ()),
+            find_channel=find_channel,
+            diameter_um=diameter_um,
+        )
+    counts = done.cells["class"].value_counts()
+    console.say(
+        f"{len(done.cells)} cells: " + ", ".join(f"{n} {name}" for name, n in counts.items()) + "."
+    )
+    _say_written(console, done.written)
+    console.report(
+        {
+            "cells": len(done.cells),
+            "classes": counts.to_dict(),
+            "written": [str(path) for path in done.written],
+        }
+    )
+
+
+@app.command()
+def info(
+    path: Annotated[Path | None, typer.Argument(help="An image or a model folder.")] = None,
+    axes: Axes = None,
+    json: Json = False,
+) -> None:
+    """Versions and devices; or what an image or a model folder holds."""
+    from cellcam.information import about_image, about_machine, about_model
+
+    if path is None:
+        content = about_machine()
+    else:
+        content = about_model(path) if path.is_dir() else about_image(path, axes)
+    console = Console(as_json=json)
+    for name, value in content.items():
+        console.say(f"{name + ':':<16}{value}")
+    console.report(content)
+
+
+def main() -> None:
+    """Run a command; errors made on purpose end with their message and status 1."""
+    for command in entry_points(group="cellcam.commands"):
+        app.command(command.name)(command.load())
+    try:
+        app()
+    except CellCamError as error:
+        print(f"cellcam: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, other = text.partition("=")
+    if not other:
+        raise typer.BadParameter(f"{text!r}: write MODEL_CHANNEL=IMAGE_CHANNEL.")
+    return name, other
+
+
+def _say_written(console: Console, written: object) -> None:
+    console.say("Wrote")
+    for path in written:  # type: ignore[attr-defined]
+        console.say(f"  {path}")

@@ -1,0 +1,71 @@
+"""What commands say: progress on a terminal or in a log, results for people or machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cellcam.pipeline.field import Progress
+
+_LOG_INTERVAL_S = 30.0
+
+
+class Console:
+    """Output of one command.
+
+    Parameters
+    ----------
+    quiet : say nothing but errors
+    as_json : print one JSON object at the end instead of sentences
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.as_json = quiet, as_json
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if not (self.quiet or self.as_json):
+            print(text, flush=True)
+
+    def report(self, content: dict[str, Any]) -> None:
+        """The result for machines."""
+        if self.as_json:
+            print(json.dumps(content, allow_nan=False))
+
+    @contextmanager
+    def progress(self, task: str) -> Iterator[Progress | None]:
+        """Progress bar on a terminal, elsewhere one plain line every 30 seconds."""
+        if self.quiet or self.as_json:
+            yield None
+        elif sys.stdout.isatty():
+            with _bar(task) as advance:
+                yield advance
+        else:
+            yield _lines(task)
+
+
+@contextmanager
+def _bar(task: str) -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, transient=True) as bar:
+        row = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(row, completed=done, total=total)
+
+
+def _lines(task: str) -> Progress:
+    last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_INTERVAL_S:
+            last = time.monotonic()
+            print(f"{task}: {done} of {total}", flush=True)
+
+    return advance

@@ -1,0 +1,19 @@
+"""What can go wrong for a user. Each message says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class CellCamError(Exception):
+    """Base of every error that CellCam raises on purpose."""
+
+
+class InputError(CellCamError, ValueError):
+    """An image, label image or table cannot be used as it is."""
+
+
+class ModelError(CellCamError, ValueError):
+    """A model folder cannot be trusted or does not fit."""
+
+
+class UsageError(CellCamError, ValueError):
+    """An option or argument makes no sense, alone or with the others."""

@@ -1,0 +1,74 @@
+"""What ``cellcam info`` tells about this machine, an image or a model folder."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("cellcam", "torch", "torchvision", "monai", "numpy", "tifffile", "napari")
+
+
+def about_machine() -> dict[str, Any]:
+    """Versions of what CellCam stands on, and the devices there are."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "cpu threads": torch.get_num_threads(),
+        "gpus": ", ".join(gpus) or "none",
+        "device auto": _auto_device(),
+    }
+
+
+def about_image(path: Path, axes: str | None = None) -> dict[str, Any]:
+    """Shape, channels and scale of an image."""
+    from cellcam.stacks.opening import open_stack
+
+    stack = open_stack(path, axes=axes)
+    sizes = {"z": stack.pixel_size_um.z, "y": stack.pixel_size_um.y, "x": stack.pixel_size_um.x}
+    known = ", ".join(f"{axis} {size:.4g}" for axis, size in sizes.items() if size)
+    return {
+        "image": str(path),
+        "shape TCZYX": " x ".join(map(str, stack.data.shape)),
+        "pixels": str(stack.data.dtype),
+        "channels": ", ".join(stack.channels) + ("" if stack.channels_named else " (not named)"),
+        "pixel size um": known or "unknown",
+        "time step s": stack.time_step_s or "unknown",
+    }
+
+
+def about_model(folder: Path) -> dict[str, Any]:
+    """What a model folder says it can do; its weights are not opened."""
+    from cellcam.models.bundle import read_spec
+
+    spec = read_spec(folder)
+    pixel = " x ".join(f"{edge:g}" for edge in spec.pixel_size_um or ())
+    return {
+        "model": str(folder),
+        "network": f"{spec.network}, {spec.spatial_dims}-D",
+        "classes": ", ".join(spec.classes),
+        "channels": ", ".join(spec.channels),
+        "crop pixels": " x ".join(map(str, spec.crop_size)),
+        "pixel size um": pixel or "unknown",
+        "sees": spec.field,
+        "explains": spec.target_layer,
+        "weights sha256": spec.weights_sha256,
+        "validation": spec.training.get("validation", "not measured"),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _auto_device() -> str:
+    from cellcam.models.device import choose_device
+
+    return str(choose_device("auto"))

@@ -1,0 +1,1 @@
+"""Networks, and the folder a trained one lives in."""

@@ -1,0 +1,96 @@
+"""What a model folder says about itself: MONAI's metadata and a page for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellcam.models.model import ModelSpec
+
+_NOTICE = "For research use only: the results are no diagnosis."
+
+
+def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, Any]:
+    """Content of ``configs/metadata.json`` with the keys that a MONAI Bundle must have.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    versions : of cellcam, monai, torch and numpy
+    """
+    return {
+        "version": "1.0.0",
+        "monai_version": versions["monai"],
+        "pytorch_version": versions["torch"],
+        "numpy_version": versions["numpy"],
+        "required_packages_version": {"cellcam": versions["cellcam"]},
+        "task": "Classification of single cells in microscopy images",
+        "description": f"{spec.network} that tells apart {', '.join(spec.classes)}. {_NOTICE}",
+        "authors": "The users of CellCam who trained it",
+        "copyright": "See the training data's licence",
+        "network_data_format": {
+            "inputs": {"image": _input_format(spec)},
+            "outputs": {"pred": _output_format(spec)},
+        },
+    }
+
+
+def model_card(spec: ModelSpec) -> str:
+    """Content of ``docs/README.md``, in Markdown."""
+    size = " x ".join(map(str, spec.crop_size))
+    pixel = " x ".join(f"{edge:g}" for edge in spec.pixel_size_um or ())
+    lines = [
+        "# A cell classifier made with CellCam",
+        "",
+        f"It calls a cell one of: {', '.join(spec.classes)}.",
+        "",
+        f"- Network: {spec.network}, {spec.spatial_dims}-D",
+        f"- Channels, in this order: {', '.join(spec.channels)}",
+        f"- Crop: {size} pixels" + (f" of {pixel} um" if pixel else " of unknown size"),
+        f"- Explanations look at: {spec.target_layer}",
+        "",
+        "## How well it did on cells it was not trained on",
+        "",
+        *_metric_lines(spec),
+        "",
+        f"{_NOTICE} Nothing in this folder is executed when it is opened.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_lines(spec: ModelSpec) -> list[str]:
+    metrics = spec.training.get("validation")
+    if not isinstance(metrics, dict):
+        return ["Not measured."]
+    return [
+        f"- {name.replace('_', ' ')}: {value:.3g}"
+        for name, value in metrics.items()
+        if isinstance(value, int | float)
+    ]
+
+
+def _input_format(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "microscopy",
+        "num_channels": len(spec.channels),
+        "spatial_shape": list(spec.crop_size),
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {str(i): name for i, name in enumerate(spec.channels)},
+    }
+
+
+def _output_format(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "type": "probabilities",
+        "format": "classes",
+        "num_channels": len(spec.classes),
+        "spatial_shape": [len(spec.classes)],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {str(i): name for i, name in enumerate(spec.classes)},
+    }

@@ -1,0 +1,1 @@
+"""The main job: find, crop, classify, explain, paste."""

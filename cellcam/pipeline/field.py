@@ -1,0 +1,223 @@
+"""One field of view: find its cells, crop, classify, explain, paste the maps back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.cells.cropping import (
+    CellPositions,
+    crop_cells,
+    nearest_cells,
+    paste_maps,
+    resized,
+    shape_at_pixel_size,
+)
+from cellcam.cells.finding import Labels, check_labels, find_cells
+from cellcam.errors import InputError, UsageError
+from cellcam.evaluate.localisation import energy_inside
+from cellcam.models.model import CellModel, ModelSpec
+from cellcam.pipeline.table import cell_table
+from cellcam.stacks.stack import Stack, ZChoice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Classes = Sequence[str] | Literal["predicted", "all"]
+Progress = Callable[[int, int], None]
+
+# Cells explained between two reports of progress.
+_CELLS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class FieldResult:
+    """What was found out about one field.
+
+    Attributes
+    ----------
+    cells : one row per cell, see `cell_table`
+    maps : (class, y, x) float32 importance on the field, (class, z, y, x) for volumes
+        With ``classes="predicted"`` each cell appears in the plane of its call alone.
+    classes : names of the planes of ``maps``
+    labels : int32 label image, the same field
+    """
+
+    cells: pd.DataFrame
+    maps: NDArray[np.float32]
+    classes: tuple[str, ...]
+    labels: Labels
+
+
+def explain_field(
+    stack: Stack,
+    model: CellModel,
+    labels: NDArray[Any] | None = None,
+    *,
+    classes: Classes = "predicted",
+    t: int = 0,
+    z: ZChoice = None,
+    channels: Mapping[str, str] | None = None,
+    find_channel: str | None = None,
+    diameter_um: float | None = None,
+    progress: Progress | None = None,
+) -> FieldResult:
+    """Call every cell of a field and show where the evidence lies.
+
+    Parameters
+    ----------
+    stack, model : see `open_stack` and `load_model`
+    labels : the user's label image of the field; without it cells are found with `find_cells`
+    classes : which maps: ``"predicted"`` (each cell's own call), ``"all"``, or class names
+    t, z : the field, see `Stack.field`; z is left to the model where it was trained on a
+        projection or on volumes
+    channels : the stack's channel for each of the model's channels whose names differ
+    find_channel, diameter_um : for `find_cells`; default: as the model says
+    progress : called with (cells done, cells in all)
+
+    Returns
+    -------
+    FieldResult
+
+    Raises
+    ------
+    InputError
+        If stack, labels and model do not fit together.
+    UsageError
+        If a class does not exist.
+    """
+    spec = model.spec
+    names = matching_channels(stack, spec, channels)
+    planes, wanted = _planes(spec, classes)
+    z = field_seen(stack, spec, z)
+    pixels = stack.field(t, z, names)
+    if labels is None:
+        found = _find(stack, spec, t, z, find_channel, diameter_um)
+    else:
+        found = check_labels(labels, pixels.shape[1:])
+    shape = shape_at_pixel_size(stack, pixels.shape[1:], spec.pixel_size_um)
+    cells = CellPositions.of(found)
+    crops = crop_cells(_at_scale(pixels, shape), cells.at_scale(shape), spec.crop_size)
+    probabilities = model.probabilities(crops)
+    at_scale = resized(found, shape, labels=True)
+    canvas = np.zeros((len(planes), *shape), np.float32)
+    inside = _explain_cells(model, crops, probabilities, wanted, at_scale, cells, canvas, progress)
+    table = cell_table(stack, spec, found, cells, probabilities, inside, (t, z), shape)
+    return FieldResult(table, resized(canvas, found.shape), planes, found)
+
+
+def matching_channels(
+    stack: Stack, spec: ModelSpec, mapping: Mapping[str, str] | None = None
+) -> list[str]:
+    """The stack's channel for each channel of the model, by name, never by guess.
+
+    A single unnamed channel matches a model of one channel.
+
+    Raises
+    ------
+    InputError
+        If a channel is missing; both lists of names are given.
+    """
+    mapping = dict(mapping or {})
+    unknown = set(mapping) - set(spec.channels)
+    if unknown:
+        raise InputError(
+            f"The model has no channel {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(spec.channels)}."
+        )
+    if len(spec.channels) == len(stack.channels) == 1 and not stack.channels_named:
+        mapping.setdefault(spec.channels[0], stack.channels[0])
+    names = [mapping.get(name, name) for name in spec.channels]
+    missing = [name for name in names if name not in stack.channels]
+    if missing:
+        raise InputError(
+            f"The model wants the channels {', '.join(spec.channels)}; {stack.name} has "
+            f"{', '.join(stack.channels)}. Name the image's channels (--channels A,B,...) or "
+            f"say which is which (--map '{spec.channels[0]}={stack.channels[0]}')."
+        )
+    return names
+
+
+def field_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:
+    """What the model sees of a stack's planes: ``z`` checked, or the model's own choice."""
+    if spec.spatial_dims == 3:
+        if z not in (None, "volume"):
+            raise UsageError(f"The model sees volumes; z={z!r} does not apply.")
+        return "volume"
+    if z == "volume":
+        raise UsageError("The model sees planes, not volumes. Choose a plane or a projection.")
+    several = stack.data.shape[2] > 1
+    if z is None and several and spec.field in ("max", "mean"):
+        return spec.field
+    return z if several else None
+
+
+def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
+    """Names of the maps' planes, and the classes to explain for every cell (None: its call)."""
+    if classes == "predicted":
+        return spec.classes, None
+    names = spec.classes if classes == "all" else tuple(classes)
+    unknown = [name for name in names if name not in spec.classes]
+    if (isinstance(classes, str) and classes != "all") or unknown or not names:
+        raise UsageError(
+            f"classes={classes!r}: use 'predicted', 'all' or names out of "
+            f"{', '.join(spec.classes)}."
+        )
+    return names, [spec.classes.index(name) for name in names]
+
+
+def _find(
+    stack: Stack,
+    spec: ModelSpec,
+    t: int,
+    z: ZChoice,
+    channel: str | None,
+    diameter_um: float | None,
+) -> Labels:
+    finding = spec.finding
+    if finding and channel is None and finding.channel in stack.channels:
+        channel = finding.channel
+    if finding and diameter_um is None and stack.pixel_size_um.x is not None:
+        diameter_um = finding.diameter_um
+    return find_cells(stack, channel, t=t, z=z, diameter_um=diameter_um)
+
+
+def _at_scale(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Pixels at the model's scale; integers stay integers where nothing is resampled."""
+    return pixels if pixels.shape[1:] == shape else resized(pixels, shape)
+
+
+def _explain_cells(
+    model: CellModel,
+    crops: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    wanted: list[int] | None,
+    labels: Labels,
+    cells: CellPositions,
+    canvas: NDArray[np.float32],
+    progress: Progress | None,
+) -> NDArray[np.float64]:
+    """Paste every cell's maps onto the canvas; part of its importance inside the cell: (N,)."""
+    size = model.spec.crop_size
+    cells = cells.at_scale(labels.shape)
+    owner = nearest_cells(labels, size)
+    inside = np.full(len(crops), np.nan)
+    called = probabilities.argmax(1)
+    for first in range(0, len(crops), _CELLS_AT_ONCE):
+        part = slice(first, first + _CELLS_AT_ONCE)
+        if progress:
+            progress(first, len(crops))
+        maps = model.explain(crops[part], wanted).maps.cpu().numpy()
+        planes = called[part, None] if wanted is None else np.arange(len(canvas))[None]
+        planes = np.broadcast_to(planes, maps.shape[:2])
+        paste_maps(canvas, maps, planes, cells[part], owner)
+        own = crop_cells(labels[None], cells[part], size)[:, 0]
+        regions = own == cells[part].numbers.reshape(-1, *[1] * labels.ndim)
+        inside[part] = energy_inside(maps.sum(1), regions)
+    if progress:
+        progress(len(crops), len(crops))
+    return inside

@@ -1,0 +1,97 @@
+"""The cell table of one field: one row per cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.cells.cropping import CellPositions, reaches_outside
+from cellcam.cells.finding import Labels
+from cellcam.models.model import ModelSpec
+from cellcam.stacks.stack import Stack, ZChoice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def cell_table(
+    stack: Stack,
+    spec: ModelSpec,
+    labels: Labels,
+    cells: CellPositions,
+    probabilities: NDArray[np.float32],
+    inside: NDArray[np.float64],
+    field: tuple[int, ZChoice],
+    shape_at_scale: tuple[int, ...],
+) -> pd.DataFrame:
+    """Where each cell is, what it is called, and how far to trust that.
+
+    Parameters
+    ----------
+    labels, cells : label image of the field and the positions of its N cells
+    probabilities : (N, n_classes)
+    inside : (N,) part of the importance that lies inside the cell
+    field : time point and plane
+    shape_at_scale : of the field at the model's pixel size
+
+    Returns
+    -------
+    table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
+    corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
+    edge), class, probability, p_<class>, margin (to the runner-up), inside, flags, model
+    """
+    import pandas as pd
+    from scipy import ndimage
+
+    numbers, centres = cells.numbers, cells.centres
+    boxes = [box for box in ndimage.find_objects(labels) if box is not None]
+    edge = reaches_outside(cells.at_scale(shape_at_scale), spec.crop_size)
+    ranked = np.sort(probabilities, axis=1)
+    columns: dict[str, Any] = {
+        "image": stack.name,
+        "t": field[0],
+        "z": str(field[1] if field[1] is not None else 0),
+        "label": numbers,
+        "y": centres[:, -2],
+        "x": centres[:, -1],
+        "y_um": centres[:, -2] * (stack.pixel_size_um.y or np.nan),
+        "x_um": centres[:, -1] * (stack.pixel_size_um.x or np.nan),
+        "bbox": [_box_text(box) for box in boxes],
+        "area": np.bincount(labels.ravel())[numbers],
+        "edge": edge,
+        "class": [spec.classes[i] for i in probabilities.argmax(1)],
+        "probability": ranked[:, -1],
+        **{f"p_{name}": probabilities[:, i] for i, name in enumerate(spec.classes)},
+        "margin": ranked[:, -1] - ranked[:, -2],
+        "inside": inside,
+        "flags": _flags(edge, inside, boxes, spec, np.array(shape_at_scale) / labels.shape),
+        "model": spec.weights_sha256[:12],
+    }
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))
+
+
+def _box_text(box: tuple[slice, ...]) -> str:
+    """First corner, then last corner, half-open: ``y0,x0,y1,x1``."""
+    return ",".join(str(n) for n in [*(s.start for s in box), *(s.stop for s in box)])
+
+
+def _flags(
+    edge: NDArray[np.bool_],
+    inside: NDArray[np.float64],
+    boxes: list[tuple[slice, ...]],
+    spec: ModelSpec,
+    factor: NDArray[np.float64],
+) -> list[str]:
+    """Doubts about each cell, separated by semicolons; ``factor`` leads to the model's pixels."""
+    texts = []
+    for cut, share, box in zip(edge, inside, boxes, strict=True):
+        extent = np.array([s.stop - s.start for s in box]) * factor
+        flags = {
+            "edge": cut,
+            "larger_than_crop": (extent > spec.crop_size).any(),
+            "empty_map": np.isnan(share),
+        }
+        texts.append(";".join(name for name, holds in flags.items() if holds))
+    return texts

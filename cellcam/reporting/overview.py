@@ -1,0 +1,151 @@
+"""The overview picture of a field: the cells, their calls, and where the evidence lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.stacks.writing import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, told apart by colour-blind readers; without black and yellow-on-white.
+_PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#F0E442", "#0072B2", "#999999")
+_CHANNEL_COLOURS = ((0.35, 0.55, 1.0), (0.2, 0.85, 0.3), (1.0, 0.35, 0.8), (1.0, 0.8, 0.2))
+_COLUMNS = 3
+
+
+def class_colours(classes: Sequence[str]) -> dict[str, str]:
+    """A colour for every class, repeated after eight."""
+    return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(classes)}
+
+
+@dataclass(frozen=True, eq=False)
+class FieldPicture:
+    """What the overview of one field shows.
+
+    Attributes
+    ----------
+    pixels : (C, Y, X) array, or (C, Z, Y, X), which is seen from above
+    channels : C names
+    labels : (Y, X) or (Z, Y, X) label image
+    calls : class of every label
+    classes : P names
+    maps : (P, Y, X) or (P, Z, Y, X) importance
+    pixel_size_um : for the scale bar; none is drawn where it is unknown
+    """
+
+    pixels: NDArray[Any]
+    channels: Sequence[str]
+    labels: NDArray[np.int32]
+    calls: Mapping[int, str]
+    classes: Sequence[str]
+    maps: NDArray[np.float32]
+    pixel_size_um: float | None = None
+
+    def from_above(self) -> FieldPicture:
+        """A volume as its brightest pixels, strongest evidence and highest labels."""
+        if self.labels.ndim == 2:
+            return self
+        return replace(
+            self, pixels=self.pixels.max(1), maps=self.maps.max(1), labels=self.labels.max(0)
+        )
+
+
+def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
+    """Draw a PNG: the calls in the first panel, then one panel of evidence for each class."""
+    from matplotlib.figure import Figure
+
+    field = field.from_above()
+    rows = -(-(len(field.classes) + 1) // _COLUMNS)
+    height, width = field.labels.shape
+    panel = 4.2
+    figure = Figure((panel * _COLUMNS, (panel * height / width + 0.4) * rows + 0.9), dpi=130)
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    colours = class_colours(field.classes)
+    counts = Counter(field.calls.values())
+    composite = composite_image(field.pixels)
+    _draw_calls(axes[0], composite, field, colours, counts)
+    grey = composite.mean(-1)
+    brightest = max(float(np.quantile(field.maps, 0.999)), 1e-30)
+    for axis, name, plane in zip(axes[1:], field.classes, field.maps, strict=False):
+        picture = _draw_evidence(axis, grey, plane, brightest)
+        axis.set_title(f"evidence for {name}  ({counts[name]} called)", fontsize=10)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    figure.subplots_adjust(left=0.01, right=0.93, bottom=0.02, top=0.9, wspace=0.04, hspace=0.14)
+    bar = figure.colorbar(picture, cax=figure.add_axes((0.945, 0.1, 0.012, 0.3)))
+    bar.set_label("importance (class score, same scale for all classes)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, facecolor="white", metadata={"Software": "CellCam"})
+
+
+def composite_image(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3)."""
+    colours = ((1.0, 1.0, 1.0),) if len(pixels) == 1 else _CHANNEL_COLOURS
+    picture = np.zeros((*pixels.shape[1:], 3), np.float32)
+    for channel, colour in zip(pixels, colours, strict=False):
+        low, high = np.nanpercentile(channel, (1, 99.8))
+        stretched = np.clip((channel - low) / max(high - low, 1e-9), 0, 1)
+        picture += stretched[..., None].astype(np.float32) * np.array(colour, np.float32)
+    return np.clip(picture, 0, 1)
+
+
+def _draw_calls(
+    axis: Axes,
+    composite: NDArray[np.float32],
+    field: FieldPicture,
+    colours: Mapping[str, str],
+    counts: Mapping[str, int],
+) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.lines import Line2D
+    from skimage.segmentation import find_boundaries
+
+    picture = composite.copy()
+    outline = find_boundaries(field.labels, mode="inner")
+    lookup = np.zeros((int(field.labels.max()) + 1, 3), np.float32)
+    for number, name in field.calls.items():
+        lookup[number] = to_rgb(colours.get(name, "#ffffff"))
+    picture[outline] = lookup[field.labels[outline]]
+    axis.imshow(picture, interpolation="nearest")
+    handles = [
+        Line2D([], [], color=colour, lw=3, label=f"{name} ({counts[name]})")
+        for name, colour in colours.items()
+    ]
+    axis.legend(handles=handles, fontsize=7, loc="lower left", framealpha=0.8, ncols=2)
+    shown = ", ".join(field.channels[: len(_CHANNEL_COLOURS)])
+    axis.set_title(f"{len(field.calls)} cells and their calls  ({shown})", fontsize=10)
+    if field.pixel_size_um:
+        _draw_scale_bar(axis, field.pixel_size_um, *field.labels.shape)
+
+
+def _draw_evidence(
+    axis: Axes, grey: NDArray[np.float32], plane: NDArray[np.float32], brightest: float
+) -> Any:
+    """Evidence over the grey image, transparent where there is none."""
+    axis.imshow(grey, cmap="gray", vmin=0, vmax=1.4)
+    strength = np.clip(plane / brightest, 0, 1)
+    return axis.imshow(
+        plane, cmap="inferno", vmin=0, vmax=brightest, alpha=np.sqrt(strength) * 0.85
+    )
+
+
+def _draw_scale_bar(axis: Axes, pixel_size_um: float, height: int, width: int) -> None:
+    wanted = width * pixel_size_um / 5
+    length = max((n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n <= wanted), default=1)
+    right, y = width * 0.96, height * 0.05
+    axis.plot([right - length / pixel_size_um, right], [y, y], color="white", lw=3)
+    middle = right - length / pixel_size_um / 2
+    axis.text(
+        middle, y + height * 0.02, f"{length} µm", color="white", ha="center", va="top", fontsize=8
+    )

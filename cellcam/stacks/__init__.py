@@ -1,0 +1,1 @@
+"""Microscopy images in, results out."""

@@ -1,0 +1,125 @@
+"""What the flavours of TIFF say about channels, pixel size and time step.
+
+Nothing is guessed: the resolution tags of a plain TIFF (72 dpi and the like) are no pixel size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellcam.errors import InputError
+from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+_UM = {
+    **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),
+    **dict.fromkeys(["micrometre", "micrometers", "micrometres"], 1.0),
+    **dict.fromkeys(["nm", "nanometer", "nanometre"], 1e-3),
+    **dict.fromkeys(["mm", "millimeter", "millimetre"], 1e3),
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "cm": 1e4,
+    "m": 1e6,
+    "inch": 25400.0,
+    "in": 25400.0,
+}
+_SECONDS = {
+    **dict.fromkeys(["s", "sec", "second", "seconds"], 1.0),
+    "ns": 1e-9,
+    "µs": 1e-6,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a file states; None or empty where it is silent."""
+
+    channels: Sequence[str | None] = ()
+    pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE
+    time_step_s: float | None = None
+
+
+def describe(tif: TiffFile, series: int) -> Described:
+    """Channel names, pixel size and time step of one series, from its flavour's metadata."""
+    if tif.is_ome:
+        return _describe_ome(tif, series)
+    if tif.is_imagej:
+        return _describe_imagej(tif, tif.series[series])
+    if tif.is_stk:
+        return _describe_stk(tif.stk_metadata or {})
+    if tif.is_metaseries:
+        return _describe_metaseries((tif.metaseries_metadata or {}).get("PlaneInfo", {}))
+    return Described()
+
+
+def _describe_ome(tif: TiffFile, series: int) -> Described:
+    from ome_types import from_xml
+
+    try:
+        image = from_xml(tif.ome_metadata or "", validate=False).images[series]
+    except Exception as error:  # ome-types raises whatever its XML parser does
+        raise InputError(f"{tif.filename}: the OME-XML cannot be read ({error}).") from error
+    pixels = image.pixels
+    sizes = [
+        _scaled(getattr(pixels, f"physical_size_{axis}"), unit.value, _UM)
+        for axis, unit in [
+            ("z", pixels.physical_size_z_unit),
+            ("y", pixels.physical_size_y_unit),
+            ("x", pixels.physical_size_x_unit),
+        ]
+    ]
+    step = _scaled(pixels.time_increment, pixels.time_increment_unit.value, _SECONDS)
+    return Described([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
+
+
+def _describe_imagej(tif: TiffFile, series: TiffPageSeries) -> Described:
+    metadata: dict[str, Any] = tif.imagej_metadata or {}
+    unit = str(metadata.get("unit", ""))
+    z = _scaled(metadata.get("spacing"), unit, _UM) if "Z" in series.axes else None
+    y, x = (_scaled(_pixel_edge(series, tag), unit, _UM) for tag in ("YResolution", "XResolution"))
+    step = _scaled(metadata.get("finterval"), str(metadata.get("tunit", "s")), _SECONDS)
+    # ImageJ labels slices, not channels: they name channels only where each slice is one.
+    sized = dict(zip(series.axes, series.shape, strict=True))
+    names = metadata.get("Labels") or ()
+    if isinstance(names, str) or len(names) != sized.get("C") or sized.get("Z", sized.get("T")):
+        names = ()
+    return Described(list(names), PixelSize(z, y, x), step)
+
+
+def _describe_stk(metadata: dict[str, Any]) -> Described:
+    unit = str(metadata.get("CalibrationUnits", ""))
+    y, x = (_scaled(metadata.get(f"{axis}Calibration"), unit, _UM) for axis in "YX")
+    named = {item["name"]: item["value"] for item in metadata.get("PlaneProperty", [])}
+    name = named.get("_IllumSetting_")
+    return Described([name] if name else [], PixelSize(None, y, x))
+
+
+def _describe_metaseries(metadata: dict[str, Any]) -> Described:
+    unit = str(metadata.get("spatial-calibration-units", ""))
+    y, x = (_scaled(metadata.get(f"spatial-calibration-{axis}"), unit, _UM) for axis in "yx")
+    name = metadata.get("image-name")
+    return Described([name] if name else [], PixelSize(None, y, x))
+
+
+def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:
+    """Length of a pixel from a resolution tag (pixels per unit)."""
+    value = series.keyframe.tags.valueof(tag)
+    if not value or not value[0]:
+        return None
+    return float(value[1] / value[0])
+
+
+def _scaled(value: Any, unit: str, factors: dict[str, float]) -> float | None:
+    """A positive length or time in um or s; None where value or unit is missing or unknown."""
+    if not isinstance(value, int | float) or value <= 0 or unit not in factors:
+        return None
+    return float(value) * factors[unit]

@@ -1,0 +1,89 @@
+"""Results on disk. Files appear whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Temporary path beside ``path`` that becomes ``path`` when the block ends without error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays: writers choose their format by it.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_ome_tiff(
+    path: Path,
+    data: NDArray[Any],
+    channels: Sequence[str],
+    pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE,
+    time_step_s: float | None = None,
+) -> None:
+    """Write TCZYX data as a tiled, compressed OME-TIFF.
+
+    Parameters
+    ----------
+    data : (T, C, Z, Y, X) array of uint8, uint16, uint32 or float32
+    channels : C names
+    """
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(channels)}}
+    for axis, size in zip("ZYX", pixel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if time_step_s is not None:
+        metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
+    with whole_file(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            data,
+            ome=True,
+            photometric="minisblack",
+            tile=(256, 256),
+            compression="zlib",
+            metadata=metadata,
+            software="CellCam",
+        )
+
+
+def write_table(path: Path, table: pd.DataFrame) -> list[Path]:
+    """Write a table as ``path``.parquet and ``path``.csv; returns the two paths."""
+    written = [path.with_name(f"{path.name}.{ending}") for ending in ("parquet", "csv")]
+    with whole_file(written[0]) as temporary:
+        table.to_parquet(temporary, index=False)
+    with whole_file(written[1]) as temporary:
+        table.to_csv(temporary, index=False)
+    return written
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain data as indented JSON; NaN and infinity are refused."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def label_dtype(labels: NDArray[np.integer[Any]]) -> type[np.unsignedinteger[Any]]:
+    """Smallest unsigned type of at least 16 bits that holds the labels."""
+    return np.uint16 if labels.max(initial=0) < 2**16 else np.uint32

@@ -1,0 +1,1 @@
+"""CellCam in napari."""

@@ -1,0 +1,39 @@
+"""METHOD.md's formula, one image, one class and one step at a time, with plain autograd."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+
+def integrated_gradcam(
+    network: nn.Module, layer: str, x: Tensor, baseline: Tensor, class_idx: int, m: int
+) -> Tensor:
+    """Right Riemann sum of the paper for one image (1, C, *spatial): (*spatial)."""
+    at_baseline, _ = _activations_and_gradient(network, layer, baseline, class_idx)
+    total = torch.zeros(())
+    for t in range(1, m + 1):
+        point = baseline + t / m * (x - baseline)
+        activations, gradient = _activations_and_gradient(network, layer, point, class_idx)
+        space = tuple(range(2, gradient.ndim))
+        weights = gradient.mean(space, keepdim=True)
+        total = total + torch.relu((weights * (activations - at_baseline)).sum(1, keepdim=True))
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    return interpolate(total / m, size=x.shape[2:], mode=mode, align_corners=False)[0, 0]
+
+
+def _activations_and_gradient(
+    network: nn.Module, layer: str, x: Tensor, class_idx: int
+) -> tuple[Tensor, Tensor]:
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # what follows may work in place
+
+    handle = network.get_submodule(layer).register_forward_hook(keep)
+    score = network(x.clone().requires_grad_())[0, class_idx]
+    handle.remove()
+    (gradient,) = torch.autograd.grad(score, kept[-1])
+    return kept[-1].detach(), gradient

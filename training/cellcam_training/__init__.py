@@ -1,0 +1,1 @@
+"""Train cell classifiers: cell tables, recipes, the trainer, simulated cells."""

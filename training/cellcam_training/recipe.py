@@ -1,0 +1,89 @@
+"""Recipes: every choice of a training, in YAML, checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from cellcam.errors import UsageError
+from cellcam.models.model import Finding
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Augmentation(_Section):
+    """Random changes of a crop that do not change its class.
+
+    Attributes
+    ----------
+    flips : flips and quarter turns, which need no interpolation
+    rotation_degrees : at most, either way; 2-D only
+    scaling : at most, as a share of the size, either way; 2-D only
+    shift : at most, in pixels, either way; 2-D only
+    brightness : at most, as a share, for each channel; keep it small where total intensity
+        carries the class, as DNA content does
+    noise : standard deviation, in units of the normalised image
+    """
+
+    flips: bool = True
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 45.0
+    scaling: _Share = 0.08
+    shift: Annotated[float, Field(ge=0)] = 2.0
+    brightness: _Share = 0.05
+    noise: Annotated[float, Field(ge=0)] = 0.02
+
+
+class Recipe(_Section):
+    """How to train.
+
+    Attributes
+    ----------
+    network : name in the registry
+    crop_size : pixels, (y, x) or (z, y, x); default: the crops' own size, else 64
+    channels : names of the images' channels, overruling the files'
+    pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
+    field : what a stack with several planes is seen as
+    finding : written into the model, so that it finds its cells itself
+    epochs, patience : at most, and epochs without improvement after which it stops
+    batch_size, learning_rate, weight_decay : of AdamW
+    validation_share : of the cells, where the table has no split
+    seed : the same seed, data and machine give the same model
+    """
+
+    network: str = "small_cnn"
+    crop_size: tuple[PositiveInt, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    pixel_size_um: tuple[PositiveFloat, ...] | None = None
+    field: Literal["plane", "max", "mean", "volume"] = "plane"
+    finding: Finding | None = None
+    epochs: PositiveInt = 60
+    patience: PositiveInt = 12
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
+
+
+def read_recipe(path: Path | None) -> Recipe:
+    """Recipe of a YAML file; the default recipe without one.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, or an entry is unknown or makes no sense.
+    """
+    if path is None:
+        return Recipe()
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise UsageError(f"Recipe {path} cannot be used: {error}") from error
