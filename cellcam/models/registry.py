@@ -141,8 +141,8 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 _NETWORKS = {
     "small_cnn": NetworkEntry(_small_cnn, "features", smallest_crop=8),
-    "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
-    "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
+    "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu", smallest_crop=64),
+    "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu", smallest_crop=64),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),
     "resnet34": NetworkEntry(_resnet("resnet34"), "layer4"),
     "resnet50": NetworkEntry(_resnet("resnet50"), "layer4"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-_WIDTHS = (32, 64, 128)
+_WIDTHS = (16, 32, 64)
 
 
 class SmallCNN(nn.Module):

@@ -71,7 +71,9 @@ def open_stack(
             known_axes = _stated_axes(tif.series[index], axes, path)
             described = describe(tif, index)
             data = lazy_pixels(path, index)
-    except (tifffile.TiffFileError, OSError, EOFError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can make tifffile raise anything
         raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
     data, names = _channels_of(data, known_axes, path)
     stated = [name for name in described.channels if name]

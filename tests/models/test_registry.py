@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cellcam.errors import UsageError
+from cellcam.explain.splitting import SplitNetwork
+from cellcam.models.registry import build_network, network_entry, network_names
+
+ENTRIES = [(name, d) for d in (2, 3) for name in network_names(d)]
+
+
+@pytest.mark.parametrize(("name", "spatial_dims"), ENTRIES)
+@pytest.mark.parametrize("in_channels", [1, 5])
+def test_every_network_keeps_its_promises(name: str, spatial_dims: int, in_channels: int) -> None:
+    entry = network_entry(name)
+    network = build_network(name, spatial_dims, in_channels, 6).eval()
+    x = torch.rand(2, in_channels, *[entry.smallest_crop] * spatial_dims)
+    with torch.no_grad():
+        assert network(x).shape == (2, 6)
+    activations = SplitNetwork(network, entry.target_layer, x).activations(x)
+    assert activations.ndim == x.ndim
+    assert activations.shape[0] == 2
+    assert activations.shape[2:].numel() > 1
+
+
+def test_unknown_names_are_answered_with_those_that_exist() -> None:
+    with pytest.raises(UsageError, match="small_cnn, densenet121"):
+        build_network("resnet1", 2, 1, 2)
+    with pytest.raises(UsageError, match="does not come in 3-D"):
+        build_network("tv_resnet18", 3, 1, 2)
