@@ -26,13 +26,11 @@ class NetworkEntry:
     build : (spatial_dims, in_channels, n_classes) -> network with random weights
     target_layer : name of the last layer with spatial extent, which is explained
     spatial_dims : which of 2 and 3 it comes in
-    smallest_crop : pixels each spatial axis needs for the layer to have extent
     """
 
     build: _Builder
     target_layer: str
     spatial_dims: tuple[int, ...] = (2, 3)
-    smallest_crop: int = 33
 
 
 def network_names(spatial_dims: int | None = None) -> list[str]:
@@ -140,9 +138,9 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 
 _NETWORKS = {
-    "small_cnn": NetworkEntry(_small_cnn, "features", smallest_crop=8),
-    "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu", smallest_crop=64),
-    "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu", smallest_crop=64),
+    "small_cnn": NetworkEntry(_small_cnn, "features"),
+    "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
+    "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),
     "resnet34": NetworkEntry(_resnet("resnet34"), "layer4"),
     "resnet50": NetworkEntry(_resnet("resnet50"), "layer4"),
@@ -152,7 +150,7 @@ _NETWORKS = {
     "tv_resnet18": NetworkEntry(_torchvision("resnet18", "conv1"), "layer4", (2,)),
     "tv_resnet50": NetworkEntry(_torchvision("resnet50", "conv1"), "layer4", (2,)),
     "tv_convnext_tiny": NetworkEntry(
-        _torchvision("convnext_tiny", "features.0.0"), "features", (2,), smallest_crop=64
+        _torchvision("convnext_tiny", "features.0.0"), "features", (2,)
     ),
     "tv_efficientnet_b0": NetworkEntry(
         _torchvision("efficientnet_b0", "features.0.0"), "features", (2,)

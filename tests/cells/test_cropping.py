@@ -19,7 +19,9 @@ from cellcam.stacks.stack import PixelSize, Stack
 
 
 def positions(centres: list[tuple[float, ...]], shape: tuple[int, ...]) -> CellPositions:
-    return CellPositions(np.arange(1, len(centres) + 1, dtype=np.int32), np.array(centres, float), shape)
+    return CellPositions(
+        np.arange(1, len(centres) + 1, dtype=np.int32), np.array(centres, float), shape
+    )
 
 
 def test_a_crop_is_centred_on_its_cell() -> None:

@@ -102,7 +102,9 @@ def test_the_channel_must_be_named_where_there_are_several() -> None:
 
 def test_real_nuclei_are_counted_as_by_their_published_labels(shared_data: Path) -> None:
     folder = shared_data / "tiff_zoo" / "neubias"
-    stack = open_stack(folder / "xy_8bit__mitocheck_incenp_t1.tif", pixel_size_um=(None, None, None))
+    stack = open_stack(
+        folder / "xy_8bit__mitocheck_incenp_t1.tif", pixel_size_um=(None, None, None)
+    )
     published = open_stack(folder / "xy_8bit_labels__mitocheck_incenp_t1.tif").field()[0]
     n_published = len(np.unique(published)) - 1
     assert find_cells(stack, diameter=25).max() == pytest.approx(n_published, rel=0.15)

@@ -118,7 +118,9 @@ class TestDamagedFiles:
 
     def test_cut_off_without_metadata(self, tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
-        tifffile.imwrite(path, np.ones((3, 64, 64), np.uint16), imagej=True, metadata={"axes": "ZYX"})
+        tifffile.imwrite(
+            path, np.ones((3, 64, 64), np.uint16), imagej=True, metadata={"axes": "ZYX"}
+        )
         path.write_bytes(path.read_bytes()[:20_000])
         with pytest.raises(InputError, match="cut off|damaged"):
             open_stack(path)
@@ -132,7 +134,9 @@ class TestDamagedFiles:
     def test_a_reference_out_of_the_folder(self, ome_file: Path) -> None:
         with tifffile.TiffFile(ome_file) as tif:
             xml = tif.ome_metadata
-        evil = xml.replace("<TiffData", '<TiffData><UUID FileName="../../secret.tif"/></TiffData><TiffData', 1)
+        evil = xml.replace(
+            "<TiffData", '<TiffData><UUID FileName="../../secret.tif"/></TiffData><TiffData', 1
+        )
         tifffile.tiffcomment(ome_file, evil.encode())
         with pytest.raises(InputError, match="outside its folder"):
             open_stack(ome_file)
@@ -156,7 +160,12 @@ class TestFields:
 
     @pytest.mark.parametrize(
         ("t", "z", "message"),
-        [(2, 0, "time points 0 to 1"), (0, 4, "planes 0 to 3"), (0, None, "--z"), (0, "x", "planes")],
+        [
+            (2, 0, "time points 0 to 1"),
+            (0, 4, "planes 0 to 3"),
+            (0, None, "--z"),
+            (0, "x", "planes"),
+        ],
     )
     def test_what_is_not_there(self, t: int, z: object, message: str) -> None:
         with pytest.raises(InputError, match=message):

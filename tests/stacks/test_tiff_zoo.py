@@ -24,9 +24,7 @@ def microscopy_files(shared_data: Path) -> list[dict[str, str]]:
 
 
 def expected_tczyx(row: dict[str, str], axes: str) -> tuple[int, ...]:
-    sizes = dict(
-        zip(axes.replace("S", "C"), map(int, row["shape"].split("x")), strict=True)
-    )
+    sizes = dict(zip(axes.replace("S", "C"), map(int, row["shape"].split("x")), strict=True))
     return tuple(sizes.get(axis, 1) for axis in "TCZYX")
 
 

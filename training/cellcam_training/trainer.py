@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cellcam.errors import UsageError
 from cellcam.evaluate.classification import classification_metrics
+from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.bundle import save_model
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel, ModelSpec, Normalisation
@@ -62,12 +63,12 @@ def train_model(
     """
     started = time.monotonic()
     crops = read_crops(table, recipe)
-    _check_crop_size(crops, recipe)
     truth = np.array([table.classes.index(name) for name in table.rows["cls"]])
     data = _Data(crops, truth, validation_cells(table.rows, recipe.validation_share, recipe.seed))
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = _untrained(table, recipe, data, device)
+        _check_crop_size(model)
         epochs = _fit(model, recipe, data, progress)
     called = model.logits(crops.pixels[data.validation]).argmax(1).numpy()
     metrics = classification_metrics(truth[data.validation], called, table.classes)
@@ -83,12 +84,19 @@ def train_model(
     return save_model(CellModel(spec, model.network, model.device), out)
 
 
-def _check_crop_size(crops: CropSet, recipe: Recipe) -> None:
-    smallest = network_entry(recipe.network).smallest_crop
-    if min(crops.crop_size) < smallest:
+def _check_crop_size(model: CellModel) -> None:
+    """Crops must be large enough for the network, and for its explanations to have extent."""
+    spec = model.spec
+    crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
+    try:
+        split = SplitNetwork(model.network, spec.target_layer, crop)
+        has_extent = split.activations(crop).shape[2:].numel() > 1
+    except RuntimeError:  # a pooling or convolution larger than what is left of the crop
+        has_extent = False
+    if not has_extent:
         raise UsageError(
-            f"{recipe.network} needs crops of {smallest} pixels or more; these have "
-            f"{' x '.join(map(str, crops.crop_size))}. Use small_cnn, or a larger crop_size."
+            f"Crops of {' x '.join(map(str, spec.crop_size))} pixels are too small for "
+            f"{spec.network}. Use small_cnn, or a larger crop_size."
         )
 
 
