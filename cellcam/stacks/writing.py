@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,9 @@ def write_ome_tiff(
             metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     if time_step_s is not None:
         metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
+    # The same content gives the same bytes: an identifier of the content, not of the hour.
+    digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
+    metadata["UUID"] = str(uuid5(NAMESPACE_OID, f"{digest} {metadata}"))
     with whole_file(path) as temporary:
         tifffile.imwrite(
             temporary,

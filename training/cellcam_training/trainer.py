@@ -133,8 +133,8 @@ def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
 def _fit(model: CellModel, recipe: Recipe, data: _Data, progress: Progress | None) -> int:
     """Train in place, end with the best weights; number of epochs run."""
     from ignite.engine import Events
+    from ignite.handlers import EarlyStopping
     from monai.engines import SupervisedTrainer
-    from monai.handlers import EarlyStopHandler
 
     # The engine logs every epoch; people see the progress bar instead.
     logging.getLogger("ignite").setLevel(logging.WARNING)
@@ -161,9 +161,8 @@ def _fit(model: CellModel, recipe: Recipe, data: _Data, progress: Progress | Non
     )
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
     engine.add_event_handler(Events.EPOCH_COMPLETED, best.look)
-    stopper = EarlyStopHandler(recipe.patience, lambda _: best.newest, engine, epoch_level=True)
-    stopper.set_trainer(engine)
-    engine.add_event_handler(Events.EPOCH_COMPLETED, stopper)
+    stopping = EarlyStopping(recipe.patience, lambda _: best.newest, engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, stopping)
     if progress:
         engine.add_event_handler(
             Events.EPOCH_COMPLETED, lambda: progress(engine.state.epoch, recipe.epochs)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from cellcam_training.cell_table import read_cell_table
+from cellcam_training.crops import read_crops
+from cellcam_training.recipe import Recipe
+from cellcam_training.splitting import validation_cells
+
+from cellcam import InputError
+from cellcam.stacks.stack import PixelSize
+from cellcam.stacks.writing import write_ome_tiff
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A field of 2 channels x 3 planes, its label image and a stack of crops."""
+    random = np.random.default_rng(0)
+    field = random.integers(0, 999, (1, 2, 3, 50, 60)).astype(np.uint16)
+    write_ome_tiff(tmp_path / "field.ome.tif", field, ("DNA", "actin"), PixelSize(1, 0.5, 0.5))
+    labels = np.zeros((1, 1, 1, 50, 60), np.uint16)
+    labels[..., 10:13, 20:23] = 5
+    labels[..., 30:33, 40:43] = 2
+    write_ome_tiff(tmp_path / "labels.ome.tif", labels, ("cells",))
+    crops = random.integers(0, 999, (6, 2, 12, 12)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "crops.tif", crops, metadata={"axes": "QCYX"})
+    return tmp_path
+
+
+def write(folder: Path, **columns: list[object]) -> Path:
+    pd.DataFrame(columns).to_csv(folder / "cells.csv", index=False)
+    return folder / "cells.csv"
+
+
+def crops_of(folder: Path, recipe: Recipe, **columns: list[object]) -> np.ndarray:
+    n = len(next(iter(columns.values())))
+    classes = ["a", "b"] * n
+    return read_crops(read_cell_table(write(folder, cls=classes[:n], **columns)), recipe).pixels
+
+
+RECIPE = Recipe(crop_size=(5, 7), field="max")
+
+
+def test_centres_boxes_and_labels_mean_the_same_crops(folder: Path) -> None:
+    field = tifffile.imread(folder / "field.ome.tif").reshape(2, 3, 50, 60).max(1)
+    expected = [field[:, 29:34, 38:45], field[:, 9:14, 18:25]] * 2
+    image = ["field.ome.tif"] * 4
+    by_centre = crops_of(folder, RECIPE, image=image, x=[41, 21] * 2, y=[31, 11] * 2)
+    by_box = crops_of(
+        folder, RECIPE, image=image,
+        xmin=[40, 20] * 2, ymin=[30, 10] * 2, xmax=[43, 23] * 2, ymax=[33, 13] * 2,
+    )  # fmt: skip
+    by_label = crops_of(
+        folder, RECIPE, image=image, labels=["labels.ome.tif"] * 4, label=[2, 5] * 2
+    )
+    for crops in (by_centre, by_box, by_label):
+        np.testing.assert_array_equal(crops, expected)
+
+
+def test_crops_come_in_the_order_of_the_table(folder: Path) -> None:
+    stored = tifffile.imread(folder / "crops.tif")
+    order = [4, 0, 5, 2]
+    crops = crops_of(folder, Recipe(), file=["crops.tif"] * 4, index=order)
+    np.testing.assert_array_equal(crops, stored[order])
+
+
+def test_single_planes_can_be_named(folder: Path) -> None:
+    field = tifffile.imread(folder / "field.ome.tif").reshape(2, 3, 50, 60)
+    recipe = Recipe(crop_size=(5, 7))
+    places = {"image": ["field.ome.tif"] * 4, "x": [21] * 4, "y": [11] * 4}
+    crops = crops_of(folder, recipe, **places, z=[0, 2, 1, 0])
+    np.testing.assert_array_equal(crops, [field[:, z, 9:14, 18:25] for z in (0, 2, 1, 0)])
+
+
+def test_crops_can_be_taken_at_another_pixel_size(folder: Path) -> None:
+    recipe = Recipe(crop_size=(5, 7), field="max", pixel_size_um=(1.0, 1.0))
+    table = read_cell_table(
+        write(folder, cls=list("aabb"), image=["field.ome.tif"] * 4, x=[21] * 4, y=[11] * 4)
+    )
+    crops = read_crops(table, recipe)
+    assert crops.pixel_size_um == (1.0, 1.0)
+    assert crops.crop_size == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": ["field.ome.tif"], "x": [1], "y": [1]}, "It needs image"),
+        ({"cls": list("aabb"), "x": [1] * 4, "y": [1] * 4}, "It needs image"),
+        ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
+        ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "do not exist"),
+        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "b \\(1\\)"),
+        ({"cls": ["a", None, "b", "b"], "file": ["crops.tif"] * 4, "index": [0] * 4}, "row 3 has"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(
+    folder: Path, columns: dict[str, list[object]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_cell_table(write(folder, **columns))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"x": [21, 99, 21, 21], "y": [11] * 4}, "outside the image"),
+        ({"x": [21, np.nan, 21, 21], "y": [11] * 4}, "outside the image"),
+        ({"labels": ["labels.ome.tif"] * 4, "label": [2, 5, 2, 4]}, "no cell with the label 4"),
+    ],
+)
+def test_cells_that_are_not_in_their_image_are_refused(
+    folder: Path, place: dict[str, list[object]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        crops_of(folder, RECIPE, image=["field.ome.tif"] * 4, **place)
+
+
+def test_an_index_beyond_the_stack_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="crops 0 to 5"):
+        crops_of(folder, Recipe(), file=["crops.tif"] * 4, index=[0, 1, 2, 6])
+
+
+class TestSplits:
+    def rows(self, **columns: list[str]) -> pd.DataFrame:
+        n = 60
+        return pd.DataFrame(
+            {"cls": list("abc") * (n // 3), "group": [""] * n, "split": [""] * n} | columns
+        )
+
+    def test_groups_are_never_split(self) -> None:
+        rows = self.rows(group=[f"movie {i // 6}" for i in range(60)])
+        chosen = validation_cells(rows, 0.2, seed=0)
+        assert not set(rows["group"][chosen]) & set(rows["group"][~chosen])
+        assert 0.1 <= chosen.mean() <= 0.3
+
+    def test_classes_are_balanced(self) -> None:
+        rows = self.rows()
+        chosen = validation_cells(rows, 0.2, seed=0)
+        assert rows["cls"][chosen].value_counts().tolist() == [4, 4, 4]
+
+    def test_the_tables_own_split_decides(self) -> None:
+        split = ["val" if i % 3 == 1 else "train" for i in range(60)]
+        chosen = validation_cells(self.rows(split=split), 0.2, seed=0)
+        np.testing.assert_array_equal(chosen, [s == "val" for s in split])
+
+    def test_a_single_group_cannot_be_split(self) -> None:
+        with pytest.raises(InputError, match="one group"):
+            validation_cells(self.rows(group=["movie"] * 60), 0.2, seed=0)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from cellcam_training.augmentation import augmented
+from cellcam_training.cell_table import CellTable, read_cell_table
+from cellcam_training.recipe import Augmentation, Recipe, read_recipe
+from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
+from cellcam_training.trainer import measured_normalisation, train_model
+
+from cellcam import load_model
+from cellcam.errors import UsageError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> CellTable:
+    """Cells that differ in nothing but the total intensity of one channel."""
+    random = np.random.default_rng(0)
+    bright = np.arange(80) % 2
+    crops = random.poisson(100, (80, 2, 12, 12))
+    crops[:, 1, 3:9, 3:9] += random.poisson(40 * (1 + bright))[:, None, None]
+    tifffile.imwrite(tmp_path / "crops.tif", crops.astype(np.uint16), metadata={"axes": "QCYX"})
+    cells = {"file": "crops.tif", "index": range(80), "cls": np.array(["G1", "G2"])[bright]}
+    pd.DataFrame(cells).to_csv(tmp_path / "cells.csv", index=False)
+    return read_cell_table(tmp_path / "cells.csv")
+
+
+QUICK = Recipe(epochs=8, batch_size=16, channels=("light", "DNA"), seed=3)
+
+
+def test_total_intensity_is_learnt(table: CellTable, tmp_path: Path) -> None:
+    seen = []
+    model = train_model(table, QUICK, tmp_path / "m", "cpu", lambda *now: seen.append(now))
+    assert model.spec.training["validation"]["balanced_accuracy"] > 0.85
+    assert seen[-1][0] <= 8
+    again = load_model(tmp_path / "m", "cpu")
+    assert again.spec == model.spec
+    assert again.spec.channels == ("light", "DNA")
+    assert again.spec.crop_size == (12, 12)
+
+
+def test_the_same_seed_gives_the_same_weights(table: CellTable, tmp_path: Path) -> None:
+    recipe = QUICK.model_copy(update={"epochs": 2})
+    one = train_model(table, recipe, tmp_path / "a", "cpu")
+    other = train_model(table, recipe, tmp_path / "b", "cpu")
+    assert one.spec.weights_sha256 == other.spec.weights_sha256
+
+
+def test_crops_too_small_for_the_network_are_refused(table: CellTable, tmp_path: Path) -> None:
+    recipe = QUICK.model_copy(update={"network": "densenet121"})
+    with pytest.raises(UsageError, match="too small"):
+        train_model(table, recipe, tmp_path / "m", "cpu")
+    assert not (tmp_path / "m").exists()
+
+
+def test_normalisation_is_that_of_the_whole_data_set() -> None:
+    crops = np.random.default_rng(0).integers(0, 4000, (7, 3, 9, 9)).astype(np.uint16)
+    found = measured_normalisation(crops)
+    np.testing.assert_allclose(found.offset, crops.mean((0, 2, 3)))
+    np.testing.assert_allclose(found.scale, crops.std((0, 2, 3)))
+
+
+class TestAugmentation:
+    batch = torch.rand(64, 2, 12, 12)
+
+    def changed(self, seed: int = 0, **choice: object) -> torch.Tensor:
+        nothing = {"flips": False, "rotation_degrees": 0, "scaling": 0, "shift": 0,
+                   "brightness": 0, "noise": 0}  # fmt: skip
+        random = torch.Generator().manual_seed(seed)
+        return augmented(self.batch, Augmentation(**{**nothing, **choice}), random)
+
+    def test_nothing_chosen_changes_nothing(self) -> None:
+        assert torch.equal(self.changed(), self.batch)
+
+    def test_flips_move_pixels_but_keep_their_values(self) -> None:
+        flipped = self.changed(flips=True)
+        assert not torch.equal(flipped, self.batch)
+        for one, before in zip(flipped.flatten(2), self.batch.flatten(2), strict=True):
+            assert torch.equal(one.sort().values, before.sort().values)
+
+    def test_all_eight_turns_and_mirrors_occur(self) -> None:
+        image = torch.arange(4.0).view(1, 1, 2, 2)
+        self.batch = image.repeat(400, 1, 1, 1)
+        assert len({tuple(one.flatten().tolist()) for one in self.changed(flips=True)}) == 8
+
+    def test_turning_by_zero_and_shifting_by_nothing_is_exact(self) -> None:
+        turned = self.changed(scaling=0.0, rotation_degrees=1e-6)
+        torch.testing.assert_close(turned, self.batch, atol=1e-4, rtol=1e-4)
+
+    def test_brightness_is_one_factor_for_each_channel(self) -> None:
+        factor = self.changed(brightness=0.1) / self.batch
+        assert factor.amax((2, 3)).allclose(factor.amin((2, 3)), rtol=1e-4)
+        assert factor.min() >= 0.9
+        assert factor.max() <= 1.1
+
+    def test_volumes_are_flipped(self) -> None:
+        self.batch = torch.rand(8, 1, 4, 6, 6)
+        assert self.changed(flips=True, rotation_degrees=45).shape == self.batch.shape
+
+
+class TestSimulation:
+    field = simulate_field(5)
+
+    def test_the_same_seed_gives_the_same_field(self) -> None:
+        np.testing.assert_array_equal(self.field.pixels, simulate_field(5).pixels)
+
+    def test_evidence_is_brighter_than_the_cell_around_it_in_its_channel(self) -> None:
+        projected = self.field.pixels.max(1).astype(float)
+        for number, name in enumerate(self.field.classes, start=1):
+            planted = self.field.evidence == number
+            if name == "interphase":
+                assert not planted.any()
+                continue
+            channel = ("DNA", "tubulin", "marker").index(EVIDENCE_CHANNEL[name])
+            background = np.median(projected[channel])
+            if planted.sum() > 20:
+                assert projected[channel][planted].mean() > 1.3 * background
+
+    def test_every_class_occurs(self) -> None:
+        assert set(self.field.classes) == set(CLASSES)
+
+
+class TestRecipes:
+    def test_the_default_file_is_the_default(self) -> None:
+        folder = Path(__file__).parents[2] / "training" / "recipes"
+        assert read_recipe(folder / "default.yaml") == Recipe()
+
+    @pytest.mark.parametrize(
+        "text", ["epochs: -1", "speed: fast", "augmentation: {blur: 1}", "[", "epochs: many"]
+    )
+    def test_what_makes_no_sense_is_refused(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "r.yaml").write_text(text)
+        with pytest.raises(UsageError, match="r.yaml"):
+            read_recipe(tmp_path / "r.yaml")
