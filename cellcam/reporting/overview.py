@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart by colour-blind readers; without black and yellow-on-white.
 _PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#F0E442", "#0072B2", "#999999")
 _CHANNEL_COLOURS = ((0.35, 0.55, 1.0), (0.2, 0.85, 0.3), (1.0, 0.35, 0.8), (1.0, 0.8, 0.2))
-_COLUMNS = 3
+_COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
@@ -66,25 +66,25 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
     field = field.from_above()
     rows = -(-(len(field.classes) + 1) // _COLUMNS)
     height, width = field.labels.shape
-    panel = 4.2
-    figure = Figure((panel * _COLUMNS, (panel * height / width + 0.4) * rows + 0.9), dpi=130)
+    size = (_PANEL * _COLUMNS, (_PANEL * height / width + 0.35) * rows + 0.9)
+    figure = Figure(size, dpi=130, layout="compressed")
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     colours = class_colours(field.classes)
     counts = Counter(field.calls.values())
     composite = composite_image(field.pixels)
-    _draw_calls(axes[0], composite, field, colours, counts)
+    _draw_calls(axes[0], composite, field, colours)
     grey = composite.mean(-1)
     brightest = max(float(np.quantile(field.maps, 0.999)), 1e-30)
     for axis, name, plane in zip(axes[1:], field.classes, field.maps, strict=False):
         picture = _draw_evidence(axis, grey, plane, brightest)
         axis.set_title(f"evidence for {name}  ({counts[name]} called)", fontsize=10)
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    figure.subplots_adjust(left=0.01, right=0.93, bottom=0.02, top=0.9, wspace=0.04, hspace=0.14)
-    bar = figure.colorbar(picture, cax=figure.add_axes((0.945, 0.1, 0.012, 0.3)))
-    bar.set_label("importance (class score, same scale for all classes)", fontsize=8)
+    figure.suptitle(title, fontsize=12)
+    bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6)
+    bar.set_label("importance: change of the class score (one scale for all classes)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+    figure.legend(handles=_legend(colours, counts), loc="outside lower center", ncols=6, fontsize=9)
     with whole_file(path) as temporary:
         figure.savefig(temporary, facecolor="white", metadata={"Software": "CellCam"})
 
@@ -105,24 +105,17 @@ def _draw_calls(
     composite: NDArray[np.float32],
     field: FieldPicture,
     colours: Mapping[str, str],
-    counts: Mapping[str, int],
 ) -> None:
     from matplotlib.colors import to_rgb
-    from matplotlib.lines import Line2D
-    from skimage.segmentation import find_boundaries
+    from skimage.segmentation import expand_labels, find_boundaries
 
     picture = composite.copy()
-    outline = find_boundaries(field.labels, mode="inner")
+    outline = find_boundaries(field.labels, mode="thick")
     lookup = np.zeros((int(field.labels.max()) + 1, 3), np.float32)
     for number, name in field.calls.items():
         lookup[number] = to_rgb(colours.get(name, "#ffffff"))
-    picture[outline] = lookup[field.labels[outline]]
+    picture[outline] = lookup[expand_labels(field.labels, 1)[outline]]
     axis.imshow(picture, interpolation="nearest")
-    handles = [
-        Line2D([], [], color=colour, lw=3, label=f"{name} ({counts[name]})")
-        for name, colour in colours.items()
-    ]
-    axis.legend(handles=handles, fontsize=7, loc="lower left", framealpha=0.8, ncols=2)
     shown = ", ".join(field.channels[: len(_CHANNEL_COLOURS)])
     axis.set_title(f"{len(field.calls)} cells and their calls  ({shown})", fontsize=10)
     if field.pixel_size_um:
@@ -133,11 +126,22 @@ def _draw_evidence(
     axis: Axes, grey: NDArray[np.float32], plane: NDArray[np.float32], brightest: float
 ) -> Any:
     """Evidence over the grey image, transparent where there is none."""
+    from matplotlib.colors import PowerNorm
+
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1.4)
-    strength = np.clip(plane / brightest, 0, 1)
-    return axis.imshow(
-        plane, cmap="inferno", vmin=0, vmax=brightest, alpha=np.sqrt(strength) * 0.85
-    )
+    # Square roots let classes with faint evidence be seen beside those with strong evidence.
+    norm = PowerNorm(0.5, 0, brightest, clip=True)
+    strength = np.asarray(norm(plane), float)
+    return axis.imshow(plane, cmap="inferno", norm=norm, alpha=0.85 * strength)
+
+
+def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=colour, lw=4, label=f"{name}: {counts[name]} cells")
+        for name, colour in colours.items()
+    ]
 
 
 def _draw_scale_bar(axis: Axes, pixel_size_um: float, height: int, width: int) -> None:

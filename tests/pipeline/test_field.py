@@ -53,9 +53,8 @@ def test_the_map_on_the_field_is_the_map_of_the_crop(stack: Stack, make_model: M
     crop = np.asarray(stack.data)[0, :, 0, 13:29, 8:24][None]
     expected = model.explain(crop, [1, 2]).maps[0].numpy()
     inside = two_labels()[13:29, 8:24] == 3
-    np.testing.assert_allclose(
-        result.maps[:, 13:29, 8:24][:, inside], expected[:, inside], rtol=1e-4
-    )
+    pasted = result.maps[:, 13:29, 8:24]
+    np.testing.assert_allclose(pasted[:, inside], expected[:, inside], rtol=1e-4)
 
 
 def test_predicted_maps_stand_in_the_plane_of_the_call(stack: Stack, make_model: Make) -> None:

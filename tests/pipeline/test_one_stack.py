@@ -105,8 +105,7 @@ def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
     from cellcam.stacks.writing import whole_file
 
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text(f"half, and then {1 / 0}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
