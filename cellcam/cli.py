@@ -138,10 +138,17 @@ def main() -> None:
     for command in entry_points(group="cellcam.commands"):
         app.command(command.name)(command.load())
     try:
-        app()
-    except CellCamError as error:
-        print(f"cellcam: {error}", file=sys.stderr)
+        status = app(standalone_mode=False)
+    except (CellCamError, typer.TyperException) as error:
+        # Typer would end wrong usage with 2, which here means that some inputs failed.
+        message = error.format_message() if isinstance(error, typer.TyperException) else error
+        if str(message):  # there is none where the help was shown instead
+            print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(1)
+    except (typer.Abort, KeyboardInterrupt):
+        print("cellcam: interrupted", file=sys.stderr)
+        sys.exit(3)
+    sys.exit(status)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -1,0 +1,5 @@
+"""``python -m cellcam`` is the command line."""
+
+from cellcam.cli import main
+
+main()

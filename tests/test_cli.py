@@ -1,0 +1,117 @@
+"""The command line as people run it: real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+
+from cellcam import samples
+
+DEMO_STACK = samples.sample_path(samples.DEMO_STACK)
+DEMO_MODEL = samples.sample_path(samples.DEMO_MODEL)
+
+
+def cellcam(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cellcam", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    done = cellcam("demo", "--json", "--device", "cpu", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    truth = said["truth"]
+    assert truth["n_found"] >= 0.95 * truth["n_cells"]
+    assert truth["n_correct"] >= 0.8 * truth["n_found"]
+    assert truth["on_evidence"] > 3 * truth["by_chance"]
+    assert all((tmp_path / path).is_file() for path in said["written"])
+
+
+def test_the_demo_speaks_to_people(tmp_path: Path) -> None:
+    done = cellcam("demo", "--out", tmp_path / "results")
+    assert "times chance" in done.stdout
+    assert str(tmp_path / "results" / "demo_cells.maps.ome.tif") in done.stdout
+
+
+def test_explain_with_options(tmp_path: Path) -> None:
+    done = cellcam(
+        "explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", tmp_path, "--json",
+        "--classes", "mitotic,foci", "--labels", samples.sample_path(samples.DEMO_LABELS),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    maps = tifffile.imread(tmp_path / "demo_cells.maps.ome.tif")
+    assert maps.shape == (2, 448, 448)
+    truth = pd.read_csv(samples.sample_path(samples.DEMO_TRUTH))
+    cells = pd.read_csv(tmp_path / "demo_cells.cells.csv")
+    assert len(cells) == len(truth)
+    assert (cells["class"] == truth["cls"]).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "nowhere.tif", "--model", DEMO_MODEL, "--out", "x"], "no file nowhere.tif"),
+        (["explain", DEMO_STACK, "--model", ".", "--out", "x"], "no CellCam model"),
+        (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--channels", "a,b,c"],
+         "The model wants the channels DNA, tubulin, marker"),
+        (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--classes", "wrong"],
+         "asters, foci"),
+        (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--device", "cuda:9"],
+         "cannot be used here"),
+        (["info", "nowhere.tif"], "no file nowhere.tif"),
+        (["train", "nowhere.csv", "--out", "x"], "no cell table nowhere.csv"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_and_leave_nothing_behind(
+    tmp_path: Path, arguments: list[object], message: str
+) -> None:
+    done = cellcam(*arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.startswith("cellcam: ")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_usage_ends_with_status_one(tmp_path: Path) -> None:
+    done = cellcam("explain", "--no-such-option", folder=tmp_path)
+    assert done.returncode == 1
+    assert "no-such-option" in done.stderr
+
+
+def test_info_about_machine_image_and_model() -> None:
+    assert json.loads(cellcam("info", "--json").stdout)["torch"]
+    image = json.loads(cellcam("info", DEMO_STACK, "--json").stdout)
+    assert image["channels"] == "DNA, tubulin, marker"
+    model = json.loads(cellcam("info", DEMO_MODEL, "--json").stdout)
+    assert model["sees"] == "max"
+
+
+def test_train_then_explain(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    bright = np.arange(40) % 2
+    crops = random.poisson(50 + 100 * bright[:, None, None, None], (40, 1, 16, 16))
+    tifffile.imwrite(tmp_path / "crops.tif", crops.astype(np.uint8), metadata={"axes": "QCYX"})
+    cells = {"image": "crops.tif", "index": range(40), "phase": np.array(["dim", "bright"])[bright]}
+    pd.DataFrame(cells).to_csv(tmp_path / "cells.csv", index=False)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"epochs": 3, "batch_size": 8}))
+    done = cellcam(
+        "train", "cells.csv", "--out", "model", "--class-column", "phase", "--recipe",
+        "recipe.yaml", "--channels", "H2B", "--device", "cpu", folder=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "balanced accuracy" in done.stdout
+    y, x = np.mgrid[:64, :64]
+    field = random.poisson(20 + 100 * (np.hypot(y - 32, x - 32) < 8)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "field.tif", field)
+    done = cellcam("explain", "field.tif", "--model", "model", "--out", "out", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "field.cells.csv")) == 1
