@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device.
 
-A batch is turned, scaled and shifted in one resampling, so that a thousand cells cost about
-as much as ten; transforms cell by cell took longer than the training itself.
+A batch is turned, scaled and shifted in one resampling; MONAI's transforms, applied cell by
+cell, took ten times as long (docs/decisions/0005-small-cnn.md).
 """
 
 from __future__ import annotations
