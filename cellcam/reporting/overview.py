@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,14 @@ _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour for every class, repeated after eight."""
-    return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(classes)}
+    """A colour for every class: a colour-blind safe palette for eight, a plain circle for more."""
+    if len(classes) <= len(_PALETTE):
+        return dict(zip(classes, _PALETTE, strict=False))
+    turns = [i / len(classes) for i in range(len(classes))]
+    # Neighbours in the list get different brightness as well as different hues.
+    rgb = [hsv_to_rgb(turn, 0.65, 1.0 if i % 2 else 0.7) for i, turn in enumerate(turns)]
+    hexes = ["#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in rgb]
+    return dict(zip(classes, hexes, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +65,19 @@ class FieldPicture:
             self, pixels=self.pixels.max(1), maps=self.maps.max(1), labels=self.labels.max(0)
         )
 
+    def with_evidence(self) -> FieldPicture:
+        """Only the classes that some cell shows evidence for; one at least."""
+        shown = [i for i, plane in enumerate(self.maps) if plane.any()] or [0]
+        return replace(self, classes=[self.classes[i] for i in shown], maps=self.maps[shown])
+
 
 def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
-    """Draw a PNG: the calls in the first panel, then one panel of evidence for each class."""
+    """Draw a PNG: the calls in the first panel, then a panel for each class with evidence."""
     from matplotlib.figure import Figure
 
     field = field.from_above()
+    colours = class_colours(field.classes)
+    field = field.with_evidence()
     rows = -(-(len(field.classes) + 1) // _COLUMNS)
     height, width = field.labels.shape
     size = (_PANEL * _COLUMNS, (_PANEL * height / width + 0.35) * rows + 0.9)
@@ -71,7 +85,6 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    colours = class_colours(field.classes)
     counts = Counter(field.calls.values())
     composite = composite_image(field.pixels)
     _draw_calls(axes[0], composite, field, colours)
@@ -141,6 +154,7 @@ def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Any]:
     return [
         Line2D([], [], color=colour, lw=4, label=f"{name}: {counts[name]} cells")
         for name, colour in colours.items()
+        if counts[name] or len(colours) <= len(_PALETTE)
     ]
 
 

@@ -70,7 +70,7 @@ class TestAugmentation:
 
     def changed(self, seed: int = 0, **choice: object) -> torch.Tensor:
         nothing = {"flips": False, "rotation_degrees": 0, "scaling": 0, "shift": 0,
-                   "brightness": 0, "noise": 0}  # fmt: skip
+                   "brightness": 0, "background": 0, "noise": 0}  # fmt: skip
         random = torch.Generator().manual_seed(seed)
         return augmented(self.batch, Augmentation(**{**nothing, **choice}), random)
 
@@ -97,6 +97,11 @@ class TestAugmentation:
         assert factor.amax((2, 3)).allclose(factor.amin((2, 3)), rtol=1e-4)
         assert factor.min() >= 0.9
         assert factor.max() <= 1.1
+
+    def test_background_is_one_shift_for_each_channel(self) -> None:
+        shift = self.changed(background=0.5) - self.batch
+        assert shift.amax((2, 3)).allclose(shift.amin((2, 3)), atol=1e-6)
+        assert 0.3 < shift.abs().max() <= 0.5
 
     def test_volumes_are_flipped(self) -> None:
         self.batch = torch.rand(8, 1, 4, 6, 6)

@@ -34,6 +34,9 @@ def augmented(batch: Tensor, choice: Augmentation, random: torch.Generator) -> T
     if choice.brightness:
         factor = 1 + choice.brightness * (2 * torch.rand(shape, generator=random) - 1)
         batch = batch * factor.to(batch.device)
+    if choice.background:
+        shift = choice.background * (2 * torch.rand(shape, generator=random) - 1)
+        batch = batch + shift.to(batch.device)
     if choice.noise:
         noise = torch.randn(batch.shape, generator=random)
         batch = batch + choice.noise * noise.to(batch.device)

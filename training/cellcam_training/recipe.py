@@ -29,6 +29,7 @@ class Augmentation(_Section):
     shift : at most, in pixels, either way; 2-D only
     brightness : at most, as a share, for each channel; keep it small where total intensity
         carries the class, as DNA content does
+    background : shift of each channel's level, at most, in its standard deviations either way
     noise : standard deviation, in units of the normalised image
     """
 
@@ -37,6 +38,7 @@ class Augmentation(_Section):
     scaling: _Share = 0.08
     shift: Annotated[float, Field(ge=0)] = 2.0
     brightness: _Share = 0.05
+    background: Annotated[float, Field(ge=0)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.02
 
 
