@@ -101,9 +101,11 @@ def explain(
             diameter_um=diameter_um,
         )
     counts = done.cells["class"].value_counts()
-    console.say(
-        f"{len(done.cells)} cells: " + ", ".join(f"{n} {name}" for name, n in counts.items()) + "."
-    )
+    if len(done.cells):
+        listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+        console.say(f"{len(done.cells)} cells: {listed}.")
+    else:
+        console.say("No cells were found. Give their size (--diameter-um), or --labels.")
     _say_written(console, done.written)
     console.report(
         {

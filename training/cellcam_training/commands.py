@@ -9,6 +9,7 @@ import typer
 
 from cellcam.cli import Device, Json, Quiet
 from cellcam.console import Console
+from cellcam.errors import UsageError
 
 
 def train(
@@ -25,9 +26,14 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a classifier on a cell table."""
-    from cellcam_training.cell_table import read_cell_table
-    from cellcam_training.recipe import read_recipe
-    from cellcam_training.trainer import train_model
+    try:
+        from cellcam_training.cell_table import read_cell_table
+        from cellcam_training.recipe import read_recipe
+        from cellcam_training.trainer import train_model
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"Training needs the package {error.name}. Install it with: pip install 'cellcam[train]'"
+        ) from error
 
     console = Console(quiet, json)
     chosen = read_recipe(recipe)
