@@ -32,7 +32,7 @@ def train(
         from cellcam_training.trainer import train_model
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"Training needs the package {error.name}. Install it with: pip install 'cellcam[train]'"
+            f"Training needs the package {error.name}: pip install 'cellcam[train]' brings it."
         ) from error
 
     console = Console(quiet, json)
