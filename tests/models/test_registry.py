@@ -7,20 +7,19 @@ from cellcam.errors import UsageError
 from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.registry import build_network, network_entry, network_names
 
-ENTRIES = [(name, d) for d in (2, 3) for name in network_names(d)]
+ENTRIES = [(name, d, c) for d, c in ((2, 1), (2, 5), (3, 2)) for name in network_names(d)]
 
 
-@pytest.mark.parametrize(("name", "spatial_dims"), ENTRIES)
-@pytest.mark.parametrize("in_channels", [1, 5])
+@pytest.mark.parametrize(("name", "spatial_dims", "in_channels"), ENTRIES)
 def test_every_network_keeps_its_promises(name: str, spatial_dims: int, in_channels: int) -> None:
     entry = network_entry(name)
     network = build_network(name, spatial_dims, in_channels, 6).eval()
-    x = torch.rand(2, in_channels, *[64] * spatial_dims)
+    x = torch.rand(1, in_channels, *[64] * spatial_dims)
     with torch.no_grad():
-        assert network(x).shape == (2, 6)
+        assert network(x).shape == (1, 6)
     activations = SplitNetwork(network, entry.target_layer, x).activations(x)
     assert activations.ndim == x.ndim
-    assert activations.shape[0] == 2
+    assert activations.shape[0] == 1
     assert activations.shape[2:].numel() > 1
 
 
