@@ -25,7 +25,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 Axes = Annotated[str | None, typer.Option(help="The file's axes, such as CYX, if it is silent.")]
-ChannelNames = Annotated[str | None, typer.Option(help="Channel names, separated by commas.")]
+ChannelNames = Annotated[
+    str | None, typer.Option(help="Names of the image's channels in the file's order: A,B,C.")
+]
 PixelSizeOption = Annotated[float | None, typer.Option(help="Pixel size in um, if unknown.")]
 
 
@@ -62,9 +64,12 @@ def explain(
     out: Out,
     labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
     classes: Annotated[
-        str, typer.Option(help="predicted, all, or names with commas.")
+        str, typer.Option(help="predicted (the map of each cell's own call), all, or names.")
     ] = "predicted",
-    z: Annotated[str | None, typer.Option(help="Plane number, max or mean.")] = None,
+    z: Annotated[
+        str | None,
+        typer.Option(help="Plane number, max or mean; else what the model was trained on."),
+    ] = None,
     axes: Axes = None,
     channels: ChannelNames = None,
     map: Annotated[  # noqa: A002 - the option's name
@@ -73,13 +78,17 @@ def explain(
     pixel_size: PixelSizeOption = None,
     series: Annotated[int | None, typer.Option(help="Which image of the file, from 0.")] = None,
     find_channel: Annotated[str | None, typer.Option(help="Channel that shows the cells.")] = None,
-    diameter_um: Annotated[float | None, typer.Option(help="Typical diameter of a cell.")] = None,
+    diameter_um: Annotated[
+        float | None,
+        typer.Option(help="Typical diameter of a cell; 10 where the model does not say."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
-    from cellcam.models.bundle import load_model
+    from cellcam.models.bundle import load_model, read_spec
+    from cellcam.pipeline.field import matching_channels
     from cellcam.pipeline.one_stack import explain_stack
     from cellcam.stacks.opening import open_stack
 
@@ -87,6 +96,9 @@ def explain(
     stack = open_stack(
         image, axes=axes, channels=_names(channels), pixel_size_um=pixel_size, series=series
     )
+    mapping = dict(_pair(one) for one in map or ())
+    # Seconds of loading can wait until it is known that image and model fit.
+    matching_channels(stack, read_spec(model), mapping)
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
@@ -96,7 +108,7 @@ def explain(
             classes=classes if classes in ("predicted", "all") else _names(classes) or (),
             z=int(z) if z and z.isdecimal() else z,  # type: ignore[arg-type]
             progress=progress,
-            channels=dict(_pair(one) for one in map or ()),
+            channels=mapping,
             find_channel=find_channel,
             diameter_um=diameter_um,
         )

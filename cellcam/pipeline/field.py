@@ -132,14 +132,23 @@ def matching_channels(
     if len(spec.channels) == len(stack.channels) == 1 and not stack.channels_named:
         mapping.setdefault(spec.channels[0], stack.channels[0])
     names = [mapping.get(name, name) for name in spec.channels]
-    missing = [name for name in names if name not in stack.channels]
-    if missing:
+    missing = [w for w, n in zip(spec.channels, names, strict=True) if n not in stack.channels]
+    if not missing:
+        return names
+    told = (
+        f"The model wants the channels {', '.join(spec.channels)}; {stack.name} has "
+        f"{', '.join(stack.channels)}. Missing: {', '.join(missing)}. "
+    )
+    if len(stack.channels) < len(spec.channels):
         raise InputError(
-            f"The model wants the channels {', '.join(spec.channels)}; {stack.name} has "
-            f"{', '.join(stack.channels)}. Name the image's channels (--channels A,B,...) or "
-            f"say which is which (--map '{spec.channels[0]}={stack.channels[0]}')."
+            f"{told}An image of {len(stack.channels)} channels cannot be used with a model of "
+            f"{len(spec.channels)}."
         )
-    return names
+    spare = next(name for name in stack.channels if name not in names)
+    raise InputError(
+        f"{told}Name the image's channels in the file's order (--channels A,B,...) or say which "
+        f"is which (--map '{missing[0]}={spare}')."
+    )
 
 
 def field_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:

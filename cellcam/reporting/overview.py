@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart by colour-blind readers; without black and yellow-on-white.
 _PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#F0E442", "#0072B2", "#999999")
+_COLOUR_NAMES = ("blue", "green", "magenta", "yellow")
 _CHANNEL_COLOURS = ((0.35, 0.55, 1.0), (0.2, 0.85, 0.3), (1.0, 0.35, 0.8), (1.0, 0.8, 0.2))
+_SCALE_LABEL = (
+    "importance for the class (same scale everywhere; it is not the confidence of the call)"
+)
 _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
 
@@ -92,10 +96,13 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
     brightest = max(float(np.quantile(field.maps, 0.999)), 1e-30)
     for axis, name, plane in zip(axes[1:], field.classes, field.maps, strict=False):
         picture = _draw_evidence(axis, grey, plane, brightest)
+        called = np.isin(field.labels, [n for n, call in field.calls.items() if call == name])
+        if called.any():
+            axis.contour(called, [0.5], colors=[colours[name]], linewidths=0.6)
         axis.set_title(f"evidence for {name}  ({counts[name]} called)", fontsize=10)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(f"{title} (grey: all channels together)", fontsize=12)
     bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6)
-    bar.set_label("importance: change of the class score (one scale for all classes)", fontsize=8)
+    bar.set_label(_SCALE_LABEL, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.legend(handles=_legend(colours, counts), loc="outside lower center", ncols=6, fontsize=9)
     with whole_file(path) as temporary:
@@ -129,8 +136,10 @@ def _draw_calls(
         lookup[number] = to_rgb(colours.get(name, "#ffffff"))
     picture[outline] = lookup[expand_labels(field.labels, 1)[outline]]
     axis.imshow(picture, interpolation="nearest")
-    shown = ", ".join(field.channels[: len(_CHANNEL_COLOURS)])
-    axis.set_title(f"{len(field.calls)} cells and their calls  ({shown})", fontsize=10)
+    named = zip(field.channels, _COLOUR_NAMES, strict=False)
+    single = len(field.channels) == 1
+    shown = field.channels[0] if single else ", ".join(f"{c} {colour}" for c, colour in named)
+    axis.set_title(f"{len(field.calls)} cells and their calls\n({shown})", fontsize=10)
     if field.pixel_size_um:
         _draw_scale_bar(axis, field.pixel_size_um, *field.labels.shape)
 
