@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cellcam.errors import CellCamError as CellCamError
     from cellcam.errors import InputError as InputError
     from cellcam.errors import ModelError as ModelError
-    from cellcam.explain.integrated_gradcam import Explanation as Explanation
+    from cellcam.explain.explanation import Explanation as Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM as IntegratedGradCAM
     from cellcam.models.bundle import load_model as load_model
     from cellcam.models.bundle import save_model as save_model
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 _HOME = {
     "CellCamError": "cellcam.errors",
     "CellModel": "cellcam.models.model",
-    "Explanation": "cellcam.explain.integrated_gradcam",
+    "Explanation": "cellcam.explain.explanation",
     "FieldResult": "cellcam.pipeline.field",
     "InputError": "cellcam.errors",
     "IntegratedGradCAM": "cellcam.explain.integrated_gradcam",

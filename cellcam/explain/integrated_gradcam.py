@@ -8,50 +8,31 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from cellcam.explain.path import Baseline, baseline_images, points_on_path
-from cellcam.explain.quadrature import Method, Rule, quadrature_rule
+from cellcam.explain.adaptive_steps import integrate_adaptively
+from cellcam.explain.execution import automatic_batch_size, fastest_execution, is_out_of_memory
+from cellcam.explain.explanation import Explanation, fused, joined
+from cellcam.explain.fixed_steps import Integral, integrate_fixed
+from cellcam.explain.heads import HeadOfMeans, head_of_means
+from cellcam.explain.path import baseline_images, single_channel_starts
+from cellcam.explain.quadrature import quadrature_rule
+from cellcam.explain.scores import ClassIndex
+from cellcam.explain.settings import Settings, changed
 from cellcam.explain.splitting import SplitNetwork, left_as_it_was
+from cellcam.explain.walking import Paths, Walker
 
-ClassIndex = int | Sequence[int] | Tensor | Literal["all"] | None
+Layer = str | nn.Module
 
-# 64 crops of 64 x 64 or 5 images of 224 x 224 keep two cores busy without page faults.
-_PIXELS_PER_BATCH = 2**18
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Importance maps of N images and K classes each.
-
-    Attributes
-    ----------
-    maps : (N, K, *spatial) tensor, >= 0, at input resolution
-        Unnormalised: maps of different images and classes compare. float32, or float64 for
-        float64 inputs.
-    class_idx : (N, K) int64 tensor
-    logits : (N, n_classes) tensor
-    target_layer : name of the layer that was explained
-    """
-
-    maps: Tensor
-    class_idx: Tensor
-    logits: Tensor
-    target_layer: str
-
-
-@dataclass(frozen=True)
-class _Settings:
-    baselines: Baseline = 0.0
-    method: Method = "riemann_right"
-    n_steps: int = 20
-    internal_batch_size: int | None = None
+# Shapes of input for which what was found out about a network is kept.
+_MOST_KNOWN = 4
+# Gradients by activations held at once, where each position has its own.
+_MOST_GRADIENTS = 2**26
 
 
 class IntegratedGradCAM:
@@ -62,14 +43,20 @@ class IntegratedGradCAM:
         M_c = integral_0^1 ReLU( sum_k w_k(a) (A_k(x(a)) - A_k(x')) ) da,
         w_k(a) = mean over positions of  dy_c / dA_k  at x(a),
 
-    evaluated with a quadrature rule and upsampled (bi- or trilinear) to the input.
+    to a relative error of 1 %, or as the given quadrature rule has it, and upsampled (bi- or
+    trilinear) to the input. All classes share the passes through the network, of which only
+    the part behind the target layer is differentiated.
 
     Parameters
     ----------
     nn_module : module, (N, C, *spatial) -> (N, n_classes) scores before softmax
-        Left exactly as it was: modes, gradients, requires_grad, hooks, parameters.
-    target_layers : name of a submodule, the submodule, or None
+        Left exactly as it was: modes, gradients, requires_grad, hooks, parameters. May be
+        compiled, wrapped for several devices, frozen, or of reduced precision.
+    target_layers : name of a submodule, the submodule, a list of these, or None
         None takes the last layer with spatial extent; `Explanation.target_layer` says which.
+        The maps of several layers are averaged; `Explanation.layers` has each.
+    black : number, or tensor that broadcasts to the input, default 0
+        What zero counts become in the network's input; ``baselines="black"`` begins there.
     **settings
         Defaults for the keyword arguments of a call.
 
@@ -86,28 +73,51 @@ class IntegratedGradCAM:
     def __init__(
         self,
         nn_module: nn.Module,
-        target_layers: str | nn.Module | None = None,
+        target_layers: Layer | Sequence[Layer] | None = None,
+        *,
+        black: float | Tensor = 0.0,
         **settings: Any,
     ) -> None:
         self.nn_module = nn_module
         self.target_layers = target_layers
-        self._settings = _updated(_Settings(), settings)
+        self.black = black
+        self._settings = changed(Settings(), settings)
+        self._known: dict[object, _Known] = {}
 
     def __call__(self, x: Tensor, class_idx: ClassIndex = None, **settings: Any) -> Explanation:
         """Explain the scores of a batch of images.
 
         Parameters
         ----------
-        x : (N, C, *spatial) floating tensor on the network's device
+        x : (N, C, *spatial) floating tensor
+            May lie on another device than the network: it is moved part by part.
         class_idx : which classes to explain for each image
             None (the class with the highest score), an int, an (N,) or (N, K) tensor with
             classes image by image, a list (these classes for every image) or ``"all"``.
-        baselines : number or tensor that broadcasts to ``x``, default 0
-            Where the path begins, in the space of the network's input.
-        method, n_steps : the quadrature rule, default ``"riemann_right"`` with 20 steps
-            The sum of the paper; see `quadrature_rule` for the others.
-        internal_batch_size : int, optional
-            How many points of how many images go through the network at once.
+        baselines : where the path begins, default ``"black"``
+            Number, tensor, function or name, in the space of the network's input; see
+            `cellcam.explain.path.baseline_images`.
+        rtol : relative L2 error to reach for each map, default 0.01
+            Takes as many evaluations as needed; `Explanation.error` says what was reached.
+        method, n_steps : a fixed quadrature rule instead
+            ``method="riemann_right"``, the default with ``n_steps``, is the sum of the paper;
+            see `quadrature_rule` for the others.
+        score : ``"logit"`` (default), ``"probability"`` or ``"log_probability"``
+            What is explained.
+        formula : ``"paper"`` (default) or ``"complete"``
+            The complete map, sum_k integral dy_c/dA_k dA_k position by position, is signed
+            and adds up, at layer resolution, to the score difference.
+        channels : None (default) or ``"each"``
+            One map per input channel, along the path on which only that channel moves, and
+            the share of the score of each.
+        precision : ``"float32"`` (default) or ``"auto"``
+            Automatic: bfloat16 and channels-last memory where a trial finds them faster. See
+            docs/performance.md for how much the maps change.
+        internal_batch_size : how many images go through the network at once
+            Default: what suits the device; halved when memory runs out.
+        upsample : False leaves the maps at the resolution of the layer
+        progress : function, called before each pass with (images done, images in all)
+            What it raises ends the call and leaves the network as it was.
 
         Raises
         ------
@@ -116,93 +126,189 @@ class IntegratedGradCAM:
         TypeError
             If a setting does not exist.
         """
-        run = _updated(self._settings, settings)
+        run = changed(self._settings, settings)
         _check_images(x)
-        with left_as_it_was(self.nn_module):
+        _check_class_idx(class_idx, len(x))
+        several = isinstance(self.target_layers, list | tuple)
+        layers: Sequence[Any] = self.target_layers if several else [self.target_layers]  # type: ignore[assignment]
+        with left_as_it_was(self.nn_module), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
-            start = baseline_images(run.baselines, x)
-            rule = quadrature_rule(run.method, run.n_steps)
-            batch = run.internal_batch_size or max(1, _PIXELS_PER_BATCH // x[0, 0].numel())
-            split = SplitNetwork(self.nn_module, self.target_layers, x)
-            logits = torch.cat([split.logits(part) for part in torch.split(x, batch)])
-            classes = select_classes(class_idx, logits)
-            parts = zip(*(torch.split(one, batch) for one in (start, x, classes)), strict=True)
-            maps = torch.cat([_integrate(split, rule, batch, *part) for part in parts])
-        return Explanation(maps, classes, logits, split.layer_name)
+            start = baseline_images(run.baselines, x, self.black)
+            parts = [self._explained(layer, x, start, class_idx, run) for layer in layers]
+        return fused(parts) if several else parts[0]
+
+    def _explained(
+        self, layer: Layer | None, x: Tensor, start: Tensor, class_idx: ClassIndex, run: Settings
+    ) -> Explanation:
+        """Explanation at one layer, a batch of images at a time."""
+        known = self._known_about(layer, x, run)
+        batch = run.internal_batch_size or _bounded(known, class_idx)
+        n_paths = x.shape[1] if run.channels else 1
+        parts: list[Explanation] = []
+        done = 0
+
+        def tick() -> None:
+            if run.progress:
+                run.progress(done, len(x))
+
+        while done < len(x):
+            walker = Walker(known.split, known.head, run.score, batch, tick)
+            rows = slice(done, done + max(1, batch // n_paths))
+            own_start = _moved(start[rows], known.split.device)
+            own_x = _moved(x[rows], known.split.device)
+            try:
+                part = _explain_batch(walker, own_start, own_x, _of_images(class_idx, rows), run)
+            except RuntimeError as error:
+                if batch == 1 or not is_out_of_memory(error):
+                    raise
+                batch //= 2
+            else:
+                parts.append(part.to(x.device))
+                done = min(rows.stop, len(x))
+        return joined(parts)
+
+    def _known_about(self, layer: Layer | None, x: Tensor, run: Settings) -> _Known:
+        """What running the network once shows about it; kept as long as its weights stay."""
+        key = (layer, x.shape[1:], x.dtype, run.precision)
+        weights = _fingerprint(self.nn_module)
+        known = self._known.get(key)
+        if known is None or known.weights != weights:
+            while len(self._known) >= _MOST_KNOWN:
+                self._known.pop(next(iter(self._known)))
+            known = self._known[key] = _found_out(self.nn_module, layer, x, run, weights)
+        return known
 
 
-def _integrate(
-    split: SplitNetwork, rule: Rule, batch: int, start: Tensor, x: Tensor, classes: Tensor
-) -> Tensor:
-    """Maps (n, K, *spatial) of n images, ``batch`` points of their paths at a time."""
-    at_start = split.activations(start)
-    maps = at_start.new_zeros((*classes.shape, *at_start.shape[2:]))
-    work = list(product(range(len(x)), zip(rule.nodes, rule.weights, strict=True)))
-    for chunk in (work[i : i + batch] for i in range(0, len(work), batch)):
-        image = torch.tensor([i for i, _ in chunk], device=x.device)
-        position = torch.tensor([node for _, (node, _) in chunk], dtype=x.dtype, device=x.device)
-        weight = torch.tensor([w for _, (_, w) in chunk], dtype=maps.dtype, device=x.device)
-        points = points_on_path(start[image], x[image], position)
-        terms = _integrand(split, points, at_start[image], classes[image])
-        maps.index_add_(0, image, terms * weight.view(-1, *[1] * (terms.ndim - 1)))
-    return _upsampled(maps, x.shape[2:])
+@dataclass(frozen=True)
+class _Known:
+    weights: int
+    split: SplitNetwork
+    head: HeadOfMeans | None
+    batch: int
 
 
-def _integrand(split: SplitNetwork, points: Tensor, at_start: Tensor, classes: Tensor) -> Tensor:
-    """ReLU( sum_k w_k Delta_k ) for each point and class: (n, K, *layer_spatial)."""
-    activations, scores = split.scores(points)
-    increment = activations.detach() - at_start
-    space = tuple(range(2, activations.ndim))
-    terms = []
-    for k in range(classes.shape[1]):
-        score = scores.gather(1, classes[:, k : k + 1]).sum()
-        last = k == classes.shape[1] - 1
-        (gradient,) = torch.autograd.grad(score, activations, retain_graph=not last)
-        weight = gradient.mean(space, keepdim=True)
-        terms.append((weight * increment).sum(1).relu())
-    return torch.stack(terms, 1)
+def _found_out(
+    network: nn.Module, layer: Layer | None, x: Tensor, run: Settings, weights: int
+) -> _Known:
+    split = SplitNetwork(network, layer, x[:1])
+    head = head_of_means(split, x[:1])
+    split.pooled = head is not None
+    batch = automatic_batch_size(split.scores, x, split.device)
+    if run.precision == "auto":
+        trial = x[: run.internal_batch_size or batch]
+        split.execution = fastest_execution(lambda way: split.scores(trial, way), split.device)
+    return _Known(weights, split, head, batch)
 
 
-def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
-    """Classes to explain for each image, as an (N, K) int64 tensor.
+def _explain_batch(
+    walker: Walker, start: Tensor, x: Tensor, class_idx: ClassIndex, run: Settings
+) -> Explanation:
+    """Explanation of as many images as go through the network at once."""
+    at_input = walker.at_input(x, class_idx)
+    at_baseline = walker.at_baseline(start, at_input.classes)
+    paths = Paths(start, x, at_baseline, at_input)
+    if run.channels:
+        paths = _single_channel_paths(walker, paths)
+    parts = [_integrated(walker, part, run) for part in paths.parts(walker.batch)]
+    integral = Integral(*(torch.cat(values) for values in zip(*map(_values, parts), strict=True)))
+    difference = paths.at_end.score - paths.at_start.score
+    by_path: dict[str, Any] = {
+        "maps": _as_images(integral.maps, walker.split.map_shape, x, run.upsample),
+        "error": integral.error,
+        "weights_vary": integral.weights_vary,
+        "completeness_gap": _relative_gap(integral.line, difference),
+    }
+    evaluations = integral.n_evaluations
+    shares: dict[str, Any] = {}
+    if run.channels:
+        by_path = {
+            name: value.unflatten(0, (len(x), -1)).transpose(1, 2)
+            for name, value in by_path.items()
+        }
+        # The image itself is the end of all its paths, and was evaluated once.
+        evaluations = (evaluations - 1).view(len(x), -1).sum(1) + 1
+        share = difference.unflatten(0, (len(x), -1)).transpose(1, 2)
+        total = at_input.score - at_baseline.score
+        shares = {"channel_shares": share, "interaction": total - share.sum(2)}
+    return Explanation(
+        class_idx=at_input.classes,
+        logits=at_input.logits,
+        n_evaluations=evaluations,
+        target_layer=walker.split.layer_name,
+        **by_path,
+        **shares,
+    )
 
-    Parameters
-    ----------
-    class_idx : as in `IntegratedGradCAM.__call__`
-    logits : (N, n_classes) tensor
 
-    Raises
-    ------
-    ValueError
-        If a class does not exist or the shape does not fit the images.
-    """
-    n_images, n_classes = logits.shape
-    if class_idx is None:
-        return logits.argmax(1, keepdim=True)
-    if isinstance(class_idx, str):
-        if class_idx != "all":
-            raise ValueError(f"class_idx={class_idx!r} is unknown; the only word is 'all'.")
-        class_idx = range(n_classes)
-    by_image = isinstance(class_idx, Tensor) and class_idx.ndim > 0
-    classes = torch.as_tensor(class_idx, device=logits.device).to(torch.int64)
-    if by_image:
-        if len(classes) != n_images or classes.ndim > 2:
-            raise ValueError(
-                f"class_idx of shape {tuple(classes.shape)} does not fit {n_images} images: "
-                "a tensor gives classes image by image, (N,) or (N, K)."
-            )
-        classes = classes.view(n_images, -1)
-    else:
-        classes = classes.reshape(1, -1).expand(n_images, -1)
-    if classes.numel() == 0 or classes.min() < 0 or classes.max() >= n_classes:
-        raise ValueError(f"class_idx must lie between 0 and {n_classes - 1}; got {class_idx!r}.")
-    return classes
+def _single_channel_paths(walker: Walker, paths: Paths) -> Paths:
+    """For each image and channel the path on which that channel alone moves."""
+    starts = single_channel_starts(paths.start, paths.end)
+    own = torch.arange(len(paths), device=starts.device).repeat_interleave(starts.shape[1])
+    starts = starts.flatten(0, 1)
+    at_end = paths.at_end.of(own)
+    return Paths(starts, paths.end[own], walker.at_baseline(starts, at_end.classes), at_end)
 
 
-def _upsampled(maps: Tensor, size: torch.Size) -> Tensor:
-    mode = "trilinear" if len(size) == 3 else "bilinear"
-    maps = maps if maps.dtype == torch.float64 else maps.float()
-    return interpolate(maps, size=tuple(size), mode=mode, align_corners=False)
+def _integrated(walker: Walker, paths: Paths, run: Settings) -> Integral:
+    if run.tolerance is not None:
+        return integrate_adaptively(walker, paths, run.tolerance, run.formula)
+    return integrate_fixed(walker, paths, quadrature_rule(*run.fixed_rule), run.formula)
+
+
+def _as_images(maps: Tensor, shape: torch.Size, x: Tensor, upsample: bool) -> Tensor:
+    """Maps (P, K, U) as (P, K, *spatial), at the resolution of the layer or of the images."""
+    maps = maps.unflatten(2, shape)
+    if not upsample:
+        return maps
+    mode = "trilinear" if len(shape) == 3 else "bilinear"
+    return interpolate(maps, size=tuple(x.shape[2:]), mode=mode, align_corners=False)
+
+
+def _relative_gap(line: Tensor, difference: Tensor) -> Tensor:
+    gap = (line - difference).abs()
+    return torch.where(gap == 0, 0, gap / difference.abs())
+
+
+def _values(integral: Integral) -> list[Tensor]:
+    return [getattr(integral, field.name) for field in fields(integral)]
+
+
+def _moved(images: Tensor, device: torch.device) -> Tensor:
+    """Images on the device; one that is the same for all is moved once."""
+    if images.device == device:
+        return images
+    if images.stride(0) == 0:
+        return images[:1].to(device).expand_as(images)
+    if device.type == "cuda" and images.device.type == "cpu":
+        images = images.pin_memory()
+    return images.to(device, non_blocking=True)
+
+
+def _of_images(class_idx: ClassIndex, rows: slice) -> ClassIndex:
+    if isinstance(class_idx, Tensor) and class_idx.ndim > 0:
+        return class_idx[rows]
+    return class_idx
+
+
+def _bounded(known: _Known, class_idx: ClassIndex) -> int:
+    """Batch size at which the gradients of all classes at all positions still fit."""
+    if known.head is not None:
+        return known.batch
+    n_classes = known.split.n_classes if class_idx == "all" else _n_classes(class_idx)
+    gradients = n_classes * known.split.features * known.split.map_shape.numel()
+    return max(1, min(known.batch, _MOST_GRADIENTS // gradients))
+
+
+def _n_classes(class_idx: ClassIndex) -> int:
+    if isinstance(class_idx, Tensor):
+        return class_idx.shape[-1] if class_idx.ndim > 1 else 1
+    return len(class_idx) if isinstance(class_idx, Sequence) else 1
+
+
+def _fingerprint(network: nn.Module) -> int:
+    """Changes whenever a weight does: torch counts the changes in place of every tensor."""
+    tensors = (*network.parameters(), *network.buffers())
+    return hash(tuple((id(tensor), tensor._version) for tensor in tensors))
 
 
 def _check_images(x: Tensor) -> None:
@@ -215,9 +321,9 @@ def _check_images(x: Tensor) -> None:
         raise ValueError("x holds no image.")
 
 
-def _updated(settings: _Settings, changes: dict[str, Any]) -> _Settings:
-    unknown = set(changes) - set(_Settings.__dataclass_fields__)
-    if unknown:
-        known = ", ".join(_Settings.__dataclass_fields__)
-        raise TypeError(f"Unknown setting {', '.join(sorted(unknown))}. Known: {known}.")
-    return replace(settings, **changes)
+def _check_class_idx(class_idx: ClassIndex, n_images: int) -> None:
+    if isinstance(class_idx, Tensor) and class_idx.ndim and len(class_idx) != n_images:
+        raise ValueError(
+            f"class_idx of shape {tuple(class_idx.shape)} does not fit {n_images} images: "
+            "a tensor gives classes image by image, (N,) or (N, K)."
+        )

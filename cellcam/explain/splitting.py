@@ -9,11 +9,15 @@ itself, and the trunk never records a graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from cellcam.explain.execution import Execution
+
+_Hook = Callable[[Tensor], Tensor]
 
 
 class _TrunkDoneError(Exception):
@@ -28,11 +32,21 @@ class SplitNetwork:
 
     Parameters
     ----------
-    network : module, (N, C, *spatial) -> (N, n_classes)
+    network : module, (N, C, *spatial) -> (N, n_classes), in evaluation mode
     layer : name of a submodule, the submodule itself, or None
         None takes the last submodule whose output still has spatial extent.
     example : (N, C, *spatial) tensor
         An input, to find the layer and to see what it returns.
+
+    Attributes
+    ----------
+    layer_name : of the target layer
+    device : where the network is
+    n_classes : of its scores
+    features, map_shape : of the activations, (N, features, *map_shape)
+    pooled : whether the head sees only each feature's mean over space
+        Found by test, with `cellcam.explain.heads.head_of_means`; False until then.
+    execution : how passes are computed
 
     Raises
     ------
@@ -41,58 +55,103 @@ class SplitNetwork:
     """
 
     def __init__(self, network: nn.Module, layer: str | nn.Module | None, example: Tensor) -> None:
-        self.network = network
+        self.network = unwrapped(network)
+        self.device = next((p.device for p in self.network.parameters()), example.device)
+        self.execution = Execution()
+        self._dtype = _dtype_of(self.network)
+        example = self._fitting(example[:1])
         if layer is None:
-            self.layer_name = find_target_layer(network, example)
+            self.layer_name = find_target_layer(self.network, example)
         else:
-            self.layer_name = _name_of(network, layer)
-        self.layer = network.get_submodule(self.layer_name)
-        self._runs = self._count_runs(example)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Class scores (N, n_classes) of the whole network, without autograd."""
-        with torch.no_grad():
-            return _checked_scores(self.network(x), x)
+            self.layer_name = _name_of(self.network, layer)
+        self.layer = self.network.get_submodule(self.layer_name)
+        self.pooled = False
+        outputs, scores = self._probe(example)
+        self._runs = len(outputs)
+        self.n_classes = _checked_scores(scores, 1).shape[1]
+        self.features, *space = outputs[-1].shape[1:]
+        self.map_shape = torch.Size(space)
 
     def activations(self, x: Tensor) -> Tensor:
         """Activations A(x) at the layer: (N, K, *layer_spatial), detached; the head is not run."""
         kept: list[Tensor] = []
 
         def stop(activation: Tensor) -> Tensor:
+            # A copy: what the layer returns may be a view that the network writes into.
             kept.append(activation.detach().clone())
             raise _TrunkDoneError
 
-        with self._at_last_run(stop), torch.no_grad(), suppress(_TrunkDoneError):
-            self.network(x)
+        with torch.no_grad(), suppress(_TrunkDoneError):
+            self._run(x, stop)
         return kept[0]
 
-    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations and class scores, the scores differentiable by the activations.
+    def scores(
+        self, x: Tensor, execution: Execution | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass through trunk and head, the head ready to be differentiated.
+
+        Parameters
+        ----------
+        x : (N, C, *spatial) tensor
+        execution : how to compute, if not as the network's own
 
         Returns
         -------
-        activations : (N, K, *layer_spatial) tensor that requires grad
+        activations : (N, K, *layer_spatial) tensor, detached
+        leaf : what the head was given and can be differentiated by: the activations, or
+            their (N, K, 1, ...) means where the head is ``pooled``
         scores : (N, n_classes) tensor
         """
-        leaves: list[Tensor] = []
+        kept: list[Tensor] = []
 
         def start_autograd(activation: Tensor) -> Tensor:
             torch.set_grad_enabled(True)
-            leaf = activation.detach().requires_grad_()
-            leaves.append(leaf)
+            kept.append(activation.detach().clone() if self.pooled else activation.detach())
+            seen = _means(kept[0]) if self.pooled else kept[0]
+            kept.append(seen.detach().requires_grad_())
             # The head may work in place, which autograd forbids on a leaf.
-            return leaf.clone()
+            return kept[1].clone()
 
-        with self._at_last_run(start_autograd), torch.no_grad():
-            scores = _checked_scores(self.network(x), x)
-        return leaves[0], scores
+        with torch.no_grad():
+            scores = _checked_scores(self._run(x, start_autograd, execution), len(x))
+        return kept[0], kept[1], scores
 
-    def _count_runs(self, example: Tensor) -> int:
+    def head(self, x: Tensor, activations: Tensor) -> Tensor:
+        """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""
+
+        def replace(_activation: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)
+            return activations.clone()
+
+        with torch.no_grad():
+            return _checked_scores(self._run(x, replace), len(activations))
+
+    def _run(self, x: Tensor, action: _Hook, execution: Execution | None = None) -> Any:
+        runs = 0
+
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+            nonlocal runs
+            runs += 1
+            return action(output) if runs == self._runs else None
+
+        execution = execution or self.execution
+        handle = self.layer.register_forward_hook(hook)
+        try:
+            with execution.active(self.device):
+                return self.network(execution.laid_out(self._fitting(x)))
+        finally:
+            handle.remove()
+
+    def _fitting(self, x: Tensor) -> Tensor:
+        return x.to(self.device, self._dtype or x.dtype)
+
+    def _probe(self, example: Tensor) -> tuple[list[Tensor], Any]:
+        """Outputs of the target layer in one pass, and the scores."""
         outputs: list[Any] = []
         hook = self.layer.register_forward_hook(lambda _m, _i, output: outputs.append(output))
         try:
             with torch.no_grad():
-                self.network(example[:1])
+                scores = self.network(example)
         finally:
             hook.remove()
         if not outputs:
@@ -100,7 +159,7 @@ class SplitNetwork:
                 f"Layer {self.layer_name!r} does not run in the forward pass. Choose another."
             )
         self._check_output(outputs[-1], example)
-        return len(outputs)
+        return outputs, scores
 
     def _check_output(self, output: Any, example: Tensor) -> None:
         if not isinstance(output, Tensor):
@@ -114,20 +173,19 @@ class SplitNetwork:
                 f"{example.ndim} axes (images, features, space). Choose a convolutional layer."
             )
 
-    @contextmanager
-    def _at_last_run(self, action: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        runs = 0
 
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
-            nonlocal runs
-            runs += 1
-            return action(output) if runs == self._runs else None
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
 
-        handle = self.layer.register_forward_hook(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
+    Hooks do not run in compiled code, and one process explains on one device.
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif _is_compiled(network):
+            network = network._orig_mod  # type: ignore[assignment]
+        else:
+            return network
 
 
 def find_target_layer(network: nn.Module, example: Tensor) -> str:
@@ -175,16 +233,34 @@ def find_target_layer(network: nn.Module, example: Tensor) -> str:
 def left_as_it_was(network: nn.Module) -> Iterator[None]:
     """Run ``network`` in evaluation mode and give every submodule its own mode back.
 
-    Inference mode is suspended: its tensors cannot take part in autograd.
+    Inference mode is suspended: its tensors cannot take part in autograd. So is compiled
+    code, in which hooks do not run.
     """
     modes = {module: module.training for module in network.modules()}
-    with torch.inference_mode(False):
+    compiled = any(_is_compiled(module) for module in modes)
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.inference_mode(False), eager:
         try:
             network.eval()
             yield
         finally:
             for module, training in modes.items():
                 module.training = training
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # Asking by name: importing the class costs seconds.
+    return type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod")
+
+
+def _dtype_of(network: nn.Module) -> torch.dtype | None:
+    """Floating type of all the network's parameters, None if there is not just one."""
+    types = {p.dtype for p in network.parameters() if p.is_floating_point()}
+    return types.pop() if len(types) == 1 else None
+
+
+def _means(activations: Tensor) -> Tensor:
+    return activations.mean(tuple(range(2, activations.ndim)), keepdim=True)
 
 
 def _name_of(network: nn.Module, layer: str | nn.Module) -> str:
@@ -199,8 +275,8 @@ def _name_of(network: nn.Module, layer: str | nn.Module) -> str:
     raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
 
 
-def _checked_scores(scores: Any, x: Tensor) -> Tensor:
-    if isinstance(scores, Tensor) and scores.ndim == 2 and len(scores) == len(x):
+def _checked_scores(scores: Any, n: int) -> Tensor:
+    if isinstance(scores, Tensor) and scores.ndim == 2 and len(scores) == n:
         return scores
     shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise ValueError(f"The network must return class scores of shape (N, n_classes), not {shape}.")

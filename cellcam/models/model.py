@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from cellcam.explain.integrated_gradcam import ClassIndex, Explanation
+    from cellcam.explain.explanation import Explanation
+    from cellcam.explain.scores import ClassIndex
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Pixels = Annotated[int, Field(ge=1, le=4096)]

@@ -1,0 +1,94 @@
+"""What a call of `IntegratedGradCAM` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Importance maps of N images and K classes each, on the device of the images.
+
+    Attributes
+    ----------
+    maps : (N, K, *spatial) tensor at input resolution
+        Unnormalised, so that maps of different images and classes compare; >= 0 with
+        ``formula="paper"``, signed with ``"complete"``. With ``channels="each"``
+        (N, K, S, *spatial), one map for each of S input channels. float32, or float64 for
+        float64 inputs.
+    class_idx : (N, K) int64 tensor
+    logits : (N, n_classes) tensor
+    error : (N, K) tensor, or (N, K, S)
+        Estimated relative L2 error of each map at layer resolution, of the quadrature alone.
+    n_evaluations : (N,) int64 tensor
+        Points of the paths that went through the network, baselines apart.
+    weights_vary : (N, K) bool tensor, or (N, K, S)
+        Whether the mean gradients change along the path at all. Where they do not, as for
+        logits behind global pooling and one linear layer, the map is plain Grad-CAM with the
+        activations averaged along the path.
+    completeness_gap : (N, K) tensor, or (N, K, S)
+        |line integral of the gradient - score difference| / |score difference|: how well the
+        evaluations account for the score, whatever the formula.
+    target_layer : name of the layer that was explained; several are joined by commas
+    channel_shares : (N, K, S) tensor with ``channels="each"``, else None
+        Score of the image less its score with channel s at the baseline; may be negative.
+    interaction : (N, K) tensor with ``channels="each"``, else None
+        What the shares leave over of the score difference between image and baseline.
+    layers : with several target layers, the explanation of each; else empty
+    """
+
+    maps: Tensor
+    class_idx: Tensor
+    logits: Tensor
+    error: Tensor
+    n_evaluations: Tensor
+    weights_vary: Tensor
+    completeness_gap: Tensor
+    target_layer: str
+    channel_shares: Tensor | None = None
+    interaction: Tensor | None = None
+    layers: tuple[Explanation, ...] = ()
+
+    def to(self, device: torch.device) -> Explanation:
+        """The same with its tensors on ``device``."""
+        return replace(self, **{n: t.to(device) for n, t in _tensors(self).items()})
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """One explanation of the images of several."""
+    tensors = [_tensors(part) for part in parts]
+    return replace(parts[0], **{n: torch.cat([t[n] for t in tensors]) for n in tensors[0]})
+
+
+def fused(layers: Sequence[Explanation]) -> Explanation:
+    """Mean of the maps of several layers; errors add up as if all pointed the same way."""
+    maps = torch.stack([layer.maps for layer in layers]).mean(0)
+    size = torch.stack([_norm(layer.maps, layer.error) for layer in layers])
+    errors = torch.stack([layer.error for layer in layers])
+    # A map that is zero everywhere has no relative error to add.
+    total = torch.where(size > 0, errors * size, 0).mean(0)
+    norm = _norm(maps, errors[0])
+    return replace(
+        layers[0],
+        maps=maps,
+        error=torch.where(total > 0, total / norm, 0),
+        n_evaluations=torch.stack([layer.n_evaluations for layer in layers]).sum(0),
+        weights_vary=torch.stack([layer.weights_vary for layer in layers]).any(0),
+        completeness_gap=torch.stack([layer.completeness_gap for layer in layers]).amax(0),
+        target_layer=", ".join(layer.target_layer for layer in layers),
+        layers=tuple(layers),
+    )
+
+
+def _tensors(one: Explanation) -> dict[str, Any]:
+    values = {field.name: getattr(one, field.name) for field in fields(one)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _norm(maps: Tensor, like: Tensor) -> Tensor:
+    return maps.flatten(like.ndim).norm(dim=-1)

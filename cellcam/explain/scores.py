@@ -1,0 +1,83 @@
+"""What is explained: a class's logit, its probability or the logarithm of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Score = Literal["logit", "probability", "log_probability"]
+ClassIndex = int | Sequence[int] | Tensor | Literal["all"] | None
+
+
+def class_scores(score: Score, logits: Tensor) -> Tensor:
+    """Scores (N, n_classes) of logits (N, n_classes).
+
+    Raises
+    ------
+    ValueError
+        If the score is unknown.
+    """
+    if score == "logit":
+        return logits
+    if score == "probability":
+        return logits.softmax(1)
+    if score == "log_probability":
+        return logits.log_softmax(1)
+    raise ValueError(f"score={score!r} is unknown. Choose one of {', '.join(get_args(Score))}.")
+
+
+def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
+    """Gradient of each image's chosen scores by ``leaf``: (N, K, ...).
+
+    Parameters
+    ----------
+    scores : (N, n_classes) tensor that depends on ``leaf``, image by image
+    classes : (N, K) int64 tensor
+    leaf : (N, ...) tensor
+    """
+    with torch.enable_grad():
+        columns = scores.gather(1, classes).sum(0).unbind()
+    rows = [
+        torch.autograd.grad(column, leaf, retain_graph=k < len(columns) - 1)[0]
+        for k, column in enumerate(columns)
+    ]
+    return torch.stack(rows, 1)
+
+
+def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
+    """Classes to explain for each image, as an (N, K) int64 tensor.
+
+    Parameters
+    ----------
+    class_idx : as in `IntegratedGradCAM.__call__`
+    logits : (N, n_classes) tensor
+
+    Raises
+    ------
+    ValueError
+        If a class does not exist or the shape does not fit the images.
+    """
+    n_images, n_classes = logits.shape
+    if class_idx is None:
+        return logits.argmax(1, keepdim=True)
+    if isinstance(class_idx, str):
+        if class_idx != "all":
+            raise ValueError(f"class_idx={class_idx!r} is unknown; the only word is 'all'.")
+        class_idx = range(n_classes)
+    by_image = isinstance(class_idx, Tensor) and class_idx.ndim > 0
+    classes = torch.as_tensor(class_idx, device=logits.device).to(torch.int64)
+    if by_image:
+        if len(classes) != n_images or classes.ndim > 2:
+            raise ValueError(
+                f"class_idx of shape {tuple(classes.shape)} does not fit {n_images} images: "
+                "a tensor gives classes image by image, (N,) or (N, K)."
+            )
+        classes = classes.view(n_images, -1)
+    else:
+        classes = classes.reshape(1, -1).expand(n_images, -1)
+    if classes.numel() == 0 or classes.min() < 0 or classes.max() >= n_classes:
+        raise ValueError(f"class_idx must lie between 0 and {n_classes - 1}; got {class_idx!r}.")
+    return classes
