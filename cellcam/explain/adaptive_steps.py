@@ -19,7 +19,9 @@ from cellcam.explain.interpolation import cubic_coefficients, linear_coefficient
 from cellcam.explain.walking import Paths, Walker, contracted
 
 MOST_EVALUATIONS = 128
-# A map that shows nothing may have missed something between few points.
+# A map that shows next to nothing, below this share of the integrand at the image without
+# its ReLU, may have missed as much between few points.
+_NEXT_TO_NOTHING = 0.01
 _FEWEST_FOR_NOTHING = 32
 
 # Parts of an interval in the middle of which the integrand is taken, and places in each part
@@ -49,10 +51,12 @@ def integrate_adaptively(walker: Walker, paths: Paths, rtol: float, formula: For
     active = kind(walker, paths, formula)
     active.cut(active.all_panels())
     result = _without_integrating(paths)
+    at_image = result.maps.norm(dim=2)
     while True:
         maps, doubt, line = active.integrals()
         error = relative(active.margin * doubt.square().sum(1).sqrt(), maps)
-        seen = (error <= rtol) & (maps.any(2) | (active.n_evaluations >= _FEWEST_FOR_NOTHING))
+        shows = maps.norm(dim=2) > _NEXT_TO_NOTHING * at_image[active.rows]
+        seen = (error <= rtol) & (shows | (active.n_evaluations >= _FEWEST_FOR_NOTHING))
         done = seen.all(1) | (active.n_evaluations >= MOST_EVALUATIONS)
         rows = active.rows[done]
         result.maps[rows], result.error[rows] = maps[done], error[done]
@@ -219,12 +223,8 @@ class _KnownAtNodes(_Refinement):
         return integrand, activations, line
 
     def _run(self, rows: Tensor, position: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-        points = self.paths.points(rows, position)
+        activations, gradient = self.walker.values(self.paths, rows, position)
         at_end = self.paths.at_end.gradients[rows]
-        if self.walker.constant_gradient:
-            activations, gradient = self.walker.trunk(points), at_end
-        else:
-            activations, gradient = self.walker.evaluate(points, self.paths.at_end.classes[rows])
         weights = gradient.mean(-1, keepdim=True)
         integrand = contracted(weights, activations - self.paths.at_start.activations[rows])
         line = contracted(gradient, change)

@@ -56,13 +56,15 @@ class Explanation:
 
     def to(self, device: torch.device) -> Explanation:
         """The same with its tensors on ``device``."""
-        return replace(self, **{n: t.to(device) for n, t in _tensors(self).items()})
+        changes: dict[str, Any] = {n: t.to(device) for n, t in _tensors(self).items()}
+        return replace(self, **changes)
 
 
 def joined(parts: Sequence[Explanation]) -> Explanation:
     """One explanation of the images of several."""
     tensors = [_tensors(part) for part in parts]
-    return replace(parts[0], **{n: torch.cat([t[n] for t in tensors]) for n in tensors[0]})
+    changes: dict[str, Any] = {n: torch.cat([t[n] for t in tensors]) for n in tensors[0]}
+    return replace(parts[0], **changes)
 
 
 def fused(layers: Sequence[Explanation]) -> Explanation:

@@ -51,8 +51,7 @@ def integrate_fixed(walker: Walker, paths: Paths, rule: Rule, formula: Formula) 
     for part in (inner[i : i + step] for i in range(0, len(inner), step)):
         positions = torch.as_tensor(nodes[part], device=paths.end.device)
         rows = torch.arange(len(paths), device=paths.end.device).repeat_interleave(len(part))
-        points = paths.points(rows, positions.repeat(len(paths)))
-        values = walker.evaluate(points, paths.at_end.classes[rows])
+        values = walker.values(paths, rows, positions.repeat(len(paths)))
         activations, gradient = (one.unflatten(0, (len(paths), len(part))) for one in values)
         total.add(activations, gradient, at_start, weights[:, part], formula)
     at_end = (paths.at_end.activations.unsqueeze(1), paths.at_end.gradients.unsqueeze(1))
@@ -103,7 +102,7 @@ class _Sum:
     def integral(self, formula: Formula, n_evaluations: int) -> Integral:
         if formula == "paper":
             maps, fine, coarse = self._by_rule
-            error = (maps - fine).norm(dim=2) + (fine - coarse).norm(dim=2)
+            error = (maps - fine).norm(dim=2) + 2 * (fine - coarse).norm(dim=2)
         else:
             maps = (self._right + self._left) / 2
             error = (self._right - self._left).norm(dim=2) / 2

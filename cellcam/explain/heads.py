@@ -8,6 +8,7 @@ by running it, never read off its modules.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,10 @@ def _smaller(image: Tensor) -> list[Tensor]:
     """Corners of the image, from tiny to whole: small ones may not survive the trunk."""
     largest = max(image.shape[2:])
     sizes = [size for size in (4, 8, 16, 32, 64) if size < largest]
-    cuts = [image[(..., *(slice(size) for _ in image.shape[2:]))] for size in sizes]
+    cuts = []
+    for size in sizes:
+        corner: tuple[Any, ...] = (..., *(slice(size) for _ in image.shape[2:]))
+        cuts.append(image[corner])
     return [*cuts, image]
 
 

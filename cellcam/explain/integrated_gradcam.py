@@ -8,7 +8,7 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -152,7 +152,7 @@ class IntegratedGradCAM:
                 run.progress(done, len(x))
 
         while done < len(x):
-            walker = Walker(known.split, known.head, run.score, batch, tick)
+            walker = Walker(known.split, known.head, run.score, batch, tick, known.remembered)
             rows = slice(done, done + max(1, batch // n_paths))
             own_start = _moved(start[rows], known.split.device)
             own_x = _moved(x[rows], known.split.device)
@@ -181,14 +181,15 @@ class IntegratedGradCAM:
 
 @dataclass(frozen=True)
 class _Known:
-    weights: int
+    weights: object
     split: SplitNetwork
     head: HeadOfMeans | None
     batch: int
+    remembered: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _found_out(
-    network: nn.Module, layer: Layer | None, x: Tensor, run: Settings, weights: int
+    network: nn.Module, layer: Layer | None, x: Tensor, run: Settings, weights: object
 ) -> _Known:
     split = SplitNetwork(network, layer, x[:1])
     head = head_of_means(split, x[:1])
@@ -305,10 +306,14 @@ def _n_classes(class_idx: ClassIndex) -> int:
     return len(class_idx) if isinstance(class_idx, Sequence) else 1
 
 
-def _fingerprint(network: nn.Module) -> int:
-    """Changes whenever a weight does: torch counts the changes in place of every tensor."""
-    tensors = (*network.parameters(), *network.buffers())
-    return hash(tuple((id(tensor), tensor._version) for tensor in tensors))
+def _fingerprint(network: nn.Module) -> object:
+    """Changes with every weight: by torch's count of changes in place, and by their norm.
+
+    The count alone misses what is written through ``.data``.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    norm = nn.utils.get_total_norm([t.detach() for t in tensors if t.is_floating_point()])
+    return tuple((id(tensor), tensor._version) for tensor in tensors), float(norm)
 
 
 def _check_images(x: Tensor) -> None:

@@ -81,7 +81,8 @@ class Paths:
 class Walker:
     """Runs points of paths through ``split``, at most ``batch`` at a time.
 
-    ``tick`` is called before each pass and may raise to cancel.
+    ``tick`` is called before each pass and may raise to cancel. What a single baseline image
+    gave is ``remembered`` from call to call: black is black.
     """
 
     split: SplitNetwork
@@ -89,6 +90,7 @@ class Walker:
     score: Score
     batch: int
     tick: Callable[[], None]
+    remembered: dict[str, Tensor]
 
     @property
     def constant_gradient(self) -> bool:
@@ -108,21 +110,20 @@ class Walker:
         """Evaluate where paths begin, (N, C, *spatial); once only if all begin at one place."""
         shared = start.stride(0) == 0
         parts = [start[:1]] if shared else [start[part] for part in self.batches(len(start))]
-        scores, activations = [], []
-        for part in parts:
-            self.tick()
-            values, _, logits = self.split.scores(part)
-            scores.append(class_scores(self.score, _wide(logits.detach())))
-            activations.append(_flat(values))
-        score = torch.cat(scores).expand(len(start), -1).gather(1, classes)
-        return AtBaseline(score, torch.cat(activations).expand(len(start), -1, -1))
+        values = [self._start_values(part) for part in parts]
+        activations, logits = (torch.cat(one) for one in zip(*values, strict=True))
+        score = class_scores(self.score, logits).expand(len(start), -1).gather(1, classes)
+        return AtBaseline(score, activations.expand(len(start), -1, -1))
 
-    def evaluate(self, points: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations (N, C, U) and gradients (N, K, C, U or 1) at points (N, C, *spatial)."""
+    def values(self, paths: Paths, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations (M, C, U) and gradients (M, K, C, U or 1) on the paths ``rows`` (M,)."""
+        points = paths.points(rows, positions)
+        if self.constant_gradient:
+            return self.trunk(points), paths.at_end.gradients[rows]
         self.tick()
         activations, leaf, logits = self.split.scores(points)
-        gradient, _ = self._gradients(leaf, logits, classes, activations)
-        return _flat(activations), gradient
+        classes = paths.at_end.classes[rows]
+        return _flat(activations), self._gradients(leaf, logits, classes, activations)[0]
 
     def trunk(self, points: Tensor) -> Tensor:
         """Activations (N, C, U) alone."""
@@ -147,6 +148,18 @@ class Walker:
                 scores = class_scores(self.score, logits)
             parts.append(gradients(scores, wanted[part[:, 0]], leaf))
         return torch.cat(parts).view(n, p, classes.shape[1], features) / n_positions
+
+    def _start_values(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations and logits where paths begin."""
+        known = self.remembered
+        if len(start) == 1 and known and torch.equal(known["start"], start):
+            return known["activations"], known["logits"]
+        self.tick()
+        activations, _, logits = self.split.scores(start)
+        values = _flat(activations), _wide(logits.detach())
+        if len(start) == 1:
+            known.update(start=start.clone(), activations=values[0], logits=values[1])
+        return values
 
     def _gradients(
         self, leaf: Tensor, logits: Tensor, classes: Tensor, activations: Tensor

@@ -1,0 +1,174 @@
+"""Adaptive integration, errors, gaps: against many steps, captum and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from brute_force import integrated_gradcam
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import random_network
+from torch import Tensor, nn
+
+from cellcam import Explanation, IntegratedGradCAM
+from cellcam.explain.interpolation import cubic_coefficients, linear_coefficients, windows
+from cellcam.models.registry import build_network
+
+
+def relative_errors(maps: Tensor, truth: Tensor) -> Tensor:
+    norm = truth.flatten(2).norm(dim=2)
+    return (maps - truth).flatten(2).norm(dim=2) / norm.clamp(min=1e-300)
+
+
+def small_network(dtype: torch.dtype = torch.float64) -> nn.Module:
+    torch.manual_seed(3)
+    network = build_network("small_cnn", 2, 2, 3).to(dtype)
+    with torch.no_grad():
+        network.train()(torch.randn(16, 2, 16, 16, dtype=dtype) * 2 + 0.5)
+    return network.eval()
+
+
+def images(n: int = 3) -> Tensor:
+    torch.manual_seed(5)
+    return torch.rand(n, 2, 16, 16, dtype=torch.float64) * 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "formula", "score"),
+    [
+        ("features", "paper", "logit"),
+        ("features", "paper", "probability"),
+        ("features", "complete", "log_probability"),
+        ("features.5", "paper", "logit"),
+    ],
+)
+def test_reaches_the_tolerance_that_is_asked_for(layer: str, formula: str, score: str) -> None:
+    cam = IntegratedGradCAM(small_network(), layer, score=score, formula=formula, upsample=False)
+    truth = cam(images(), "all", method="riemann_trapezoid", n_steps=300)
+    ours = cam(images(), "all", rtol=0.03)
+    errors = relative_errors(ours.maps, truth.maps)
+    reached = ours.error <= 0.03
+    assert reached.all()
+    assert (errors < 0.03).float().mean() > 0.85
+    assert errors.max() < 0.09
+
+
+def test_fewer_evaluations_for_less_accuracy() -> None:
+    cam = IntegratedGradCAM(small_network())
+    coarse, fine = cam(images(), rtol=0.1), cam(images(), rtol=0.001)
+    assert (coarse.n_evaluations < fine.n_evaluations).all()
+
+
+def test_classes_of_one_image_share_its_evaluations() -> None:
+    passes: list[tuple[int, int]] = []
+    network = small_network()
+    network.register_forward_pre_hook(lambda _m, args: passes.append(len(args[0])))
+    cam = IntegratedGradCAM(network, n_steps=10)
+    cam(images(1), 0)
+    passes.clear()
+    cam(images(1), 0)
+    one = sum(passes)
+    passes.clear()
+    cam(images(1), "all")
+    assert sum(passes) == one == 10
+
+
+@pytest.mark.parametrize("method", ["riemann_right", "riemann_trapezoid", "gausslegendre"])
+def test_fixed_rules_know_their_error(method: str) -> None:
+    cam = IntegratedGradCAM(small_network(), upsample=False)
+    truth = cam(images(), "all", method="riemann_trapezoid", n_steps=300)
+    for steps in (8, 16):
+        ours = cam(images(), "all", method=method, n_steps=steps)
+        covered = relative_errors(ours.maps, truth.maps) <= ours.error
+        assert covered.float().mean() > 0.85
+
+
+def test_complete_map_is_captums_layer_conductance() -> None:
+    captum = pytest.importorskip("captum.attr")
+    network, x = small_network(), images(2)
+    ours = IntegratedGradCAM(network, "features.5", formula="complete", upsample=False)(
+        x, 1, n_steps=400
+    )
+    peer = captum.LayerConductance(network, network.features[5]).attribute(
+        x, baselines=torch.zeros_like(x), target=1, n_steps=400, internal_batch_size=64
+    )
+    assert relative_errors(ours.maps[:, 0:1], peer.sum(1, keepdim=True)).max() < 0.01
+
+
+def test_complete_map_adds_up_to_the_score_difference() -> None:
+    network, x = small_network(), images()
+    ours = IntegratedGradCAM(network, formula="complete", upsample=False)(x, "all")
+    with torch.no_grad():
+        difference = network(x) - network(torch.zeros_like(x))
+    torch.testing.assert_close(ours.maps.sum((2, 3)), difference, rtol=0.01, atol=1e-4)
+
+
+def test_completeness_gap_shrinks_with_the_steps() -> None:
+    cam = IntegratedGradCAM(small_network(), "features.3")
+    gaps = [cam(images(), "all", n_steps=m).completeness_gap.median() for m in (2, 16, 128)]
+    assert gaps[2] < gaps[1] < gaps[0]
+    assert gaps[2] < 0.01
+
+
+def test_weights_vary_only_where_the_head_bends() -> None:
+    x = torch.rand(1, 3, 64, 64)
+    resnet = build_network("resnet18", 2, 3, 3).eval()
+    last = IntegratedGradCAM(resnet, "layer4")(x, "all", n_steps=4)
+    assert not last.weights_vary.any()
+    assert last.completeness_gap.max() < 1e-3
+    assert IntegratedGradCAM(resnet, "layer3")(x, "all", n_steps=4).weights_vary.all()
+    probability = IntegratedGradCAM(resnet, "layer4", score="probability")(x, "all", rtol=0.2)
+    assert probability.weights_vary.any()
+
+
+@pytest.mark.parametrize("score", ["probability", "log_probability"])
+def test_score_is_differentiated(score: str) -> None:
+    class Scored(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits = self.network(x)
+            return logits.softmax(1) if score == "probability" else logits.log_softmax(1)
+
+    network, x = small_network(), images(1)
+    ours = IntegratedGradCAM(network, "features", score=score)(x, 1, n_steps=7)
+    brute = integrated_gradcam(Scored(network), "network.features", x, torch.zeros_like(x), 1, 7)
+    assert relative_errors(ours.maps, brute[None, None]).max() < 1e-9
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_equals_the_formula_on_random_architectures(data: st.DataObject) -> None:
+    network, x = random_network(data.draw)
+    cam = IntegratedGradCAM(network)
+    ours = cam(x, "all", n_steps=3)
+    start = torch.zeros_like(x[:1])
+    for k in range(ours.maps.shape[1]):
+        brute = integrated_gradcam(network, ours.target_layer, x[:1], start, k, 3)
+        torch.testing.assert_close(ours.maps[0, k], brute, rtol=1e-9, atol=1e-12)
+    parts: list[Explanation] = [cam(x, k, n_steps=3) for k in range(ours.maps.shape[1])]
+    by_class = torch.cat([part.maps for part in parts], 1)
+    torch.testing.assert_close(by_class, ours.maps, rtol=1e-9, atol=1e-12)
+    chunked = cam(x, "all", n_steps=3, internal_batch_size=1)
+    torch.testing.assert_close(chunked.maps, ours.maps, rtol=1e-9, atol=1e-12)
+    adaptive = cam(x, "all", rtol=0.2, internal_batch_size=2)
+    torch.testing.assert_close(
+        cam(x, "all", rtol=0.2).maps, adaptive.maps, rtol=1e-7, atol=1e-10
+    )
+
+
+@given(st.lists(st.floats(0.05, 1), min_size=3, max_size=9), st.integers(0, 3))
+@settings(deadline=None)
+def test_interpolation_is_exact_for_polynomials_it_can_hold(
+    widths: list[float], degree: int
+) -> None:
+    nodes = torch.tensor([0.0, *widths], dtype=torch.float64).cumsum(0)[None]
+    t = torch.linspace(0, 1, 5, dtype=torch.float64)
+    x = nodes[:, :-1, None] + nodes.diff(dim=1)[..., None] * t
+    for coefficients, exact in ((cubic_coefficients, 2), (linear_coefficients, 1)):
+        if degree <= exact:
+            values = windows((nodes**degree)[..., None])[..., 0]
+            found = torch.einsum("nmsj,nmj->nms", coefficients(nodes, t), values)
+            torch.testing.assert_close(found, x**degree, rtol=1e-9, atol=1e-9)
