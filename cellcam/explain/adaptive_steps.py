@@ -65,6 +65,9 @@ def integrate_adaptively(walker: Walker, paths: Paths, rtol: float, formula: For
         if done.all():
             return result
         doubt = (doubt / maps.norm(dim=2).unsqueeze(1)).nan_to_num().masked_fill(seen[:, None], 0)
+        if active.n_evaluations < _FEWEST_FOR_NOTHING:
+            widest = active.widths(doubt.shape[1]).unsqueeze(2)
+            doubt = torch.where(shows[:, None], doubt, 1 + widest)
         active.keep(~done)
         active.cut(active.worst_panels(doubt[~done]))
 
@@ -112,13 +115,15 @@ class _Refinement(ABC):
         """Every panel of every path: (N, P)."""
         return torch.arange(self.n_panels, device=self.rows.device).repeat(len(self.rows), 1)
 
+    def widths(self, n_pieces: int) -> Tensor:
+        """Extent of each piece, be it a panel or an interval: (N, pieces)."""
+        return self.nodes[:, :: (self.nodes.shape[1] - 1) // n_pieces].diff(dim=1)
+
     def worst_panels(self, doubt: Tensor) -> Tensor:
         """Panels (N, Q) to cut, given the doubt (N, pieces, K) about each piece."""
         if self.n_panels < 4:
             return self.all_panels()
         by_panel = doubt.amax(2).unflatten(1, (self.n_panels, -1)).sum(2)
-        # The widest where there is no doubt to go by.
-        by_panel = by_panel + 1e-9 * self.nodes[:, ::2].diff(dim=1)
         return by_panel.topk(max(2, self.n_panels // 4), dim=1).indices.sort(1).values
 
     def cut(self, panels: Tensor) -> None:
