@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from cellcam import IntegratedGradCAM, load_model
 from cellcam_training.cell_table import read_cell_table
 from cellcam_training.crops import read_crops
 from cellcam_training.recipe import Recipe
+
+from cellcam import IntegratedGradCAM, load_model
 
 
 def compare(model_folder: Path, table: Path, column: str, n_cells: int, score: str) -> None:

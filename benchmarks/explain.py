@@ -11,9 +11,6 @@ within the same repetition round, so that what else the machine does weighs on b
 from __future__ import annotations
 
 import argparse
-import gc
-import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable

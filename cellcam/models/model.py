@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from cellcam.explain.explanation import Explanation
+    from cellcam.explain.integrated_gradcam import IntegratedGradCAM
     from cellcam.explain.scores import ClassIndex
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -142,12 +144,21 @@ class CellModel:
         scores = self.logits(crops) / self.spec.temperature
         return scores.softmax(1).numpy()
 
-    def explain(self, crops: NDArray[Any], class_idx: ClassIndex = None) -> Explanation:
-        """Integrated Grad-CAM of raw crops from the black image, see `IntegratedGradCAM`."""
+    def explain(
+        self, crops: NDArray[Any], class_idx: ClassIndex = None, **settings: Any
+    ) -> Explanation:
+        """Integrated Grad-CAM of raw crops, by default from the black image.
+
+        ``settings`` are the keyword arguments of a call of `IntegratedGradCAM`.
+        """
+        return self._explainer(self.normalised(crops), class_idx, **settings)
+
+    @cached_property
+    def _explainer(self) -> IntegratedGradCAM:
+        # Kept: it finds out about the network once.
         from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 
-        cam = IntegratedGradCAM(self.network, self.spec.target_layer, baselines=self.black())
-        return cam(self.normalised(crops), class_idx)
+        return IntegratedGradCAM(self.network, self.spec.target_layer, black=self.black())
 
     def _by_channel(self, constant: Literal["offset", "scale"]) -> Tensor:
         import torch

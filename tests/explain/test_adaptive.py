@@ -154,9 +154,7 @@ def test_equals_the_formula_on_random_architectures(data: st.DataObject) -> None
     chunked = cam(x, "all", n_steps=3, internal_batch_size=1)
     torch.testing.assert_close(chunked.maps, ours.maps, rtol=1e-9, atol=1e-12)
     adaptive = cam(x, "all", rtol=0.2, internal_batch_size=2)
-    torch.testing.assert_close(
-        cam(x, "all", rtol=0.2).maps, adaptive.maps, rtol=1e-7, atol=1e-10
-    )
+    torch.testing.assert_close(cam(x, "all", rtol=0.2).maps, adaptive.maps, rtol=1e-7, atol=1e-10)
 
 
 @given(st.lists(st.floats(0.05, 1), min_size=3, max_size=9), st.integers(0, 3))
