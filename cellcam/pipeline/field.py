@@ -105,8 +105,10 @@ def explain_field(
     probabilities = model.probabilities(crops)
     at_scale = resized(found, shape, labels=True)
     canvas = np.zeros((len(planes), *shape), np.float32)
-    inside = _explain_cells(model, crops, probabilities, wanted, at_scale, cells, canvas, progress)
-    table = cell_table(stack, spec, found, cells, probabilities, inside, (t, z), shape)
+    inside, error = _explain_cells(
+        model, crops, probabilities, wanted, at_scale, cells, canvas, progress
+    )
+    table = cell_table(stack, spec, found, cells, probabilities, inside, error, (t, z), shape)
     return FieldResult(table, resized(canvas, found.shape), planes, found)
 
 
@@ -209,18 +211,26 @@ def _explain_cells(
     cells: CellPositions,
     canvas: NDArray[np.float32],
     progress: Progress | None,
-) -> NDArray[np.float64]:
-    """Paste every cell's maps onto the canvas; part of its importance inside the cell: (N,)."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Paste every cell's maps onto the canvas.
+
+    Returns
+    -------
+    part of each cell's importance that lies inside it, and the largest relative error of its
+    maps: both (N,)
+    """
     size = model.spec.crop_size
     cells = cells.at_scale(labels.shape)
     owner = nearest_cells(labels, size)
-    inside = np.full(len(crops), np.nan)
+    inside, error = np.full((2, len(crops)), np.nan)
     called = probabilities.argmax(1)
     for first in range(0, len(crops), _CELLS_AT_ONCE):
         part = slice(first, first + _CELLS_AT_ONCE)
         if progress:
             progress(first, len(crops))
-        maps = model.explain(crops[part], wanted).maps.cpu().numpy()
+        explanation = model.explain(crops[part], wanted)
+        maps = explanation.maps.cpu().numpy()
+        error[part] = explanation.error.amax(1).cpu().numpy()
         planes = called[part, None] if wanted is None else np.arange(len(canvas))[None]
         planes = np.broadcast_to(planes, maps.shape[:2])
         paste_maps(canvas, maps, planes, cells[part], owner)
@@ -229,4 +239,4 @@ def _explain_cells(
         inside[part] = energy_inside(maps.sum(1), regions)
     if progress:
         progress(len(crops), len(crops))
-    return inside
+    return inside, error

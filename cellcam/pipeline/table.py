@@ -23,6 +23,7 @@ def cell_table(
     cells: CellPositions,
     probabilities: NDArray[np.float32],
     inside: NDArray[np.float64],
+    error: NDArray[np.float64],
     field: tuple[int, ZChoice],
     shape_at_scale: tuple[int, ...],
 ) -> pd.DataFrame:
@@ -33,6 +34,7 @@ def cell_table(
     labels, cells : label image of the field and the positions of its N cells
     probabilities : (N, n_classes)
     inside : (N,) part of the importance that lies inside the cell
+    error : (N,) estimated relative error of its maps
     field : time point and plane
     shape_at_scale : of the field at the model's pixel size
 
@@ -40,7 +42,8 @@ def cell_table(
     -------
     table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
     corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
-    edge), class, probability, p_<class>, margin (to the runner-up), inside, flags, model
+    edge), class, probability, p_<class>, margin (to the runner-up), inside,
+    importance_error, flags, model
     """
     import pandas as pd
     from scipy import ndimage
@@ -66,6 +69,7 @@ def cell_table(
         **{f"p_{name}": probabilities[:, i] for i, name in enumerate(spec.classes)},
         "margin": ranked[:, -1] - ranked[:, -2],
         "inside": inside,
+        "importance_error": error,
         "flags": _flags(edge, inside, boxes, spec, np.array(shape_at_scale) / labels.shape),
         "model": spec.weights_sha256[:12],
     }
