@@ -84,12 +84,13 @@ def test_fixed_rules_know_their_error(method: str) -> None:
 
 
 def test_complete_map_is_captums_layer_conductance() -> None:
-    captum = pytest.importorskip("captum.attr")
+    from captum.attr import LayerConductance
+
     network, x = small_network(), images(2)
     ours = IntegratedGradCAM(network, "features.5", formula="complete", upsample=False)(
         x, 1, n_steps=400
     )
-    peer = captum.LayerConductance(network, network.features[5]).attribute(
+    peer = LayerConductance(network, network.features[5]).attribute(
         x, baselines=torch.zeros_like(x), target=1, n_steps=400, internal_batch_size=64
     )
     assert relative_errors(ours.maps[:, 0:1], peer.sum(1, keepdim=True)).max() < 0.01
