@@ -111,8 +111,8 @@ class IntegratedGradCAM:
             One map per input channel, along the path on which only that channel moves, and
             the share of the score of each.
         precision : ``"float32"`` (default) or ``"auto"``
-            Automatic: bfloat16 and channels-last memory where a trial finds them faster. See
-            docs/performance.md for how much the maps change.
+            Automatic: bfloat16 and channels-last memory where a trial finds them faster;
+            maps then change by what rounding does to the network.
         internal_batch_size : how many images go through the network at once
             Default: what suits the device; halved when memory runs out.
         upsample : False leaves the maps at the resolution of the layer
