@@ -1,11 +1,10 @@
-"""What Integrated Grad-CAM costs: beside bare forward passes, and beside other libraries.
+"""What Integrated Grad-CAM costs beside bare forward passes of the same images.
 
-Every time is a median of clean repetitions in this one process, every figure a ratio taken
-within the same repetition round, so that what else the machine does weighs on both alike.
+Every figure is a median of ratios taken within one round over all runs in this process, so
+that what else the machine does weighs on both alike.
 
-    pip install captum grad-cam
-    python benchmarks/explain.py                # everything, some 40 minutes on two cores
-    python benchmarks/explain.py --quick        # fewer repetitions and steps of the slow ones
+    python benchmarks/explain.py
+    python benchmarks/explain.py --quick        # three rounds instead of seven
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Case:
     last: str
     middle: str
     images: Tensor
-    chunk: int  # images that the libraries take at once
+    chunk: int  # images that the chunked floor takes at once
 
 
 def cases(device: torch.device) -> list[Case]:
@@ -53,15 +52,15 @@ def cases(device: torch.device) -> list[Case]:
             ("ResNet-50", resnet, "layer4", "layer3"),
             ("DenseNet-121", dense, "class_layers.relu", "features.transition3"),
         ):
-            settled(network, images[:16].cpu())
+            settled(network, images.shape[1:])
             title = f"{name}, {n} x {channels} x {size} x {size}"
             made.append(Case(title, network.to(device).eval(), last, middle, images, chunk))
     return made
 
 
-def settled(network: nn.Module, images: Tensor) -> None:
+def settled(network: nn.Module, shape: torch.Size) -> None:
     """Batch statistics as after training; with the initial ones signals fade away."""
-    noise = torch.rand(8, *images.shape[1:])
+    noise = torch.rand(8, *shape)
     with torch.no_grad():
         network.train()
         for _ in range(3):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cellcam.explain.fixed_steps import Formula, Integral, differ, relative
+from cellcam.explain.integral import Formula, Integral, differ, relative
 from cellcam.explain.interpolation import cubic_coefficients, linear_coefficients, windows
 from cellcam.explain.walking import Paths, Walker, contracted
 

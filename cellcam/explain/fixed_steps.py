@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cellcam.explain.integral import Formula, Integral, differ, relative
 from cellcam.explain.quadrature import Rule
 from cellcam.explain.walking import Paths, Walker, contracted
-
-Formula = Literal["paper", "complete"]
-
-
-@dataclass(frozen=True)
-class Integral:
-    """Integrals along P paths for K classes; U positions at the layer.
-
-    Attributes
-    ----------
-    maps : (P, K, U)
-    error : (P, K) estimated relative L2 error of the maps
-    line : (P, K) line integral of the gradient: the score difference, if all were exact
-    n_evaluations : (P,) points of the path that went through the trunk, the baseline apart
-    weights_vary : (P, K) whether the mean gradients differ along the path
-    """
-
-    maps: Tensor
-    error: Tensor
-    line: Tensor
-    n_evaluations: Tensor
-    weights_vary: Tensor
 
 
 def integrate_fixed(walker: Walker, paths: Paths, rule: Rule, formula: Formula) -> Integral:
@@ -108,18 +84,6 @@ class _Sum:
             error = (self._right - self._left).norm(dim=2) / 2
         evaluations = torch.full((len(maps),), n_evaluations, device=maps.device)
         return Integral(maps, relative(error, maps), self._line, evaluations, self._vary)
-
-
-def relative(error: Tensor, maps: Tensor) -> Tensor:
-    """Errors (P, K) over the L2 norms of maps (P, K, U); 0 where both vanish."""
-    norm = maps.norm(dim=2)
-    return torch.where(error == 0, 0.0, error / norm)
-
-
-def differ(weights: Tensor, reference: Tensor) -> Tensor:
-    """Whether mean gradients (..., C) differ beyond rounding: (...)."""
-    tolerance = 1e-9 if weights.dtype == torch.float64 else 1e-4
-    return (weights - reference).norm(dim=-1) > tolerance * reference.norm(dim=-1)
 
 
 def _with_ends(rule: Rule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

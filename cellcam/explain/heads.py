@@ -47,9 +47,10 @@ class HeadOfMeans:
             space = [1] * (self.feeder.ndim - 2)
             return self.split.head(self.feeder, means.view(*means.shape, *space))
 
-    def parts(self, means: Tensor) -> tuple[Tensor, ...]:
-        """``means`` in parts that the head takes at once."""
-        return torch.split(means, max(1, _MOST_VALUES // means.shape[1]))
+    def parts(self, means: Tensor) -> list[slice]:
+        """Rows of ``means`` (M, K) that the head takes at once."""
+        step = max(1, _MOST_VALUES // means.shape[1])
+        return [slice(first, first + step) for first in range(0, len(means), step)]
 
 
 def head_of_means(split: SplitNetwork, example: Tensor) -> HeadOfMeans | None:

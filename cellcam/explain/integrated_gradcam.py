@@ -18,8 +18,9 @@ from torch.nn.functional import interpolate
 from cellcam.explain.adaptive_steps import integrate_adaptively
 from cellcam.explain.execution import automatic_batch_size, fastest_execution, is_out_of_memory
 from cellcam.explain.explanation import Explanation, fused, joined
-from cellcam.explain.fixed_steps import Integral, integrate_fixed
+from cellcam.explain.fixed_steps import integrate_fixed
 from cellcam.explain.heads import HeadOfMeans, head_of_means
+from cellcam.explain.integral import Integral
 from cellcam.explain.path import baseline_images, single_channel_starts
 from cellcam.explain.quadrature import quadrature_rule
 from cellcam.explain.scores import ClassIndex

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from cellcam.explain.execution import Precision
-from cellcam.explain.fixed_steps import Formula
+from cellcam.explain.integral import Formula
 from cellcam.explain.path import Baseline
 from cellcam.explain.quadrature import Method
 from cellcam.explain.scores import Score

@@ -141,12 +141,12 @@ class Walker:
         flat = means.reshape(-1, features)
         wanted = classes.repeat_interleave(p, 0)
         parts = []
-        for part in self.head.parts(torch.arange(len(flat), device=flat.device)[:, None]):
-            leaf = flat[part[:, 0]].requires_grad_()
+        for part in self.head.parts(flat):
+            leaf = flat[part].detach().requires_grad_()
             logits = self.head(leaf)
             with torch.enable_grad():
                 scores = class_scores(self.score, logits)
-            parts.append(gradients(scores, wanted[part[:, 0]], leaf))
+            parts.append(gradients(scores, wanted[part], leaf))
         return torch.cat(parts).view(n, p, classes.shape[1], features) / n_positions
 
     def _start_values(self, start: Tensor) -> tuple[Tensor, Tensor]:
