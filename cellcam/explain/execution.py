@@ -38,8 +38,13 @@ class Execution:
         """``x`` in this memory layout; the same values."""
         if not self.channels_last:
             return x
-        layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-        return x.contiguous(memory_format=layout)
+        # Written anew: of a single channel torch takes any layout for both.
+        innermost = x.movedim(1, -1)
+        return (
+            torch.empty_like(innermost, memory_format=torch.contiguous_format)
+            .copy_(innermost)
+            .movedim(-1, 1)
+        )
 
     @contextmanager
     def active(self, device: torch.device) -> Iterator[None]:
@@ -51,24 +56,38 @@ class Execution:
             yield
 
 
-def fastest_execution(run: Callable[[Execution], object], device: torch.device) -> Execution:
-    """The fastest way to run a pass here, by trying; the plain one unless another is 10 % faster.
+def usual_execution(run: Callable[[Execution], object], device: torch.device) -> Execution:
+    """The network's own precision; on a CPU with the channels innermost, if it can be run so.
+
+    Convolutions on a CPU then need not rearrange what they are given: a tenth to a quarter
+    less time on all networks tried, 2-D and 3-D.
+    """
+    innermost = Execution(channels_last=True)
+    if device.type != "cpu":
+        return Execution()
+    try:
+        run(innermost)
+    except RuntimeError:  # a view in the network that needs the other layout
+        return Execution()
+    return innermost
+
+
+def fastest_execution(
+    run: Callable[[Execution], object], device: torch.device, usual: Execution
+) -> Execution:
+    """The fastest way to run a pass here, by trying; ``usual`` unless another is 10 % faster.
 
     Parameters
     ----------
     run : makes one pass
     device : where it runs
+    usual : what to compare with
     """
     reduced = torch.float16 if device.type == "mps" else torch.bfloat16
-    plain = Execution()
-    others = [
-        Execution(channels_last=True),
-        Execution(reduced),
-        Execution(reduced, channels_last=True),
-    ]
-    seconds = {way: _seconds(run, way, device) for way in [plain, *others]}
-    best = min(others, key=seconds.__getitem__)
-    return best if seconds[best] < _WORTHWHILE * seconds[plain] else plain
+    ways = {Execution(kind, last) for kind in (None, reduced) for last in (False, True)}
+    seconds = {way: _seconds(run, way, device) for way in {usual, *ways}}
+    best = min(seconds, key=seconds.__getitem__)
+    return best if seconds[best] < _WORTHWHILE * seconds[usual] else usual
 
 
 def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: torch.device) -> int:

@@ -112,7 +112,7 @@ class IntegratedGradCAM:
             One map per input channel, along the path on which only that channel moves, and
             the share of the score of each.
         precision : ``"float32"`` (default) or ``"auto"``
-            Automatic: bfloat16 and channels-last memory where a trial finds them faster;
+            Automatic: bfloat16 and another memory layout where a trial finds them faster;
             maps then change by what rounding does to the network.
         internal_batch_size : how many images go through the network at once
             Default: what suits the device; halved when memory runs out.
@@ -198,7 +198,9 @@ def _found_out(
     batch = automatic_batch_size(split.scores, x, split.device)
     if run.precision == "auto":
         trial = x[: run.internal_batch_size or batch]
-        split.execution = fastest_execution(lambda way: split.scores(trial, way), split.device)
+        split.execution = fastest_execution(
+            lambda way: split.scores(trial, way), split.device, split.execution
+        )
     return _Known(weights, split, head, batch)
 
 

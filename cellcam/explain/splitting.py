@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cellcam.explain.execution import Execution
+from cellcam.explain.execution import Execution, usual_execution
 
 _Hook = Callable[[Tensor], Tensor]
 
@@ -71,6 +71,7 @@ class SplitNetwork:
         self.n_classes = _checked_scores(scores, 1).shape[1]
         self.features, *space = outputs[-1].shape[1:]
         self.map_shape = torch.Size(space)
+        self.execution = usual_execution(lambda way: self.scores(example, way), self.device)
 
     def activations(self, x: Tensor) -> Tensor:
         """Activations A(x) at the layer: (N, K, *layer_spatial), detached; the head is not run."""
