@@ -1,141 +1,120 @@
-"""What Integrated Grad-CAM costs beside bare forward passes of the same images.
+"""What Integrated Grad-CAM costs: beside bare forward passes, beside peers, and in memory.
 
-Every figure is a median of ratios taken within one round over all runs in this process, so
-that what else the machine does weighs on both alike.
+Every figure is a median of ratios taken within one round over all runs in this process.
 
-    python benchmarks/explain.py
-    python benchmarks/explain.py --quick        # three rounds instead of seven
+    pip install -e '.[dev]' captum grad-cam
+    python benchmarks/explain.py              # half an hour on two cores
+    python benchmarks/explain.py --rounds 1 --images 1
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import statistics
-import time
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from cases import CLASSES, STEPS, Case, Run, case, floor, points, ratio, times_of
+from peers import of_all, peers
 
 from cellcam import IntegratedGradCAM
 
-CLASSES = 8
-STEPS = 20
+FIXED = {"method": "riemann_right", "n_steps": STEPS}
+# Peers are timed with fewer steps; what they take is proportional to them.
+PEER_STEPS = 2
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network, its two layers and the images that go through it."""
-
-    name: str
-    network: nn.Module
-    last: str
-    middle: str
-    images: Tensor
-    chunk: int  # images that the chunked floor takes at once
-
-
-def cases(device: torch.device) -> list[Case]:
-    from monai.networks.nets import DenseNet121
-    from torchvision.models import resnet50
-
-    made = []
-    for n, channels, size, chunk in ((1, 3, 224, 5), (64, 4, 64, 64)):
-        torch.manual_seed(0)
-        resnet = resnet50(num_classes=CLASSES)
-        if channels != 3:
-            resnet.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-        dense = DenseNet121(2, channels, CLASSES)
-        images = torch.rand(n, channels, size, size, device=device)
-        for name, network, last, middle in (
-            ("ResNet-50", resnet, "layer4", "layer3"),
-            ("DenseNet-121", dense, "class_layers.relu", "features.transition3"),
-        ):
-            settled(network, images.shape[1:])
-            title = f"{name}, {n} x {channels} x {size} x {size}"
-            made.append(Case(title, network.to(device).eval(), last, middle, images, chunk))
-    return made
-
-
-def settled(network: nn.Module, shape: torch.Size) -> None:
-    """Batch statistics as after training; with the initial ones signals fade away."""
-    noise = torch.rand(8, *shape)
-    with torch.no_grad():
-        network.train()
-        for _ in range(3):
-            network(noise)
-        network.eval()
-
-
-def floor(case: Case, chunk: int) -> Callable[[], None]:
-    """The same number of images through the same network without gradients."""
-    steps = torch.linspace(0, 1, STEPS + 1, device=case.images.device)[1:]
-    points = (case.images.unsqueeze(1) * steps.view(1, -1, 1, 1, 1)).flatten(0, 1)
-
-    def run() -> None:
-        with torch.inference_mode():
-            for part in points.split(chunk):
-                case.network(part)
-
-    return run
-
-
-def ours(case: Case, layer: str, classes: object, **settings: object) -> Callable[[], object]:
+def ours(case: Case, layer: str, classes: object, **settings: object) -> Run:
     cam = IntegratedGradCAM(case.network, layer, **settings)
     return lambda: cam(case.images, classes)
 
 
-FIXED = {"method": "riemann_right", "n_steps": STEPS}
-
-
-def median_times(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run, in rounds over all of them."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(repeats):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
-    return times
-
-
-def ratio(times: dict[str, list[float]], over: str, under: str) -> float:
-    pairs = zip(times[over], times[under], strict=True)
-    return statistics.median(a / b for a, b in pairs)
-
-
-def beside_the_floor(case: Case, repeats: int) -> None:
+def fastest_floor(case: Case) -> tuple[str, Run]:
     chunks = {"one batch": 10**6, "chunks": case.chunk, "step by step": len(case.images)}
     floors = {name: floor(case, chunk) for name, chunk in chunks.items()}
-    first = median_times(floors, 3)
+    first = times_of(floors, 2)
     best = min(first, key=lambda name: statistics.median(first[name]))
-    runs: dict[str, Callable[[], object]] = {
-        "floor": floors[best],
+    return best, floors[best]
+
+
+def beside_the_floor(case: Case, rounds: int) -> None:
+    name, bare = fastest_floor(case)
+    runs: dict[str, Run] = {
+        "floor": bare,
         "last, 8 classes": ours(case, case.last, "all", **FIXED),
         "last, 1 class": ours(case, case.last, 0, **FIXED),
         "middle, 8 classes": ours(case, case.middle, "all", **FIXED),
         "middle, 1 class": ours(case, case.middle, 0, **FIXED),
         "last, 8 classes, precision=auto": ours(case, case.last, "all", precision="auto", **FIXED),
-        "last, 8 classes, rtol=0.01": ours(case, case.last, "all"),
-        "last, 1 class, rtol=0.01": ours(case, case.last, 0),
     }
-    times = median_times(runs, repeats)
-    print(f"  floor: {best}, {statistics.median(times['floor']):.2f} s for m = {STEPS}")
+    times = times_of(runs, rounds)
+    print(f"  floor: {name}, {statistics.median(times['floor']):.2f} s for m = {STEPS}")
     for name in list(runs)[1:]:
         spent = statistics.median(times[name])
-        print(f"  {name:34s} {spent:7.2f} s  {ratio(times, name, 'floor'):5.2f} x floor")
+        print(
+            f"  {name:34s} {spent:7.2f} s  {ratio(times, name, 'floor'):5.2f} x floor", flush=True
+        )
+
+
+def beside_peers(case: Case, rounds: int) -> None:
+    """Integrated maps made of each peer's plain ones; and what those alone take."""
+    parts = points(case, PEER_STEPS).split(max(len(case.images), PEER_STEPS))
+    for n_classes in (CLASSES, 1):
+        classes = range(n_classes)
+        runs: dict[str, Run] = {
+            "ours": ours(case, case.last, "all" if n_classes == CLASSES else 0, **FIXED)
+        }
+        for name, maps in peers(case.network, case.last).items():
+            runs[name] = lambda maps=maps, classes=classes: of_all(maps, parts, classes)  # type: ignore[misc]
+        times = times_of(runs, rounds)
+        for name in list(runs)[1:]:
+            times[name] = [seconds * STEPS / PEER_STEPS for seconds in times[name]]
+            print(
+                f"  {name}, {n_classes} class(es): {statistics.median(times[name]):7.1f} s, "
+                f"{ratio(times, name, 'ours'):5.1f} x ours",
+                flush=True,
+            )
+
+
+def beside_the_floor_in_memory(kind: str, n: int) -> None:
+    peak = {what: _in_a_process(_peak_memory, kind, n, what) for what in ("floor", "ours")}
+    print(
+        f"  peak memory of the process: floor {peak['floor'] / 1e6:.0f} MB, "
+        f"8 classes {peak['ours'] / 1e6:.0f} MB, {peak['ours'] / peak['floor']:.2f} x",
+        flush=True,
+    )
+
+
+def _peak_memory(kind: str, n: int, what: str) -> int:
+    torch.set_num_threads(2)
+    made = case(kind, n, torch.device("cpu"))
+    run = ours(made, made.last, "all", **FIXED) if what == "ours" else floor(made, made.chunk)
+    run()
+    run()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _in_a_process(function: Callable[..., int], *arguments: object) -> int:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, nargs="*", default=[1, 64], choices=[1, 64])
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
     torch.set_num_threads(2)
-    for case in cases(torch.device("cpu")):
-        print(case.name, flush=True)
-        beside_the_floor(case, 3 if arguments.quick else 7)
+    for n in given.images:
+        for kind in ("resnet", "densenet"):
+            made = case(kind, n, torch.device(given.device))
+            print(f"{made.name}, torch {torch.__version__}", flush=True)
+            if given.device == "cpu":
+                beside_the_floor_in_memory(kind, n)
+            beside_the_floor(made, given.rounds)
+            beside_peers(made, given.rounds)

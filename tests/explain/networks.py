@@ -9,6 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cellcam.models.registry import build_network
+
 
 class _Skip(nn.Module):
     def __init__(self, inner: nn.Module, dense: bool) -> None:
@@ -73,3 +75,18 @@ def random_network(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[nn.Mo
     with torch.no_grad():
         network.train()(torch.randn(6, channels, *size).double())
     return network.eval(), torch.rand(2, channels, *size).double() * 2
+
+
+def small_network(channels: int = 3, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The default network with statistics of images like these, as after training."""
+    torch.manual_seed(3)
+    network = build_network("small_cnn", 2, channels, 3).to(dtype)
+    with torch.no_grad():
+        network.train()(torch.randn(16, channels, 16, 16, dtype=dtype) * 2 + 0.5)
+    return network.eval()
+
+
+def images(n: int = 2, channels: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Noise of 16 x 16 pixels."""
+    torch.manual_seed(5)
+    return torch.rand(n, channels, 16, 16, dtype=dtype) * 3

@@ -1,0 +1,79 @@
+"""Several layers, wrapped and compiled networks, reduced precision, odd layouts."""
+
+from __future__ import annotations
+
+import torch
+from brute_force import integrated_gradcam
+from networks import images, small_network
+from torch import Tensor, nn
+
+from cellcam import IntegratedGradCAM
+
+
+def test_several_layers_are_averaged_and_kept() -> None:
+    network, x = small_network(), images()
+    both = IntegratedGradCAM(network, ["features", "features.3"])(x, n_steps=3)
+    singles = [
+        IntegratedGradCAM(network, layer)(x, n_steps=3) for layer in ("features", "features.3")
+    ]
+    torch.testing.assert_close(both.maps, (singles[0].maps + singles[1].maps) / 2)
+    assert both.target_layer == "features, features.3"
+    assert [layer.target_layer for layer in both.layers] == ["features", "features.3"]
+
+
+def test_wrapped_for_several_devices() -> None:
+    network, x = small_network(), images()
+    plain = IntegratedGradCAM(network, "features.3")(x, n_steps=3)
+    wrapped = IntegratedGradCAM(nn.DataParallel(network), "features.3")(x, n_steps=3)
+    torch.testing.assert_close(wrapped.maps, plain.maps)
+
+
+def test_compiled() -> None:
+    network, x = small_network(), images()
+    plain = IntegratedGradCAM(network, "features.3")(x, n_steps=3)
+    compiled = IntegratedGradCAM(torch.compile(network), "features.3")(x, n_steps=3)
+    torch.testing.assert_close(compiled.maps, plain.maps)
+
+
+def test_weights_in_bfloat16() -> None:
+    network, x = small_network(dtype=torch.float32), images(dtype=torch.float32)
+    exact = IntegratedGradCAM(network)(x, 0, n_steps=8).maps
+    rough = IntegratedGradCAM(network.bfloat16())(x, 0, n_steps=8).maps
+    assert rough.dtype == torch.float32
+    assert (rough - exact).norm() < 0.1 * exact.norm()
+
+
+def test_changed_weights_change_the_map() -> None:
+    network, x = small_network(), images()
+    cam = IntegratedGradCAM(network)
+    cam(x, 0, n_steps=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.data.mul_(0.9)  # torch does not count this as a change
+    torch.testing.assert_close(
+        cam(x, 0, n_steps=3).maps, IntegratedGradCAM(network)(x, 0, n_steps=3).maps
+    )
+
+
+def test_automatic_precision_stays_close() -> None:
+    network, x = small_network(dtype=torch.float32), images(dtype=torch.float32)
+    plain = IntegratedGradCAM(network)(x, 0, n_steps=8).maps
+    auto = IntegratedGradCAM(network, precision="auto")(x, 0, n_steps=8).maps
+    assert (auto - plain).norm() < 0.05 * plain.norm()
+
+
+def test_a_network_that_needs_its_features_side_by_side() -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+            self.classify = nn.Linear(4 * 14 * 14, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.classify(self.features(x).view(len(x), -1))
+
+    torch.manual_seed(0)
+    network, x = Viewing().double(), images()
+    ours = IntegratedGradCAM(network, "features")(x, 1, n_steps=3)
+    brute = integrated_gradcam(network, "features", x[:1], torch.zeros_like(x[:1]), 1, 3)
+    torch.testing.assert_close(ours.maps[0, 0], brute, rtol=1e-9, atol=1e-12)
