@@ -107,11 +107,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, nargs="*", default=[1, 64], choices=[1, 64])
+    parser.add_argument("--networks", nargs="*", default=["resnet", "densenet"])
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(2)
     for n in given.images:
-        for kind in ("resnet", "densenet"):
+        for kind in given.networks:
             made = case(kind, n, torch.device(given.device))
             print(f"{made.name}, torch {torch.__version__}", flush=True)
             if given.device == "cpu":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cellcam.explain.explanation import Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+    from cellcam.explain.path import Baseline
     from cellcam.explain.scores import ClassIndex
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -152,6 +153,20 @@ class CellModel:
         ``settings`` are the keyword arguments of a call of `IntegratedGradCAM`.
         """
         return self._explainer(self.normalised(crops), class_idx, **settings)
+
+    def channel_shares(
+        self, crops: NDArray[Any], class_idx: ClassIndex = None, baselines: Baseline = "background"
+    ) -> NDArray[np.float32]:
+        """What the score of one class of each crop loses without each stain: (N, C).
+
+        Negative where a stain speaks against the class. ``baselines`` says what is there
+        instead of the stain: by default the level of empty field.
+        """
+        explanation = self.explain(
+            crops, class_idx, channels="each", n_steps=1, baselines=baselines, upsample=False
+        )
+        assert explanation.channel_shares is not None
+        return explanation.channel_shares[:, 0].cpu().numpy()
 
     @cached_property
     def _explainer(self) -> IntegratedGradCAM:

@@ -21,7 +21,7 @@ from cellcam.cells.finding import Labels, check_labels, find_cells
 from cellcam.errors import InputError, UsageError
 from cellcam.evaluate.localisation import energy_inside
 from cellcam.models.model import CellModel, ModelSpec
-from cellcam.pipeline.table import cell_table
+from cellcam.pipeline.table import Evidence, cell_table
 from cellcam.stacks.stack import Stack, ZChoice
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def explain_field(
     probabilities = model.probabilities(crops)
     at_scale = resized(found, shape, labels=True)
     canvas = np.zeros((len(planes), *shape), np.float32)
-    inside, error = _explain_cells(
+    evidence = _explain_cells(
         model, crops, probabilities, wanted, at_scale, cells, canvas, progress
     )
-    table = cell_table(stack, spec, found, cells, probabilities, inside, error, (t, z), shape)
+    table = cell_table(stack, spec, found, cells, probabilities, evidence, (t, z), shape)
     return FieldResult(table, resized(canvas, found.shape), planes, found)
 
 
@@ -211,18 +211,13 @@ def _explain_cells(
     cells: CellPositions,
     canvas: NDArray[np.float32],
     progress: Progress | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Paste every cell's maps onto the canvas.
-
-    Returns
-    -------
-    part of each cell's importance that lies inside it, and the largest relative error of its
-    maps: both (N,)
-    """
+) -> Evidence:
+    """Paste every cell's maps onto the canvas; where the evidence for each cell lies."""
     size = model.spec.crop_size
     cells = cells.at_scale(labels.shape)
     owner = nearest_cells(labels, size)
     inside, error = np.full((2, len(crops)), np.nan)
+    shares = np.full((len(crops), len(model.spec.channels)), np.nan)
     called = probabilities.argmax(1)
     for first in range(0, len(crops), _CELLS_AT_ONCE):
         part = slice(first, first + _CELLS_AT_ONCE)
@@ -231,6 +226,7 @@ def _explain_cells(
         explanation = model.explain(crops[part], wanted)
         maps = explanation.maps.cpu().numpy()
         error[part] = explanation.error.amax(1).cpu().numpy()
+        shares[part] = model.channel_shares(crops[part])
         planes = called[part, None] if wanted is None else np.arange(len(canvas))[None]
         planes = np.broadcast_to(planes, maps.shape[:2])
         paste_maps(canvas, maps, planes, cells[part], owner)
@@ -239,4 +235,4 @@ def _explain_cells(
         inside[part] = energy_inside(maps.sum(1), regions)
     if progress:
         progress(len(crops), len(crops))
-    return inside, error
+    return Evidence(inside, error, shares)

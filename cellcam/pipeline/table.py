@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +17,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Where the evidence for N cells lies.
+
+    Attributes
+    ----------
+    inside : (N,) part of the importance that lies inside the cell; NaN where there is none
+    error : (N,) largest estimated relative error of its maps
+    shares : (N, C) what the score of its class loses without each stain, see
+        `CellModel.channel_shares`
+    """
+
+    inside: NDArray[np.float64]
+    error: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+
 def cell_table(
     stack: Stack,
     spec: ModelSpec,
     labels: Labels,
     cells: CellPositions,
     probabilities: NDArray[np.float32],
-    inside: NDArray[np.float64],
-    error: NDArray[np.float64],
+    evidence: Evidence,
     field: tuple[int, ZChoice],
     shape_at_scale: tuple[int, ...],
 ) -> pd.DataFrame:
@@ -33,8 +50,7 @@ def cell_table(
     ----------
     labels, cells : label image of the field and the positions of its N cells
     probabilities : (N, n_classes)
-    inside : (N,) part of the importance that lies inside the cell
-    error : (N,) estimated relative error of its maps
+    evidence : where it lies
     field : time point and plane
     shape_at_scale : of the field at the model's pixel size
 
@@ -42,7 +58,7 @@ def cell_table(
     -------
     table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
     corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
-    edge), class, probability, p_<class>, margin (to the runner-up), inside,
+    edge), class, probability, p_<class>, margin (to the runner-up), share_<channel>, inside,
     importance_error, flags, model
     """
     import pandas as pd
@@ -51,6 +67,7 @@ def cell_table(
     numbers, centres = cells.numbers, cells.centres
     boxes = [box for box in ndimage.find_objects(labels) if box is not None]
     edge = reaches_outside(cells.at_scale(shape_at_scale), spec.crop_size)
+    scale = np.array(shape_at_scale) / labels.shape
     ranked = np.sort(probabilities, axis=1)
     columns: dict[str, Any] = {
         "image": stack.name,
@@ -68,9 +85,10 @@ def cell_table(
         "probability": ranked[:, -1],
         **{f"p_{name}": probabilities[:, i] for i, name in enumerate(spec.classes)},
         "margin": ranked[:, -1] - ranked[:, -2],
-        "inside": inside,
-        "importance_error": error,
-        "flags": _flags(edge, inside, boxes, spec, np.array(shape_at_scale) / labels.shape),
+        **{f"share_{name}": evidence.shares[:, i] for i, name in enumerate(spec.channels)},
+        "inside": evidence.inside,
+        "importance_error": evidence.error,
+        "flags": _flags(edge, evidence.inside, boxes, spec, scale),
         "model": spec.weights_sha256[:12],
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))

@@ -38,6 +38,21 @@ def test_own_labels_keep_their_numbers_and_places(stack: Stack, make_model: Make
     np.testing.assert_array_equal(result.labels, two_labels())
 
 
+def test_shares_are_what_the_score_loses_without_a_stain(stack: Stack, make_model: Make) -> None:
+    model = make_model()
+    cells = explain_field(stack, model, two_labels()).cells
+    # crops of 16 about (20, 15): rows 13 to 28, columns 8 to 23
+    crop = np.asarray(stack.data)[0, :, 0, 13:29, 8:24][None]
+    scores = model.logits(crop)[0].numpy()
+    for channel, name in enumerate(("DNA", "actin")):
+        without = crop.copy()
+        plane = crop[0, channel]
+        border = np.concatenate([plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]])
+        without[0, channel] = np.sort(border)[(len(border) - 1) // 2]
+        lost = scores - model.logits(without)[0].numpy()
+        assert cells[f"share_{name}"][0] == pytest.approx(lost[scores.argmax()], rel=1e-3)
+
+
 def test_cells_are_found_where_no_labels_are_given(stack: Stack, make_model: Make) -> None:
     result = explain_field(stack, make_model(), find_channel="DNA", diameter_um=6)
     assert len(result.cells) == 2

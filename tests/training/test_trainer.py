@@ -103,6 +103,16 @@ class TestAugmentation:
         assert shift.amax((2, 3)).allclose(shift.amin((2, 3)), atol=1e-6)
         assert 0.3 < shift.abs().max() <= 0.5
 
+    def test_a_missing_stain_is_blank_or_blurred_and_never_all_are_missing(self) -> None:
+        changed = self.changed(missing_stain=0.5)
+        same = (changed == self.batch).flatten(2).all(2)
+        assert 0.35 < same.float().mean() < 0.75
+        assert same.any(1).all()
+        spread = changed.flatten(2).std(2)[~same]
+        assert (spread < 0.2).all()  # of noise from 0 to 1, whose spread is 0.29
+        assert (spread == 0).any()
+        assert (spread > 0).any()
+
     def test_volumes_are_flipped(self) -> None:
         self.batch = torch.rand(8, 1, 4, 6, 6)
         assert self.changed(flips=True, rotation_degrees=45).shape == self.batch.shape

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from cellcam.explain.path import baseline_images
 from cellcam_training.recipe import Augmentation
 
 
@@ -37,6 +38,8 @@ def augmented(batch: Tensor, choice: Augmentation, random: torch.Generator) -> T
     if choice.background:
         shift = choice.background * (2 * torch.rand(shape, generator=random) - 1)
         batch = batch + shift.to(batch.device)
+    if choice.missing_stain:
+        batch = _without_stains(batch, choice.missing_stain, random)
     if choice.noise:
         noise = torch.randn(batch.shape, generator=random)
         batch = batch + choice.noise * noise.to(batch.device)
@@ -68,6 +71,18 @@ def _resampled(batch: Tensor, choice: Augmentation, random: torch.Generator) -> 
     grid = affine_grid(matrix.to(batch), list(batch.shape), align_corners=False)
     turned = grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
     return torch.where(_coin(batch, random), turned, batch)
+
+
+def _without_stains(batch: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Single channels blank in some images, blurred in others; never all of an image."""
+    n, channels = batch.shape[:2]
+    chosen = torch.rand((n, channels), generator=random) < share
+    chosen &= ~chosen.all(1, keepdim=True)
+    missing = chosen.view(n, channels, *[1] * (batch.ndim - 2)).to(batch.device)
+    instead = torch.where(
+        _coin(batch, random), baseline_images("background", batch), baseline_images("blur", batch)
+    )
+    return torch.where(missing, instead, batch)
 
 
 def _coin(batch: Tensor, random: torch.Generator) -> Tensor:

@@ -31,6 +31,9 @@ class Augmentation(_Section):
         carries the class, as DNA content does
     background : shift of each channel's level, at most, in its standard deviations either way
     noise : standard deviation, in units of the normalised image
+    missing_stain : part of the crops in which a given channel is blank, at the level of empty
+        field, or blurred beyond recognition; channel shares ask about such images, and only a
+        network that has seen some can answer
     """
 
     flips: bool = True
@@ -40,6 +43,7 @@ class Augmentation(_Section):
     brightness: _Share = 0.05
     background: Annotated[float, Field(ge=0)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.02
+    missing_stain: _Share = 0.0
 
 
 class Recipe(_Section):
