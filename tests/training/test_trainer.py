@@ -106,7 +106,7 @@ class TestAugmentation:
     def test_a_missing_stain_is_blank_or_blurred_and_never_all_are_missing(self) -> None:
         changed = self.changed(missing_stain=0.5)
         same = (changed == self.batch).flatten(2).all(2)
-        assert 0.35 < same.float().mean() < 0.75
+        assert 0.6 < same.float().mean() < 0.9  # a quarter misses one of two
         assert same.any(1).all()
         spread = changed.flatten(2).std(2)[~same]
         assert (spread < 0.2).all()  # of noise from 0 to 1, whose spread is 0.29
