@@ -28,6 +28,7 @@ _FEWEST_FOR_NOTHING = 32
 # where a head that can be followed is asked: its gradients may jump.
 _PARTS = 4
 _HEAD_SAMPLES = 8
+_ROUGH_SAMPLES = 2
 
 # The error estimate over the root of the summed squares of what each interval leaves in doubt.
 # Gradients that jump between the points (layers followed by more ReLUs) hide more.
@@ -268,34 +269,38 @@ class _FollowedHead(_Refinement):
     def _integrals_of(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
         """`integrals` of some of the paths."""
         nodes = self.nodes[block]
-        cubic, line = self._integrand(block, cubic_coefficients)
-        straight, _ = self._integrand(block, linear_coefficients)
+        cubic, line = self._integrand(block, cubic_coefficients, _HEAD_SAMPLES)
+        straight, _ = self._integrand(block, linear_coefficients, _ROUGH_SAMPLES)
         if self.formula == "complete":
             return cubic.sum((1, 2)), (cubic - straight).sum(2).norm(dim=3), line
         width = nodes.diff(dim=1)[..., None, None]
         best, doubt = (values.mean(2) * width for values in _positive_part(cubic, straight))
         return best.sum(1), doubt.norm(dim=3), line
 
-    def _integrand(self, block: slice, interpolate: Interpolation) -> tuple[Tensor, Tensor]:
+    def _integrand(
+        self, block: slice, interpolate: Interpolation, samples: int
+    ) -> tuple[Tensor, Tensor]:
         """Integrand before the ReLU in each part of each interval, (n, m, parts, K, U).
 
         Of the complete map its integral over the part. With it the line integral, (n, K).
+        The head is asked at ``samples`` places in each part.
         """
         nodes = self.nodes[block]
-        weights, line = self._weights(block, interpolate)
+        weights, line = self._weights(block, interpolate, _PARTS * samples)
         if self.formula == "complete":
             coefficients = interpolate(nodes, _edges(_PARTS, nodes)).diff(dim=2)
         else:
             coefficients = interpolate(nodes, _middles(_PARTS, nodes))
-        in_parts = weights.unflatten(2, (_PARTS, _HEAD_SAMPLES)).mean(3)
+        in_parts = weights.unflatten(2, (_PARTS, samples)).mean(3)
         near = self._contracted_with_neighbours(in_parts, block)
         return torch.einsum("nmsj,jnmsku->nmsku", coefficients, near), line
 
-    def _weights(self, block: slice, interpolate: Interpolation) -> tuple[Tensor, Tensor]:
+    def _weights(
+        self, block: slice, interpolate: Interpolation, n_samples: int
+    ) -> tuple[Tensor, Tensor]:
         """Mean gradients (n, m, samples, K, C) along the path; line integral (n, K)."""
         nodes, at_end = self.nodes[block], self.paths.at_end.of(self.rows[block])
         n_positions = self._activations.shape[3]
-        n_samples = _PARTS * _HEAD_SAMPLES
         means = windows(self._activations[:, block].mean(3).transpose(0, 1))
         seen = torch.einsum(
             "nmsj,nmjc->nmsc", interpolate(nodes, _middles(n_samples, nodes)), means
