@@ -59,6 +59,7 @@ class ModelSpec(_Plain):
     field : what a stack with several planes is seen as: each plane, a projection, the volume
     finding : how cells are found where the user brings no label image
     temperature : scores are divided by it before softmax
+    uncertain_below : probability of a call under which it is flagged as uncertain
     training : how it was trained and how well it did
     weights_sha256 : of the weights file
     """
@@ -75,6 +76,7 @@ class ModelSpec(_Plain):
     field: Literal["plane", "max", "mean", "volume"] = "plane"
     finding: Finding | None = None
     temperature: PositiveFloat = 1.0
+    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     training: dict[str, JsonValue] = {}
     weights_sha256: str = ""
 

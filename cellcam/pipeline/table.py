@@ -88,7 +88,7 @@ def cell_table(
         **{f"share_{name}": evidence.shares[:, i] for i, name in enumerate(spec.channels)},
         "inside": evidence.inside,
         "importance_error": evidence.error,
-        "flags": _flags(edge, evidence.inside, boxes, spec, scale),
+        "flags": _flags(edge, ranked[:, -1], evidence.inside, boxes, spec, scale),
         "model": spec.weights_sha256[:12],
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))
@@ -101,6 +101,7 @@ def _box_text(box: tuple[slice, ...]) -> str:
 
 def _flags(
     edge: NDArray[np.bool_],
+    probability: NDArray[np.float32],
     inside: NDArray[np.float64],
     boxes: list[tuple[slice, ...]],
     spec: ModelSpec,
@@ -108,10 +109,11 @@ def _flags(
 ) -> list[str]:
     """Doubts about each cell, separated by semicolons; ``factor`` leads to the model's pixels."""
     texts = []
-    for cut, share, box in zip(edge, inside, boxes, strict=True):
+    for cut, sure, share, box in zip(edge, probability, inside, boxes, strict=True):
         extent = np.array([s.stop - s.start for s in box]) * factor
         flags = {
             "edge": cut,
+            "uncertain": sure < spec.uncertain_below,
             "larger_than_crop": (extent > spec.crop_size).any(),
             "empty_map": np.isnan(share),
         }

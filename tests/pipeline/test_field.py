@@ -110,6 +110,14 @@ def test_doubts_are_flagged(stack: Stack, make_model: Make) -> None:
     assert "edge" in flags[1]
 
 
+def test_calls_below_the_models_threshold_are_flagged(stack: Stack, make_model: Make) -> None:
+    cells = explain_field(stack, make_model(), two_labels()).cells
+    between = cells["probability"].mean()
+    flags = explain_field(stack, make_model(uncertain_below=between), two_labels()).cells["flags"]
+    assert flags.str.contains("uncertain").tolist() == (cells["probability"] < between).tolist()
+    assert flags.str.contains("uncertain").sum() == 1
+
+
 def test_an_unknown_pixel_size_is_refused_where_it_matters(stack: Stack, make_model: Make) -> None:
     unknown = dataclasses.replace(stack, pixel_size_um=PixelSize())
     with pytest.raises(InputError, match="--pixel-size"):

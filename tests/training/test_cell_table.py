@@ -92,9 +92,10 @@ def test_crops_can_be_taken_at_another_pixel_size(folder: Path) -> None:
         ({"image": ["field.ome.tif"], "x": [1], "y": [1]}, "It needs image"),
         ({"cls": list("aabb"), "x": [1] * 4, "y": [1] * 4}, "It needs image"),
         ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
-        ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "do not exist"),
-        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "b \\(1\\)"),
-        ({"cls": ["a", None, "b", "b"], "file": ["crops.tif"] * 4, "index": [0] * 4}, "row 3 has"),
+        ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "row 5: there is no"),
+        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "b has one cell"),
+        ({"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "one class only, a"),
+        ({"cls": ["a", None, "b", "b"], "file": ["crops.tif"] * 4, "index": [0] * 4}, "row 3: no"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(
@@ -102,6 +103,32 @@ def test_what_is_wrong_with_a_table_is_said(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read_cell_table(write(folder, **columns))
+
+
+def test_all_that_is_wrong_is_said_at_once_row_by_row(folder: Path) -> None:
+    path = write(
+        folder, cls=["a", None, "b", "b", "a"], image=["field.ome.tif"] * 4 + ["no.tif"],
+        xmin=[1, 1, 9, 1, 1], ymin=[1] * 5, xmax=[5, 5, 9, 5, 5], ymax=[5] * 5,
+    )  # fmt: skip
+    with pytest.raises(InputError) as error:
+        read_cell_table(path)
+    told = str(error.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in told] == ["row 3", "row 4", "row 6"]
+    assert "box has no extent" in told[1]
+
+
+def test_classes_from_one_group_and_images_on_both_sides_are_warned_of(folder: Path) -> None:
+    table = read_cell_table(
+        write(
+            folder, cls=list("aabb"), image=["field.ome.tif"] * 4, x=[21] * 4, y=[11] * 4,
+            group=["m1", "m2", "m2", "m2"], split=["train", "val", "train", "val"],
+        )
+    )  # fmt: skip
+    assert len(table.warnings) == 2
+    assert "All cells of b come from the group m2" in table.warnings[0]
+    assert "both sides" in table.warnings[1]
+    separate = write(folder, cls=list("aabb"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
+    assert read_cell_table(separate).warnings == ()
 
 
 @pytest.mark.parametrize(

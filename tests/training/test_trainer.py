@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +13,15 @@ import tifffile
 import torch
 from cellcam_training.augmentation import augmented
 from cellcam_training.cell_table import CellTable, read_cell_table
+from cellcam_training.crops import read_crops
+from cellcam_training.cross_validation import cross_validate
 from cellcam_training.recipe import Augmentation, Recipe, read_recipe
 from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
+from cellcam_training.splitting import fold_numbers
 from cellcam_training.trainer import measured_normalisation, train_model
 
 from cellcam import load_model
-from cellcam.errors import UsageError
+from cellcam.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -49,6 +56,83 @@ def test_the_same_seed_gives_the_same_weights(table: CellTable, tmp_path: Path) 
     one = train_model(table, recipe, tmp_path / "a", "cpu")
     other = train_model(table, recipe, tmp_path / "b", "cpu")
     assert one.spec.weights_sha256 == other.spec.weights_sha256
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(table: CellTable, tmp_path: Path) -> None:
+    whole = train_model(table, QUICK, tmp_path / "whole", "cpu")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path / "cells.csv", tmp_path / "killed"],
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed.training" / "checkpoint.pt").is_file()
+    seen = []
+    rest = train_model(table, QUICK, tmp_path / "killed", "cpu", lambda *now: seen.append(now[0]))
+    assert seen == [5, 6, 7, 8]
+    assert rest.spec.weights_sha256 == whole.spec.weights_sha256
+    assert rest.spec.temperature == whole.spec.temperature
+    assert not (tmp_path / "killed.training").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from test_trainer import QUICK
+import cellcam_training.fitting as fitting
+from cellcam_training.cell_table import read_cell_table
+from cellcam_training.trainer import train_model
+
+batches, augmented = [], fitting.augmented
+
+def until_killed(*arguments):
+    batches.append(1)
+    if len(batches) == 18:  # four batches an epoch: in the middle of the fifth
+        os.kill(os.getpid(), signal.SIGKILL)
+    return augmented(*arguments)
+
+fitting.augmented = until_killed
+train_model(read_cell_table(Path(sys.argv[1])), QUICK, Path(sys.argv[2]), "cpu")
+"""
+
+
+def test_what_other_cells_left_is_not_gone_on_with(table: CellTable, tmp_path: Path) -> None:
+    left = tmp_path / "m.training"
+    left.mkdir()
+    (left / "fingerprint.txt").write_text("of other cells")
+    (left / "checkpoint.pt").write_bytes(b"of another network")
+    train_model(table, QUICK.model_copy(update={"epochs": 1}), tmp_path / "m", "cpu")
+    assert not left.exists()
+
+
+def test_the_split_and_the_figures_of_all_epochs_are_in_the_model_folder(
+    table: CellTable, tmp_path: Path
+) -> None:
+    model = train_model(table, QUICK.model_copy(update={"epochs": 3}), tmp_path / "m", "cpu")
+    split = pd.read_csv(tmp_path / "m" / "docs" / "split.csv")
+    assert (split["split"] == "val").sum() == model.spec.training["validation"]["n"]
+    figures = pd.read_csv(tmp_path / "m" / "docs" / "metrics.csv")
+    assert figures["epoch"].tolist() == [1, 2, 3]
+    assert figures["validation_loss"].notna().all()
+
+
+def test_cross_validation_keeps_groups_together(table: CellTable, tmp_path: Path) -> None:
+    grouped = replace(table, rows=table.rows.assign(group=np.arange(80) // 4))
+    fold = fold_numbers(grouped.rows, 4, 0)
+    assert all(len(set(fold[grouped.rows["group"] == g])) == 1 for g in range(20))
+    crops = read_crops(table, QUICK)
+    judged = cross_validate(grouped, crops, QUICK, 4, tmp_path / "s", "cpu")
+    summary = judged.summary(table.classes)
+    assert summary["pooled"]["n"] == 80
+    assert len(summary["folds"]["accuracy"]) == 4
+    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(summary["folds"]["accuracy"]))
+    assert summary["mean"]["balanced_accuracy"] > 0.8
+
+
+def test_more_folds_than_groups_are_refused(table: CellTable) -> None:
+    grouped = table.rows.assign(group=np.arange(80) // 40)
+    with pytest.raises(InputError, match="as many groups"):
+        fold_numbers(grouped, 3, 0)
 
 
 def test_crops_too_small_for_the_network_are_refused(table: CellTable, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ _PLACES = {
 }
 
 
+_MOST_TOLD = 20
+
+
 @dataclass(frozen=True)
 class CellTable:
     """A checked cell table.
@@ -31,11 +35,22 @@ class CellTable:
     rows : columns image (absolute path), cls, group, split and those of ``place``
     place : ``"index"`` (page group in a stack of crops), ``"box"``, ``"label"`` or ``"centre"``
     classes : names, in alphabetical order
+    warnings : what may make figures lie: classes that come from one group, images on both
+        sides of the split
     """
 
     rows: pd.DataFrame
     place: str
     classes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def truth(self) -> NDArray[np.int64]:
+        """Class index of every cell."""
+        return np.array([self.classes.index(name) for name in self.rows["cls"]], np.int64)
+
+    def part(self, rows: NDArray[np.int64]) -> CellTable:
+        """These cells only; the classes stay."""
+        return replace(self, rows=self.rows.iloc[rows].reset_index(drop=True))
 
 
 def read_cell_table(
@@ -79,7 +94,8 @@ def read_cell_table(
     if "labels" in rows:
         rows["labels"] = [str(path.parent / str(name)) for name in rows["labels"]]
     _check_rows(rows, table[class_column].isna().to_numpy(), path)
-    return CellTable(rows, place, tuple(sorted(rows["cls"].unique())))
+    classes = tuple(sorted(rows["cls"].unique()))
+    return CellTable(rows, place, classes, _warnings(rows, place))
 
 
 def _place_columns(place: str, table: pd.DataFrame) -> list[str]:
@@ -87,21 +103,58 @@ def _place_columns(place: str, table: pd.DataFrame) -> list[str]:
 
 
 def _check_rows(rows: pd.DataFrame, without_class: NDArray[np.bool_], path: Path) -> None:
+    """Refuse a table with everything that is wrong with it, row by row."""
     if not len(rows):
         raise InputError(f"{path} holds no cells.")
-    if without_class.any():
-        first = int(np.flatnonzero(without_class)[0])
-        raise InputError(f"{path}: row {first + 2} has no class. Fill it in or delete the row.")
-    missing = sorted({name for name in rows["image"] if not Path(name).is_file()})
-    if missing:
+    problems = sorted([*_row_problems(rows, without_class)])
+    # The first line of the file names the columns.
+    told = [f"row {i + 2}: {text}" for i, text in problems]
+    counts = rows["cls"][~without_class].value_counts()
+    rare = [f"class {name} has one cell only" for name, n in counts.items() if n < 2]
+    if len(counts) < 2:
+        rare.append(f"there is one class only, {', '.join(map(str, counts.index))}")
+    told += [f"{text}; a class needs two cells, a table two classes" for text in rare]
+    if told:
+        more = f"\n... and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
         raise InputError(
-            f"{path} names {len(missing)} images that do not exist, the first is {missing[0]}. "
-            "Paths are relative to the table."
+            f"{path} cannot be used; paths are relative to the table.\n"
+            + "\n".join(told[:_MOST_TOLD])
+            + more
         )
-    counts = rows["cls"].value_counts()
-    if len(counts) < 2 or counts.min() < 2:
-        raise InputError(
-            f"{path} needs two classes or more with two cells or more each; it has "
-            + ", ".join(f"{name} ({n})" for name, n in counts.items())
-            + "."
-        )
+
+
+def _row_problems(
+    rows: pd.DataFrame, without_class: NDArray[np.bool_]
+) -> Iterator[tuple[int, str]]:
+    """Number and complaint of each row that cannot be used."""
+    for i in np.flatnonzero(without_class):
+        yield int(i), "no class; fill it in or delete the row"
+    for column in ("image", "labels"):
+        if column in rows:
+            missing = {name for name in rows[column].unique() if not Path(name).is_file()}
+            for i in np.flatnonzero(rows[column].isin(missing)):
+                yield int(i), f"there is no file {rows[column].iloc[i]}"
+    if "xmin" in rows:
+        corners = rows[list(_PLACES["box"])].to_numpy(float)
+        empty = ~((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]))
+        for i in np.flatnonzero(empty):
+            yield int(i), "the box has no extent (xmin < xmax and ymin < ymax, half-open)"
+
+
+def _warnings(rows: pd.DataFrame, place: str) -> tuple[str, ...]:
+    """What does not stop a training but may make its figures lie."""
+    told = []
+    if (rows["group"] != "").any():
+        groups = rows.groupby("cls")["group"].agg(["nunique", "first"])
+        told += [
+            f"All cells of {name} come from the group {row['first']}: the network may learn the "
+            "group instead of the class, and no figure can show it."
+            for name, row in groups[groups["nunique"] == 1].iterrows()
+        ]
+    if place != "index":
+        splits = rows[rows["split"] != ""].groupby("image")["split"].nunique()
+        told += [
+            f"{name} is on both sides of the split: neighbours look alike, so the figures flatter."
+            for name in splits.index[splits > 1]
+        ]
+    return tuple(told)

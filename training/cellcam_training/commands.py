@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cellcam.cli import Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
+
+if TYPE_CHECKING:
+    from cellcam_training.cell_table import CellTable
+    from cellcam_training.recipe import Recipe
+
+Channels = Annotated[str | None, typer.Option(help="Names, separated by commas.")]
 
 
 def train(
@@ -20,28 +29,27 @@ def train(
     group_column: Annotated[
         str | None, typer.Option(help="Plate, movie or patient: never split across.")
     ] = None,
-    channels: Annotated[str | None, typer.Option(help="Names, separated by commas.")] = None,
+    channels: Channels = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate first, with so many folds.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train a classifier on a cell table."""
-    try:
+    with _training_packages():
         from cellcam_training.cell_table import read_cell_table
         from cellcam_training.recipe import read_recipe
         from cellcam_training.trainer import train_model
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"Training needs the package {error.name}: pip install 'cellcam[train]' brings it."
-        ) from error
 
     console = Console(quiet, json)
-    chosen = read_recipe(recipe)
-    if channels:
-        names = tuple(name.strip() for name in channels.split(","))
-        chosen = chosen.model_copy(update={"channels": names})
+    chosen = read_recipe(recipe).model_copy(update=_named(channels))
     cells = read_cell_table(table, class_column, group_column)
     console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
+    for warning in cells.warnings:
+        console.say(f"Beware: {warning}")
+    judged = _cross_validated(cells, chosen, folds, out, device, console) if folds else {}
     with console.progress("training, epochs") as progress:
         model = train_model(cells, chosen, out, device, progress)
     training = model.spec.training
@@ -53,4 +61,79 @@ def train(
         f"(the best of {training['epochs']} epochs, {training['seconds']} s)."
     )
     console.say(f"Wrote {out}")
-    console.report({"model": str(out), "validation": metrics})
+    console.report({"model": str(out), "validation": metrics, **judged})
+
+
+def evaluate(
+    table: Annotated[Path, typer.Argument(help="Cell table, CSV or Parquet.")],
+    model: Annotated[Path, typer.Option(help="Model folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    class_column: Annotated[str, typer.Option(help="Column with the class.")] = "cls",
+    group_column: Annotated[
+        str | None, typer.Option(help="Plate, movie or patient: resampled as a whole.")
+    ] = None,
+    channels: Channels = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Judge a classifier on cells whose classes are known."""
+    with _training_packages():
+        from cellcam_training.cell_table import read_cell_table
+        from cellcam_training.evaluation import evaluate_model
+    from cellcam import load_model
+
+    console = Console(quiet, json)
+    cells = read_cell_table(table, class_column, group_column)
+    metrics = evaluate_model(
+        cells, load_model(model, device), out, _named(channels).get("channels")
+    )
+    low, high = metrics["intervals"]["balanced_accuracy"] or (float("nan"), float("nan"))
+    console.say(
+        f"{metrics['n']} cells: balanced accuracy {metrics['balanced_accuracy']:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f}), accuracy {metrics['accuracy']:.3f}, macro F1 "
+        f"{metrics['macro_f1']:.3f}, calibration error {metrics['ece']:.3f}."
+    )
+    console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
+    console.report(metrics)
+
+
+def _cross_validated(
+    cells: CellTable, recipe: Recipe, folds: int, out: Path, device: str, console: Console
+) -> dict[str, Any]:
+    """Figures over all folds, written beside the model that is trained next."""
+    from cellcam.stacks.writing import write_json
+    from cellcam_training.crops import read_crops
+    from cellcam_training.cross_validation import cross_validate
+
+    scratch = out.with_name(f"{out.name}.folds")
+    with console.progress("cross-validation, epochs") as progress:
+        judged = cross_validate(
+            cells, read_crops(cells, recipe), recipe, folds, scratch, device, progress
+        )
+    summary = judged.summary(cells.classes)
+    write_json(out / "docs" / "cross_validation.json", summary)
+    shutil.rmtree(scratch)
+    mean, spread = summary["mean"], summary["spread"]
+    console.say(
+        f"Over {folds} folds: balanced accuracy {mean['balanced_accuracy']:.3f} "
+        f"(spread {spread['balanced_accuracy']:.3f}), calibration error {mean['ece']:.3f}."
+    )
+    return {"cross_validation": summary}
+
+
+def _named(channels: str | None) -> dict[str, Any]:
+    if not channels:
+        return {}
+    return {"channels": tuple(name.strip() for name in channels.split(","))}
+
+
+@contextmanager
+def _training_packages() -> Iterator[None]:
+    """Within it, a package that is not installed is an error with a remedy."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"Training needs the package {error.name}: pip install 'cellcam[train]' brings it."
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class CropSet:
     def crop_size(self) -> tuple[int, ...]:
         """Pixels along each spatial axis."""
         return self.pixels.shape[2:]
+
+    def part(self, rows: NDArray[np.int64]) -> CropSet:
+        """The crops of these cells only."""
+        return replace(self, pixels=self.pixels[rows])
 
 
 def read_crops(table: CellTable, recipe: Recipe) -> CropSet:

@@ -57,9 +57,11 @@ class Recipe(_Section):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
     field : what a stack with several planes is seen as
     finding : written into the model, so that it finds its cells itself
-    epochs, patience : at most, and epochs without improvement after which it stops
+    epochs : at most; default: 15 to 60, more for fewer cells
+    patience : epochs without improvement after which training stops
     batch_size, learning_rate, weight_decay : of AdamW
     validation_share : of the cells, where the table has no split
+    risk : part of the calls that may be wrong; less certain ones are flagged as uncertain
     seed : the same seed, data and machine give the same model
     """
 
@@ -69,12 +71,13 @@ class Recipe(_Section):
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
     field: Literal["plane", "max", "mean", "volume"] = "plane"
     finding: Finding | None = None
-    epochs: PositiveInt = 60
-    patience: PositiveInt = 12
+    epochs: PositiveInt | None = None
+    patience: PositiveInt = 20
     batch_size: PositiveInt = 64
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
     augmentation: Augmentation = Augmentation()
     seed: int = 0
 

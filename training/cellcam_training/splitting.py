@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _VALIDATION_WORDS = ("val", "valid", "validation")
+
+
+def groups_of(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Number (N,) of each cell's plate, movie or patient; a cell without one stands alone."""
+    names = rows["group"].to_numpy(str)
+    own = np.where(names == "", [f"cell {i}" for i in range(len(names))], names)
+    numbers: NDArray[np.int64] = np.unique(own, return_inverse=True)[1]
+    return numbers
 
 
 def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_]:
@@ -31,26 +39,38 @@ def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.
     -------
     (N,) array of bool
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     if (rows["split"] != "").any():
         chosen = rows["split"].str.lower().isin(_VALIDATION_WORDS).to_numpy()
         if chosen.all() or not chosen.any():
             raise InputError("The split column needs rows with 'train' and rows with 'val'.")
         return chosen
-    groups: Any = rows["group"].to_numpy()
-    if (groups == "").all():
-        groups = np.arange(len(rows))
-    n_parts = min(
-        max(2, round(1 / share)), len(np.unique(groups)), rows["cls"].value_counts().min()
-    )
-    if n_parts < 2:
+    most = min(len(set(groups_of(rows))), rows["cls"].value_counts().min())
+    if most < 2:
         raise InputError(
             "All cells belong to one group, so none can be kept for validation. "
             "Give a split column, or another --group-column."
         )
-    folds = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
-    _, validation = next(folds.split(np.zeros(len(rows)), rows["cls"], groups))
-    chosen = np.zeros(len(rows), bool)
-    chosen[validation] = True
-    return chosen
+    return fold_numbers(rows, min(max(2, round(1 / share)), most), seed) == 0
+
+
+def fold_numbers(rows: pd.DataFrame, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold (N,) of every cell: groups stay whole, classes are spread as evenly as they allow.
+
+    Raises
+    ------
+    InputError
+        If there are fewer groups, or cells of some class, than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups, counts = groups_of(rows), rows["cls"].value_counts()
+    if n_folds < 2 or len(set(groups)) < n_folds or counts.min() < n_folds:
+        raise InputError(
+            f"{n_folds} folds need two or more, as many groups (there are {len(set(groups))}) "
+            f"and as many cells of each class ({counts.idxmin()} has {counts.min()})."
+        )
+    parts = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    fold = np.zeros(len(rows), np.int64)
+    for k, (_, own) in enumerate(parts.split(np.zeros(len(rows)), rows["cls"], groups)):
+        fold[own] = k
+    return fold

@@ -1,44 +1,40 @@
-"""The trainer: MONAI's engine around a network of the registry."""
+"""From a cell table to a model folder: split, fit, calibrate, describe."""
 
 from __future__ import annotations
 
-import copy
-import logging
+import hashlib
+import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from cellcam.errors import UsageError
-from cellcam.evaluate.classification import classification_metrics
 from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.bundle import save_model
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel, ModelSpec, Normalisation
 from cellcam.models.registry import build_network, network_entry
-from cellcam_training.augmentation import augmented
+from cellcam.reporting.classifier import write_classifier_report
+from cellcam.stacks.writing import whole_file
+from cellcam_training.calibration import (
+    cross_fitted,
+    fitted_temperature,
+    softmax,
+    uncertainty_threshold,
+)
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet, read_crops
+from cellcam_training.fitting import Cells, Progress, fit, write_history
 from cellcam_training.recipe import Recipe
-from cellcam_training.splitting import validation_cells
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Crops and classes of training and validation cells."""
-
-    crops: CropSet
-    truth: NDArray[np.int64]
-    validation: NDArray[np.bool_]
+from cellcam_training.report import classifier_report
+from cellcam_training.splitting import groups_of, validation_cells
+from cellcam_training.validation import Validation
 
 
 def train_model(
@@ -50,10 +46,15 @@ def train_model(
 ) -> CellModel:
     """Train a classifier on a cell table and write its model folder.
 
+    While it trains, ``OUT.training`` beside the model folder holds what is needed to go on
+    after an interruption: the same call then ends with the same weights.
+
     Parameters
     ----------
     table, recipe : see `read_cell_table` and `read_recipe`
-    out : model folder, with the metrics on the validation cells in its description
+    out : model folder, with the metrics on the validation cells in its description, the
+        split in ``docs/split.csv``, the figures of all epochs in ``docs/metrics.csv`` and a
+        report in ``docs/report.html``
     progress : called with (epochs done, epochs at most)
 
     Returns
@@ -63,25 +64,106 @@ def train_model(
     """
     started = time.monotonic()
     crops = read_crops(table, recipe)
-    truth = np.array([table.classes.index(name) for name in table.rows["cls"]])
-    data = _Data(crops, truth, validation_cells(table.rows, recipe.validation_share, recipe.seed))
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = _untrained(table, recipe, data, device)
-        _check_crop_size(model)
-        epochs = _fit(model, recipe, data, progress)
-    called = model.logits(crops.pixels[data.validation]).argmax(1).numpy()
-    metrics = classification_metrics(truth[data.validation], called, table.classes)
+    scratch = out.with_name(f"{out.name}.training")
+    fitted = fit_model(table, crops, recipe, scratch, device, progress)
+    held, truth = fitted.held, table.truth()
     training = {
-        "validation": metrics,
+        "validation": fitted.validation.metrics(table.classes),
         "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
-        "validation_groups": sorted(set(table.rows["group"][data.validation])),
-        "epochs": epochs,
+        "validation_groups": sorted(set(table.rows["group"][held])),
+        "epochs": len(fitted.history),
         "seconds": round(time.monotonic() - started, 1),
         "recipe": recipe.model_dump(mode="json"),
     }
+    model = fitted.model
     spec = model.spec.model_copy(update={"training": training})
-    return save_model(CellModel(spec, model.network, model.device), out)
+    write_history(out / "docs" / "metrics.csv", fitted.history)
+    _write_split(out / "docs" / "split.csv", table.rows, held)
+    subtitle = f"{spec.network}, {len(held)} cells, {held.sum()} of them kept for validation."
+    report = classifier_report(
+        model, crops.pixels[held], fitted.validation, "A classifier and its training", subtitle,
+        history=fitted.history, warnings=table.warnings,
+    )  # fmt: skip
+    write_classifier_report(out / "docs" / "report.html", report)
+    saved = save_model(CellModel(spec, model.network, model.device), out)
+    shutil.rmtree(scratch)
+    return saved
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibrated model and how it came to be.
+
+    Attributes
+    ----------
+    model : CellModel
+    held : (N,) which cells were kept for validation
+    history : figures of each epoch, see `fit`
+    validation : what it says on those cells
+    """
+
+    model: CellModel
+    held: NDArray[np.bool_]
+    history: list[dict[str, float]]
+    validation: Validation
+
+
+def fit_model(
+    table: CellTable,
+    crops: CropSet,
+    recipe: Recipe,
+    scratch: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Fitted:
+    """Split, fit and calibrate; ``scratch`` keeps what is needed to go on when interrupted."""
+    held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
+    cells = Cells(crops.pixels, table.truth(), held)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = _untrained(table, recipe, crops, cells, device)
+        _check_crop_size(model)
+        _prepare(scratch, recipe, cells)
+        history = fit(model, recipe, cells, scratch, progress)
+    logits = model.logits(crops.pixels[held]).numpy()
+    truth, groups = cells.truth[held], groups_of(table.rows)[held]
+    probabilities = cross_fitted(logits, truth, groups)
+    temperature = fitted_temperature(logits, truth)
+    threshold = uncertainty_threshold(softmax(logits, temperature), truth, recipe.risk)
+    spec = model.spec.model_copy(update={"temperature": temperature, "uncertain_below": threshold})
+    calibrated = CellModel(spec, model.network, model.device)
+    return Fitted(calibrated, held, history, Validation(truth, probabilities, groups))
+
+
+def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
+    """Mean and standard deviation of each channel over all crops (N, C, *crop_size).
+
+    One scaling for the whole data set: scaling image by image would erase total intensity,
+    which tells G1 from G2.
+    """
+    space = (0, *range(2, pixels.ndim))
+    offset = pixels.mean(space, dtype=np.float64)
+    scale = np.maximum(pixels.std(space, dtype=np.float64), 1e-6)
+    return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+
+
+def _untrained(
+    table: CellTable, recipe: Recipe, crops: CropSet, cells: Cells, device: str
+) -> CellModel:
+    spec = ModelSpec(
+        network=recipe.network,
+        spatial_dims=len(crops.crop_size),
+        channels=crops.channels,
+        classes=table.classes,
+        crop_size=crops.crop_size,
+        pixel_size_um=crops.pixel_size_um,
+        normalisation=measured_normalisation(crops.pixels[~cells.validation]),
+        target_layer=network_entry(recipe.network).target_layer,
+        field=recipe.field,
+        finding=recipe.finding,
+    )
+    network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
+    return CellModel(spec, network, choose_device(device))
 
 
 def _check_crop_size(model: CellModel) -> None:
@@ -100,120 +182,22 @@ def _check_crop_size(model: CellModel) -> None:
         )
 
 
-def _untrained(table: CellTable, recipe: Recipe, data: _Data, device: str) -> CellModel:
-    crops = data.crops
-    spec = ModelSpec(
-        network=recipe.network,
-        spatial_dims=len(crops.crop_size),
-        channels=crops.channels,
-        classes=table.classes,
-        crop_size=crops.crop_size,
-        pixel_size_um=crops.pixel_size_um,
-        normalisation=measured_normalisation(crops.pixels[~data.validation]),
-        target_layer=network_entry(recipe.network).target_layer,
-        field=recipe.field,
-        finding=recipe.finding,
-    )
-    network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
-    return CellModel(spec, network, choose_device(device))
+def _prepare(scratch: Path, recipe: Recipe, cells: Cells) -> None:
+    """Drop what another recipe or other cells left in the folder."""
+    content = hashlib.sha256(recipe.model_dump_json().encode())
+    for array in (cells.pixels, cells.truth, cells.validation):
+        content.update(np.ascontiguousarray(array).data)
+    made_for = scratch / "fingerprint.txt"
+    if not made_for.is_file() or made_for.read_text("utf-8") != content.hexdigest():
+        shutil.rmtree(scratch, ignore_errors=True)
+        with whole_file(made_for) as temporary:
+            temporary.write_text(content.hexdigest(), "utf-8")
 
 
-def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
-    """Mean and standard deviation of each channel over all crops (N, C, *crop_size).
-
-    One scaling for the whole data set: scaling image by image would erase total intensity,
-    which tells G1 from G2.
-    """
-    space = (0, *range(2, pixels.ndim))
-    offset = pixels.mean(space, dtype=np.float64)
-    scale = np.maximum(pixels.std(space, dtype=np.float64), 1e-6)
-    return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
-
-
-def _fit(model: CellModel, recipe: Recipe, data: _Data, progress: Progress | None) -> int:
-    """Train in place, end with the best weights; number of epochs run."""
-    from ignite.engine import Events
-    from ignite.handlers import EarlyStopping
-    from monai.engines import SupervisedTrainer
-
-    # The engine logs every epoch; people see the progress bar instead.
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    steps = -(-int((~data.validation).sum()) // recipe.batch_size)
-    optimiser = torch.optim.AdamW(
-        model.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps + 1, pct_start=0.15
-    )
-    random = torch.Generator().manual_seed(recipe.seed)
-    best = _Best(model, data)
-    engine = SupervisedTrainer(
-        device=model.device,
-        max_epochs=recipe.epochs,
-        train_data_loader=_loader(model, recipe, data, random),
-        network=model.network,
-        optimizer=optimiser,
-        loss_function=nn.CrossEntropyLoss(_class_weights(data).to(model.device)),
-        prepare_batch=lambda batch, device, non_blocking, **_: (
-            augmented(batch[0].to(device), recipe.augmentation, random),
-            batch[1].to(device),
-        ),
-    )
-    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
-    engine.add_event_handler(Events.EPOCH_COMPLETED, best.look)
-    stopping = EarlyStopping(recipe.patience, lambda _: best.newest, engine)
-    engine.add_event_handler(Events.EPOCH_COMPLETED, stopping)
-    if progress:
-        engine.add_event_handler(
-            Events.EPOCH_COMPLETED, lambda: progress(engine.state.epoch, recipe.epochs)
-        )
-    engine.run()
-    best.restore()
-    return int(engine.state.epoch)
-
-
-class _Best:
-    """Remembers the weights of the epoch with the lowest balanced validation loss."""
-
-    def __init__(self, model: CellModel, data: _Data) -> None:
-        self.model = model
-        self.crops = data.crops.pixels[data.validation]
-        self.truth = torch.from_numpy(data.truth[data.validation])
-        self.loss = nn.CrossEntropyLoss(_class_weights(data))
-        self.newest = self.score = float("-inf")
-        self.weights: dict[str, Tensor] = {}
-
-    def look(self) -> None:
-        self.model.network.eval()
-        scores = self.model.logits(self.crops)
-        self.newest = -float(self.loss(scores, self.truth))
-        if self.newest > self.score:
-            self.score = self.newest
-            self.weights = copy.deepcopy(self.model.network.state_dict())
-
-    def restore(self) -> None:
-        self.model.network.load_state_dict(self.weights)
-        self.model.network.eval()
-
-
-def _loader(
-    model: CellModel, recipe: Recipe, data: _Data, random: torch.Generator
-) -> DataLoader[Any]:
-    chosen = ~data.validation
-    pixels = model.normalised(data.crops.pixels[chosen]).cpu()
-    truth = torch.from_numpy(data.truth[chosen])
-    # A last batch of a single cell has no statistics for batch normalisation.
-    alone = len(truth) % recipe.batch_size == 1 and len(truth) > 1
-    return DataLoader(
-        TensorDataset(pixels, truth),
-        recipe.batch_size,
-        shuffle=True,
-        generator=random,
-        drop_last=alone,
-    )
-
-
-def _class_weights(data: _Data) -> Tensor:
-    """Weights that let every class count the same, however many cells it has."""
-    counts = np.bincount(data.truth)
-    return torch.from_numpy(len(data.truth) / (len(counts) * counts)).float()
+def _write_split(path: Path, rows: pd.DataFrame, held: NDArray[np.bool_]) -> None:
+    """Which row of the cell table was used for what."""
+    table = pd.DataFrame(
+        {"row": np.arange(len(rows)), "cls": rows["cls"], "group": rows["group"]}
+    ).assign(split=np.where(held, "val", "train"))
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,167 @@
+"""The report on a classifier: how good it is, how sure, where it errs and what it looks at."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.reporting.overview import composite_image
+from cellcam.stacks.writing import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCell:
+    """A cell with the evidence for one or more classes.
+
+    Attributes
+    ----------
+    crop : (C, Y, X) raw counts; (C, Z, Y, X) is seen from above
+    maps : (K, Y, X) or (K, Z, Y, X) importance
+    caption : what is to be said
+    """
+
+    crop: NDArray[Any]
+    maps: NDArray[np.float32]
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierReport:
+    """What the report shows.
+
+    Attributes
+    ----------
+    title, subtitle : of the page
+    classes : names
+    metrics : of `classification_metrics`, with ``intervals`` of `bootstrap_intervals`
+    reliability : (bins, 3), see `cellcam.evaluate.classification.reliability`
+    drawn : what the intervals resample: cells, or groups
+    history : figures of each epoch; empty where nothing was trained
+    looked_at, mistakes : cells to show
+    warnings : what to beware of
+    """
+
+    title: str
+    subtitle: str
+    classes: Sequence[str]
+    metrics: Mapping[str, Any]
+    reliability: NDArray[np.float64]
+    drawn: str = "cells"
+    history: Sequence[Mapping[str, float]] = ()
+    looked_at: Sequence[ShownCell] = ()
+    mistakes: Sequence[ShownCell] = ()
+    warnings: Sequence[str] = field(default=())
+
+
+def write_classifier_report(path: Path, report: ClassifierReport) -> None:
+    """Write one HTML file that needs no network."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("cellcam.reporting"), autoescape=True, undefined=StrictUndefined
+    )
+    page = pages.get_template("classifier.html.j2").render(
+        title=report.title,
+        subtitle=report.subtitle,
+        classes=report.classes,
+        metrics=report.metrics,
+        drawn=report.drawn,
+        warnings=report.warnings,
+        confusion=_shaded(report.classes, report.metrics["confusion"]),
+        reliability=_svg(_reliability_diagram(report.reliability)),
+        curves=_svg(_curves(report.history)) if report.history else "",
+        looked_at=[_picture(cell) for cell in report.looked_at],
+        mistakes=[_picture(cell) for cell in report.mistakes],
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def _shaded(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Rows of the confusion matrix: each number with its part of the row."""
+    return [
+        (name, [(n, n / max(1, sum(row))) for n in row])
+        for name, row in zip(classes, confusion, strict=True)
+    ]
+
+
+def _reliability_diagram(bins: NDArray[np.float64]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure((4.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    filled = bins[bins[:, 2] > 0]
+    sizes = 15 + 200 * filled[:, 2] / filled[:, 2].max()
+    axis.plot([0, 1], [0, 1], color="#999999", lw=1)
+    axis.scatter(filled[:, 0], filled[:, 1], s=sizes, color="#0072B2", alpha=0.8)
+    axis.set(
+        xlabel="probability that the calls are given",
+        ylabel="part of them that is right",
+        xlim=(0, 1.03),
+        ylim=(0, 1.03),
+    )
+    axis.set_title("larger dots stand for more cells", fontsize=9)
+    return figure
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure((8.4, 3.2), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    kept = epochs[int(np.argmin([row["validation_loss"] for row in history]))]
+    for name, colour in (("training_loss", "#E69F00"), ("validation_loss", "#0072B2")):
+        label = name.removesuffix("_loss")
+        loss.plot(epochs, [row[name] for row in history], color=colour, label=label)
+    accuracy.plot(epochs, [row["balanced_accuracy"] for row in history], color="#0072B2")
+    for axis, what in ((loss, "loss"), (accuracy, "balanced accuracy, validation")):
+        axis.axvline(kept, color="#555555", ls=":")
+        axis.set(xlabel="epoch", ylabel=what)
+    loss.legend(frameon=False)
+    return figure
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, the same for the same content."""
+    import matplotlib as mpl
+
+    text = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellcam"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _picture(cell: ShownCell) -> dict[str, str]:
+    """A cell and its evidence side by side, as PNG in base64."""
+    import matplotlib as mpl
+    from PIL import Image
+
+    crop, maps = cell.crop, cell.maps
+    if crop.ndim == 4:
+        crop, maps = crop.max(1), maps.max(1)
+    composite = composite_image(crop)
+    grey = composite.mean(-1, keepdims=True) * 0.75
+    colours = mpl.colormaps["inferno"]
+    panels = [composite]
+    for plane in maps:
+        strength = np.sqrt(np.clip(plane / max(float(plane.max()), 1e-30), 0, 1))
+        glow = colours(strength)[..., :3]
+        panels.append(grey * (1 - 0.85 * strength[..., None]) + glow * 0.85 * strength[..., None])
+    gap = np.ones((composite.shape[0], 2, 3))
+    row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], 1)
+    file = io.BytesIO()
+    Image.fromarray((255 * np.clip(row, 0, 1)).astype(np.uint8)).save(file, "PNG")
+    return {"picture": base64.b64encode(file.getvalue()).decode(), "caption": cell.caption}

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cellcam_training.calibration import (
+    cross_fitted,
+    fitted_temperature,
+    softmax,
+    uncertainty_threshold,
+)
+from scipy.special import softmax as peer
+
+from cellcam.evaluate.classification import calibration_error
+
+
+def boasting(n: int = 4000, factor: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes drawn with the probabilities of logits, which then are made too large."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(n, 3)) * 1.5
+    drawn = (softmax(logits).cumsum(1) < random.random((n, 1))).sum(1)
+    return factor * logits, np.minimum(drawn, 2)
+
+
+def test_softmax_is_scipys() -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 3)) * 300
+    np.testing.assert_allclose(softmax(logits, 2.0), peer(logits / 2, axis=1))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_finds_the_factor_by_which_a_network_boasts(factor: float) -> None:
+    assert fitted_temperature(*boasting(factor=factor)) == pytest.approx(factor, rel=0.07)
+
+
+def test_calibration_holds_on_cells_that_were_not_used_to_fit() -> None:
+    logits, truth = boasting()
+    before = calibration_error(truth, softmax(logits))
+    after = calibration_error(truth, cross_fitted(logits, truth, np.arange(len(truth))))
+    assert before > 0.12
+    assert after < 0.03
+
+
+def test_the_threshold_keeps_the_risk_by_hand() -> None:
+    """Ten calls, sure first; the sixth and the ninth are wrong: 1 of 8 is 12.5 %."""
+    stated = np.linspace(0.99, 0.6, 10)
+    probabilities = np.stack([stated, 1 - stated], 1)
+    truth = np.zeros(10, int)
+    truth[[5, 8]] = 1
+    assert uncertainty_threshold(probabilities, truth, 0.13) == pytest.approx(stated[7])
+    assert uncertainty_threshold(probabilities, truth, 0.05) == pytest.approx(stated[4])
+    assert uncertainty_threshold(probabilities, truth, 0.2) == pytest.approx(stated[9])
+
+
+def test_no_threshold_may_keep_the_risk() -> None:
+    assert uncertainty_threshold(np.array([[0.9, 0.1]]), np.array([1]), 0.05) == 1.0
