@@ -11,7 +11,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cellcam.evaluate.classification import classification_metrics
 from cellcam.models.model import CellModel
@@ -118,7 +118,7 @@ class _Training:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, recipe.learning_rate, self.epochs * len(loader) + 1, pct_start=0.15
         )
-        remembered = min(_AVERAGED_STEPS, max(1, _AVERAGED_PART * self.epochs * len(loader)))
+        remembered = min(_AVERAGED_STEPS, max(2, _AVERAGED_PART * self.epochs * len(loader)))
         self.average = EMAHandler(model.network, 1 / remembered, handle_buffers="update")
         self.best = _Best(model, self.average.ema_model, cells, self.optimiser, recipe.patience)
         self.network = model.network
@@ -272,13 +272,35 @@ class _Crops(Dataset[tuple[NDArray[Any], Tensor]]):
         return self.pixels[rows], self.truth[rows]
 
 
+class _Batches(Sampler[list[int]]):
+    """Numbers of the cells of each batch, in a new order every time.
+
+    torch's own sampler draws once more at the end of an epoch, which a training that is
+    resumed there does not: the orders would part.
+    """
+
+    def __init__(self, n: int, batch_size: int, random: torch.Generator) -> None:
+        self.n, self.batch_size, self.random = n, batch_size, random
+
+    def __len__(self) -> int:
+        # A last batch of a single cell has no statistics for batch normalisation.
+        alone = self.n % self.batch_size == 1 and self.n > 1
+        return math.ceil(self.n / self.batch_size) - alone
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(self.n, generator=self.random)
+        for batch in order.split(self.batch_size)[: len(self)]:
+            yield batch.tolist()
+
+
 def _loader(recipe: Recipe, cells: Cells, random: torch.Generator) -> DataLoader[Any]:
     crops = _Crops(cells)
-    # A last batch of a single cell has no statistics for batch normalisation.
-    alone = len(crops) % recipe.batch_size == 1 and len(crops) > 1
-    batches = BatchSampler(RandomSampler(crops, generator=random), recipe.batch_size, alone)
+    batches = _Batches(len(crops), recipe.batch_size, random)
+    # The loader draws a number for workers, which are not used, when a resumed training does
+    # not: it gets a generator of its own.
+    own = torch.Generator()
     return DataLoader(
-        crops, batch_size=None, sampler=batches, generator=random, collate_fn=_as_they_are
+        crops, batch_size=None, sampler=batches, generator=own, collate_fn=_as_they_are
     )
 
 
