@@ -45,6 +45,7 @@ class ClassifierReport:
     classes : names
     metrics : of `classification_metrics`, with ``intervals`` of `bootstrap_intervals`
     reliability : (bins, 3), see `cellcam.evaluate.classification.reliability`
+    judged_on : which cells, as the end of a sentence
     drawn : what the intervals resample: cells, or groups
     history : figures of each epoch; empty where nothing was trained
     looked_at, mistakes : cells to show
@@ -56,6 +57,7 @@ class ClassifierReport:
     classes: Sequence[str]
     metrics: Mapping[str, Any]
     reliability: NDArray[np.float64]
+    judged_on: str
     drawn: str = "cells"
     history: Sequence[Mapping[str, float]] = ()
     looked_at: Sequence[ShownCell] = ()
@@ -75,6 +77,7 @@ def write_classifier_report(path: Path, report: ClassifierReport) -> None:
         subtitle=report.subtitle,
         classes=report.classes,
         metrics=report.metrics,
+        judged_on=report.judged_on,
         drawn=report.drawn,
         warnings=report.warnings,
         confusion=_shaded(report.classes, report.metrics["confusion"]),

@@ -125,7 +125,7 @@ def test_classes_from_one_group_and_images_on_both_sides_are_warned_of(folder: P
         )
     )  # fmt: skip
     assert len(table.warnings) == 2
-    assert "All cells of b come from the group m2" in table.warnings[0]
+    assert "one group (of b each)" in table.warnings[0]
     assert "both sides" in table.warnings[1]
     separate = write(folder, cls=list("aabb"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
     assert read_cell_table(separate).warnings == ()

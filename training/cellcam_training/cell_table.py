@@ -145,12 +145,13 @@ def _warnings(rows: pd.DataFrame, place: str) -> tuple[str, ...]:
     """What does not stop a training but may make its figures lie."""
     told = []
     if (rows["group"] != "").any():
-        groups = rows.groupby("cls")["group"].agg(["nunique", "first"])
-        told += [
-            f"All cells of {name} come from the group {row['first']}: the network may learn the "
-            "group instead of the class, and no figure can show it."
-            for name, row in groups[groups["nunique"] == 1].iterrows()
-        ]
+        groups = rows.groupby("cls")["group"].nunique()
+        alone = [str(name) for name in groups.index[groups == 1]]
+        if alone:
+            told.append(
+                f"All cells of a class come from one group (of {', '.join(alone)} each): the "
+                "network may learn the group instead of the class, and no figure can show it."
+            )
     if place != "index":
         splits = rows[rows["split"] != ""].groupby("image")["split"].nunique()
         told += [

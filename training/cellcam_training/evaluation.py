@@ -60,6 +60,7 @@ def evaluate_model(
     subtitle = f"{spec.network}, judged on {len(called)} cells."
     report = classifier_report(
         model, crops.pixels, judged, "A cell classifier on new cells", subtitle,
+        "of this table; if the network was trained on some of them, the figures flatter",
         warnings=table.warnings,
     )  # fmt: skip
     write_classifier_report(out / "report.html", report)

@@ -82,6 +82,7 @@ def train_model(
     subtitle = f"{spec.network}, {len(held)} cells, {held.sum()} of them kept for validation."
     report = classifier_report(
         model, crops.pixels[held], fitted.validation, "A classifier and its training", subtitle,
+        "that the network was not fitted on",
         history=fitted.history, warnings=table.warnings,
     )  # fmt: skip
     write_classifier_report(out / "docs" / "report.html", report)
