@@ -15,9 +15,9 @@ _TEMPERATURES = (0.05, 20.0)
 
 def softmax(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
     """Probabilities (N, n_classes) of logits (N, n_classes) over a temperature."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
+    from scipy import special
+
+    return np.asarray(special.softmax(np.asarray(logits, np.float64) / temperature, axis=1))
 
 
 def fitted_temperature(logits: Logits, truth: Indices) -> float:

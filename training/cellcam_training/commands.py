@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from cellcam_training.cell_table import CellTable
     from cellcam_training.recipe import Recipe
 
+Table = Annotated[Path, typer.Argument(help="Cell table, CSV or Parquet.")]
+ClassColumn = Annotated[str, typer.Option(help="Column with the class.")]
+GroupColumn = Annotated[str | None, typer.Option(help="Plate, movie or patient: kept together.")]
 Channels = Annotated[str | None, typer.Option(help="Names, separated by commas.")]
 
 
 def train(
-    table: Annotated[Path, typer.Argument(help="Cell table, CSV or Parquet.")],
+    table: Table,
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     recipe: Annotated[Path | None, typer.Option(help="Recipe, YAML.")] = None,
-    class_column: Annotated[str, typer.Option(help="Column with the class.")] = "cls",
-    group_column: Annotated[
-        str | None, typer.Option(help="Plate, movie or patient: never split across.")
-    ] = None,
+    class_column: ClassColumn = "cls",
+    group_column: GroupColumn = None,
     channels: Channels = None,
     folds: Annotated[
         int | None, typer.Option(min=2, help="Cross-validate first, with so many folds.")
@@ -65,13 +66,11 @@ def train(
 
 
 def evaluate(
-    table: Annotated[Path, typer.Argument(help="Cell table, CSV or Parquet.")],
+    table: Table,
     model: Annotated[Path, typer.Option(help="Model folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    class_column: Annotated[str, typer.Option(help="Column with the class.")] = "cls",
-    group_column: Annotated[
-        str | None, typer.Option(help="Plate, movie or patient: resampled as a whole.")
-    ] = None,
+    class_column: ClassColumn = "cls",
+    group_column: GroupColumn = None,
     channels: Channels = None,
     device: Device = "auto",
     quiet: Quiet = False,
