@@ -64,10 +64,13 @@ def build_network(name: str, spatial_dims: int, in_channels: int, n_classes: int
     return entry.build(spatial_dims, in_channels, n_classes)
 
 
-def _small_cnn(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
-    from cellcam.models.small_cnn import SmallCNN
+def _small_cnn(depths: tuple[int, ...], widths: tuple[int, ...]) -> _Builder:
+    def build(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
+        from cellcam.models.small_cnn import SmallCNN
 
-    return SmallCNN(spatial_dims, in_channels, n_classes)
+        return SmallCNN(spatial_dims, in_channels, n_classes, depths, widths)
+
+    return build
 
 
 def _densenet(name: str) -> _Builder:
@@ -138,7 +141,10 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 
 _NETWORKS = {
-    "small_cnn": NetworkEntry(_small_cnn, "features"),
+    # Ends at 1/4, each position sees 32 pixels: for the smallest cells and for organelles.
+    "small_cnn": NetworkEntry(_small_cnn((2, 2, 2), (16, 32, 64)), "features"),
+    # Ends at 1/8, each position sees 66 pixels: for cells whose shape as a whole tells the class.
+    "cell_cnn": NetworkEntry(_small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features"),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),

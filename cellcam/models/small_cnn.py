@@ -1,41 +1,50 @@
-"""A small network for small cells: three stages at full, half and quarter resolution."""
+"""Small networks for small cells: stages of convolutions, each at half the resolution."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-_WIDTHS = (16, 32, 64)
-
 
 class SmallCNN(nn.Module):
-    """Classifier whose last feature map is only four times coarser than its input.
+    """Classifier whose last feature map is only a few times coarser than its input.
 
     Deeper networks end at 1/32: two by two positions for a crop of 64 pixels, too coarse to
-    point at an organelle. Each position here sees 32 pixels of the input.
+    point at an organelle.
 
     Parameters
     ----------
     spatial_dims : 2 or 3
     in_channels, n_classes : int
+    depths, widths : number of convolutions of each stage, and their channels
 
     Shapes
     ------
-    (N, in_channels, *spatial) -> (N, n_classes), each spatial axis at least 4 long
+    (N, in_channels, *spatial) -> (N, n_classes), each spatial axis at least 2 to the number of
+    stages less one long
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, n_classes: int) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        n_classes: int,
+        depths: Sequence[int],
+        widths: Sequence[int],
+    ) -> None:
         super().__init__()
         max_pool = nn.MaxPool2d if spatial_dims == 2 else nn.MaxPool3d
         global_pool = nn.AdaptiveAvgPool2d if spatial_dims == 2 else nn.AdaptiveAvgPool3d
         stages = nn.Sequential()
         width = in_channels
-        for number, wider in enumerate(_WIDTHS, start=1):
-            if number > 1:
+        for number, (depth, wider) in enumerate(zip(depths, widths, strict=True)):
+            if number > 0:
                 stages.append(max_pool(2))
-            stages.append(_convolution(spatial_dims, width, wider))
-            stages.append(_convolution(spatial_dims, wider, wider))
-            width = wider
+            for _ in range(depth):
+                stages.append(_convolution(spatial_dims, width, wider))
+                width = wider
         self.features = stages
         self.head = nn.Sequential(
             global_pool(1),

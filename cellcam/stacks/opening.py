@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
+from cellcam.stacks import pictures
 from cellcam.stacks.stack import AXES, PixelSize, Stack, to_tczyx, unnamed_channels
+from cellcam.stacks.tiff_metadata import Described, describe
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -29,7 +31,7 @@ def open_stack(
     time_step_s: float | None = None,
     series: int | None = None,
 ) -> Stack:
-    """Open a TIFF, OME-TIFF or ImageJ hyperstack without reading its pixels.
+    """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG or PNG without reading its pixels.
 
     Stored values are kept as they are: no scaling, no colour table, no inversion. RGB samples
     become the channels red, green, blue. Of a pyramid the full resolution is opened.
@@ -52,29 +54,16 @@ def open_stack(
     Raises
     ------
     InputError
-        If the file is missing, damaged or no TIFF; if its axes are unknown, or it holds
+        If the file is missing, damaged or of no known format; if its axes are unknown, or it holds
         several images and none was chosen.
     """
-    import tifffile
-
-    from cellcam.stacks.tiff_metadata import describe
-    from cellcam.stacks.tiff_pixels import lazy_pixels
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path.")
-    try:
-        with _complaints_as_errors(path), tifffile.TiffFile(path) as tif:
-            _refuse_escaping_references(tif, path)
-            index = _chosen_series(tif, path, series)
-            _check_complete(tif, tif.series[index], path)
-            known_axes = _stated_axes(tif.series[index], axes, path)
-            described = describe(tif, index)
-            data = lazy_pixels(path, index)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can make tifffile raise anything
-        raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
+    if path.suffix.lower() in pictures.ENDINGS:
+        data, known_axes, described = *pictures.lazy_picture(path), Described()
+    else:
+        data, known_axes, described = _opened_tiff(path, axes, series)
     data, names = _channels_of(data, known_axes, path)
     stated = [name for name in described.channels if name]
     if not names and len(stated) == data.shape[1]:
@@ -85,10 +74,31 @@ def open_stack(
         channels=names or unnamed_channels(data.shape[1]),
         pixel_size_um=_pixel_size(pixel_size_um, described.pixel_size_um),
         time_step_s=time_step_s or described.time_step_s,
-        name=re.sub(r"(\.ome)?\.tiff?$", "", path.name, flags=re.IGNORECASE),
+        name=re.sub(r"(\.ome)?\.(tiff?|jpe?g|png|bmp)$", "", path.name, flags=re.IGNORECASE),
         path=path,
         channels_named=bool(names),
     )
+
+
+def _opened_tiff(
+    path: Path, axes: str | None, series: int | None
+) -> tuple[da.Array, str, Described]:
+    """Pixels in the file's own axes, these axes, and what the file says about itself."""
+    import tifffile
+
+    from cellcam.stacks.tiff_pixels import lazy_pixels
+
+    try:
+        with _complaints_as_errors(path), tifffile.TiffFile(path) as tif:
+            _refuse_escaping_references(tif, path)
+            index = _chosen_series(tif, path, series)
+            _check_complete(tif, tif.series[index], path)
+            known_axes = _stated_axes(tif.series[index], axes, path)
+            return lazy_pixels(path, index), known_axes, describe(tif, index)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can make tifffile raise anything
+        raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
 
 
 def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack:

@@ -6,12 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from cellcam_training import crops as crops_module
+from cellcam_training import image_crops
 from cellcam_training.cell_table import read_cell_table
 from cellcam_training.crops import read_crops
 from cellcam_training.recipe import Recipe
 from cellcam_training.splitting import validation_cells
+from napari.layers import Points
+from napari_builtins.io import napari_write_points
+from PIL import Image
 
 from cellcam import InputError
+from cellcam.errors import UsageError
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
@@ -124,11 +130,12 @@ def test_classes_from_one_group_and_images_on_both_sides_are_warned_of(folder: P
             group=["m1", "m2", "m2", "m2"], split=["train", "val", "train", "val"],
         )
     )  # fmt: skip
-    assert len(table.warnings) == 2
+    assert len(table.warnings) == 3
     assert "one group (of b each)" in table.warnings[0]
     assert "both sides" in table.warnings[1]
     separate = write(folder, cls=list("aabb"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
-    assert read_cell_table(separate).warnings == ()
+    assert read_cell_table(separate).warnings == table.warnings[2:]
+    assert "Fewer than 20 cells of a (2), b (2)" in table.warnings[2]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_cells_that_are_not_in_their_image_are_refused(
 
 
 def test_an_index_beyond_the_stack_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="crops 0 to 5"):
+    with pytest.raises(InputError, match="page group 6 .* 0 to 5"):
         crops_of(folder, Recipe(), file=["crops.tif"] * 4, index=[0, 1, 2, 6])
 
 
@@ -177,3 +184,97 @@ class TestSplits:
     def test_a_single_group_cannot_be_split(self) -> None:
         with pytest.raises(InputError, match="one group"):
             validation_cells(self.rows(group=["movie"] * 60), 0.2, seed=0)
+
+
+class TestForms:
+    def test_folders_of_one_class_each(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        drawn = {}
+        for name in ("a/1.png", "a/2.png", "b/1.jpg.png", "b/2.png"):
+            drawn[name] = random.integers(0, 255, (10, 12, 3)).astype(np.uint8)
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            Image.fromarray(drawn[name]).save(tmp_path / name)
+        (tmp_path / "a" / "notes.txt").write_text("not a cell")
+        table = read_cell_table(tmp_path)
+        assert table.rows["cls"].tolist() == ["a", "a", "b", "b"]
+        crops = read_crops(table, Recipe())
+        assert crops.channels == ("red", "green", "blue")
+        np.testing.assert_array_equal(
+            crops.pixels, [np.moveaxis(pixels, 2, 0) for pixels in drawn.values()]
+        )
+
+    def test_points_saved_from_napari(self, folder: Path) -> None:
+        layer = Points(
+            [[2, 11, 21], [0, 31, 41], [1, 12, 14], [1, 30, 9]],
+            features={"cls": ["a", "b", "a", "b"]},
+        )
+        data, about, _ = layer.as_layer_data_tuple()
+        saved = napari_write_points(str(folder / "points.csv"), data, about)
+        table = read_cell_table(Path(saved), image=folder / "field.ome.tif")
+        assert table.place == "centre"
+        assert table.rows[["z", "y", "x"]].to_numpy(float).tolist() == layer.data.tolist()
+        field = tifffile.imread(folder / "field.ome.tif").reshape(2, 3, 50, 60)
+        crops = read_crops(table, Recipe(crop_size=(5, 7)))
+        np.testing.assert_array_equal(crops.pixels[0], field[:, 2, 9:14, 18:25])
+
+    def test_rows_are_chosen_by_patterns_and_named_as_in_the_file(self, folder: Path) -> None:
+        columns = {
+            "image": ["field.ome.tif"] * 5 + ["gone.tif"],
+            "flag": [None, "cut", None, None, None, None],
+            "cls": ["a", "b", "a", "b", "b", "b"],
+            "x": [21] * 6,
+            "y": [11, 11, 11, 500, 11, 11],
+        }
+        table = read_cell_table(write(folder, **columns), only=["image=*.ome.tif", "flag!=c?t"])
+        assert table.rows["row"].tolist() == [0, 2, 3, 4]
+        with pytest.raises(InputError, match="row 5: centre 21, 500 is outside"):
+            read_crops(table, RECIPE)
+        with pytest.raises(UsageError, match="COLUMN=PATTERN"):
+            read_cell_table(folder / "cells.csv", only=["colour=red"])
+
+    def test_all_that_is_wrong_with_images_is_told_before_pixels_are_read(
+        self, folder: Path
+    ) -> None:
+        write_ome_tiff(
+            folder / "other.ome.tif", np.zeros((1, 1, 1, 9, 9), np.uint8), ("ER",), PixelSize()
+        )
+        (folder / "broken.tif").write_bytes(b"II*")
+        columns = {
+            "image": ["field.ome.tif", "field.ome.tif", "other.ome.tif", "broken.tif"],
+            "xmin": [5, 50, 0, 0], "ymin": [5, 5, 0, 0],
+            "xmax": [9, 61, 4, 4], "ymax": [9, 9, 4, 4],
+        }  # fmt: skip
+        table = read_cell_table(write(folder, cls=list("abab"), **columns))
+        with pytest.raises(InputError) as told:
+            read_crops(table, RECIPE)
+        for complaint in ("row 3: box", "row 4: ", "has the channels ER", "row 5: "):
+            assert complaint in str(told.value)
+
+
+def test_crops_round_boxes_show_the_cell_whole(folder: Path) -> None:
+    boxes = {"xmin": [4] * 4, "ymin": [6] * 4, "xmax": [30] * 4, "ymax": [22] * 4}
+    crops = crops_of(folder, Recipe(field="max"), image=["field.ome.tif"] * 4, **boxes)
+    assert crops.shape[2:] == (40, 40)  # 1.5 times 26, up to the next multiple of 8
+
+
+def test_bands_of_a_large_field_give_the_same_crops(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(1)
+    places = {"x": random.integers(0, 60, 40).tolist(), "y": random.integers(0, 50, 40).tolist()}
+    image = ["field.ome.tif"] * 40
+    whole = crops_of(folder, RECIPE, image=image, **places)
+    monkeypatch.setattr(image_crops, "_BAND_BYTES", 1)
+    np.testing.assert_array_equal(crops_of(folder, RECIPE, image=image, **places), whole)
+
+
+def test_crops_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(folder, cls=list("abab"), image=["field.ome.tif"] * 4, x=[21] * 4, y=[11] * 4)
+    first = read_crops(read_cell_table(path), RECIPE, folder / "kept")
+    monkeypatch.setattr(crops_module, "crops_of_image", None)  # reading again would fail
+    again = read_crops(read_cell_table(path), RECIPE, folder / "kept")
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    with pytest.raises(TypeError):
+        read_crops(
+            read_cell_table(path), RECIPE.model_copy(update={"crop_size": (3, 3)}), folder / "kept"
+        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 import torch
 from cellcam_training.augmentation import augmented
+from cellcam_training.batches import Cells, batch_loader
 from cellcam_training.cell_table import CellTable, read_cell_table
 from cellcam_training.crops import read_crops
 from cellcam_training.cross_validation import cross_validate
@@ -66,7 +68,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(table: CellTable, tmp_pat
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    assert (tmp_path / "killed.training" / "checkpoint.pt").is_file()
+    assert (tmp_path / "killed.training" / "final" / "checkpoint.pt").is_file()
     seen = []
     rest = train_model(table, QUICK, tmp_path / "killed", "cpu", lambda *now: seen.append(now[0]))
     assert seen == [5, 6, 7, 8]
@@ -97,12 +99,46 @@ train_model(read_cell_table(Path(sys.argv[1])), QUICK, Path(sys.argv[2]), "cpu")
 
 
 def test_what_other_cells_left_is_not_gone_on_with(table: CellTable, tmp_path: Path) -> None:
-    left = tmp_path / "m.training"
-    left.mkdir()
+    left = tmp_path / "m.training" / "final"
+    left.mkdir(parents=True)
     (left / "fingerprint.txt").write_text("of other cells")
     (left / "checkpoint.pt").write_bytes(b"of another network")
     train_model(table, QUICK.model_copy(update={"epochs": 1}), tmp_path / "m", "cpu")
-    assert not left.exists()
+    assert not left.parent.exists()
+
+
+def test_two_processes_train_one_model_as_well_as_one(table: CellTable, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("{epochs: 8, batch_size: 16, seed: 3}")
+    alone = train_model(table, read_recipe(tmp_path / "recipe.yaml"), tmp_path / "alone", "cpu")
+    started = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         "-m", "cellcam", "train", tmp_path / "cells.csv", "--out", tmp_path / "both",
+         "--recipe", tmp_path / "recipe.yaml", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    reported = json.loads(started.stdout)  # one process speaks
+    both = load_model(tmp_path / "both", "cpu")
+    assert reported["validation"] == both.spec.training["validation"]
+    assert both.spec.training["epochs"] == 8
+    accuracies = [m.spec.training["validation"]["balanced_accuracy"] for m in (alone, both)]
+    assert accuracies[1] > max(0.85, accuracies[0] - 0.1)
+    assert not (tmp_path / "both.training").exists()
+
+
+def test_processes_share_every_batch_and_draw_alike() -> None:
+    cells = Cells(np.arange(77), np.zeros(77, int), np.arange(77) >= 75)
+    parts, states = [], []
+    for number in range(2):
+        random = torch.Generator().manual_seed(1)
+        loader = batch_loader(cells, 16, random)
+        loader.sampler.processes, loader.sampler.own = 2, number
+        parts.append([batch[0].tolist() for batch in loader])
+        states.append(random.get_state())
+    assert torch.equal(*states)
+    assert [len(part) for part in parts[0]] == [len(part) for part in parts[1]] == [8] * 4 + [5]
+    seen = [cell for part in parts for batch in part for cell in batch]
+    assert len(set(seen)) == len(seen) == 74  # of 75, which do not go into two equal parts
 
 
 def test_the_split_and_the_figures_of_all_epochs_are_in_the_model_folder(

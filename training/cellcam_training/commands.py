@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,20 @@ if TYPE_CHECKING:
     from cellcam_training.cell_table import CellTable
     from cellcam_training.recipe import Recipe
 
-Table = Annotated[Path, typer.Argument(help="Cell table, CSV or Parquet.")]
+Table = Annotated[
+    Path,
+    typer.Argument(
+        help="Cell table (CSV, Parquet, points saved from napari), or a folder with one folder "
+        "of images for each class."
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Rows to use: COLUMN=PATTERN or COLUMN!=PATTERN; may be repeated."),
+]
+Image = Annotated[
+    Path | None, typer.Option(help="Image that all rows are about, where no column says it.")
+]
 ClassColumn = Annotated[str, typer.Option(help="Column with the class.")]
 GroupColumn = Annotated[str | None, typer.Option(help="Plate, movie or patient: kept together.")]
 Channels = Annotated[str | None, typer.Option(help="Names, separated by commas.")]
@@ -30,6 +42,8 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="Recipe, YAML.")] = None,
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
+    only: Only = None,
+    image: Image = None,
     channels: Channels = None,
     folds: Annotated[
         int | None, typer.Option(min=2, help="Cross-validate first, with so many folds.")
@@ -38,28 +52,40 @@ def train(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train a classifier on a cell table."""
+    """Train a classifier on a cell table.
+
+    Several GPUs: torchrun --nproc-per-node N -m cellcam train ...
+    """
     with _training_packages():
         from cellcam_training.cell_table import read_cell_table
+        from cellcam_training.processes import is_first, joined_processes
         from cellcam_training.recipe import read_recipe
         from cellcam_training.trainer import train_model
 
-    console = Console(quiet, json)
     chosen = read_recipe(recipe).model_copy(update=_named(channels))
-    cells = read_cell_table(table, class_column, group_column)
-    console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
-    for warning in cells.warnings:
-        console.say(f"Beware: {warning}")
-    judged = _cross_validated(cells, chosen, folds, out, device, console) if folds else {}
-    with console.progress("training, epochs") as progress:
-        model = train_model(cells, chosen, out, device, progress)
-    training = model.spec.training
+    with joined_processes():
+        console = Console(quiet or not is_first(), json and is_first())
+        cells = read_cell_table(table, class_column, group_column, only or (), image)
+        console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
+        for warning in cells.warnings:
+            console.say(f"Beware: {warning}")
+        judged = _cross_validated(cells, chosen, folds, out, device, console) if folds else {}
+        with console.progress("training, epochs") as progress:
+            model = train_model(cells, chosen, out, device, progress)
+        if is_first():
+            _tell_result(model.spec.training, judged, out, console)
+
+
+def _tell_result(
+    training: dict[str, Any], judged: dict[str, Any], out: Path, console: Console
+) -> None:
     metrics = training["validation"]
-    assert isinstance(metrics, dict)
+    console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
     console.say(
         f"On {metrics['n']} cells kept for validation: balanced accuracy "
-        f"{metrics['balanced_accuracy']:.3f}, accuracy {metrics['accuracy']:.3f} "
-        f"(the best of {training['epochs']} epochs, {training['seconds']} s)."
+        f"{metrics['balanced_accuracy']:.3f}, accuracy {metrics['accuracy']:.3f}, calibration "
+        f"error {metrics['ece']:.3f} (the best of {training['epochs']} epochs, "
+        f"{training['seconds']} s)."
     )
     console.say(f"Wrote {out}")
     console.report({"model": str(out), "validation": metrics, **judged})
@@ -71,6 +97,8 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
+    only: Only = None,
+    image: Image = None,
     channels: Channels = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -83,7 +111,7 @@ def evaluate(
     from cellcam import load_model
 
     console = Console(quiet, json)
-    cells = read_cell_table(table, class_column, group_column)
+    cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
     metrics = evaluate_model(
         cells, load_model(model, device), out, _named(channels).get("channels")
     )
@@ -102,17 +130,18 @@ def _cross_validated(
 ) -> dict[str, Any]:
     """Figures over all folds, written beside the model that is trained next."""
     from cellcam.stacks.writing import write_json
-    from cellcam_training.crops import read_crops
     from cellcam_training.cross_validation import cross_validate
+    from cellcam_training.processes import is_first
+    from cellcam_training.trainer import read_all_crops, scratch_folder
 
-    scratch = out.with_name(f"{out.name}.folds")
+    scratch = scratch_folder(out)
     with console.progress("cross-validation, epochs") as progress:
         judged = cross_validate(
-            cells, read_crops(cells, recipe), recipe, folds, scratch, device, progress
+            cells, read_all_crops(cells, recipe, scratch), recipe, folds, scratch, device, progress
         )
     summary = judged.summary(cells.classes)
-    write_json(out / "docs" / "cross_validation.json", summary)
-    shutil.rmtree(scratch)
+    if is_first():
+        write_json(out / "docs" / "cross_validation.json", summary)
     mean, spread = summary["mean"], summary["spread"]
     console.say(
         f"Over {folds} folds: balanced accuracy {mean['balanced_accuracy']:.3f} "

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import CellPositions, crop_cells, resized, shape_at_pixel_size
-from cellcam.errors import InputError
 from cellcam.stacks.opening import open_crops, open_stack
 from cellcam.stacks.stack import Stack
+from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.cell_table import CellTable
+from cellcam_training.image_crops import Seen, crops_of_image
 from cellcam_training.recipe import Recipe
-
-if TYPE_CHECKING:
-    import pandas as pd
+from cellcam_training.table_checks import BOX, check_images
 
 _DEFAULT_CROP = 64
+# A crop around a box shows half as much again as most boxes, within these limits.
+_ROUND_A_BOX, _BOX_CROPS, _MULTIPLE = 1.5, (32, 128), 8
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class CropSet:
 
     Attributes
     ----------
-    pixels : (N, C, *crop_size) array of raw counts
+    pixels : (N, C, *crop_size) array of raw counts, perhaps a file mapped into memory
     channels : C names
     pixel_size_um : of a crop, or None
     """
@@ -46,130 +52,112 @@ class CropSet:
         return replace(self, pixels=self.pixels[rows])
 
 
-def read_crops(table: CellTable, recipe: Recipe) -> CropSet:
-    """Read the crops of a cell table.
+def read_crops(table: CellTable, recipe: Recipe, folder: Path | None = None) -> CropSet:
+    """Read the crops of a cell table, or take them from where an earlier call put them.
+
+    Parameters
+    ----------
+    folder : where the crops are kept, for the next call with the same table, images and
+        recipe; they are then read as they are needed. Default: they are held in memory.
 
     Raises
     ------
     InputError
-        If images disagree in their channels, or a crop lies outside its image.
+        With all complaints, row by row: images that cannot be opened or disagree in their
+        channels, cells outside their image.
     """
-    parts, order = [], []
-    channels: tuple[str, ...] | None = None
-    pixel_size = recipe.pixel_size_um
-    for image, rows in table.rows.groupby("image", sort=True):
-        stack = _open(str(image), table.place, recipe)
-        if channels is None:
-            channels = stack.channels
-            pixel_size = pixel_size or _pixel_size(stack, table.place, recipe)
-        if stack.channels != channels:
-            raise InputError(
-                f"{image} has the channels {', '.join(stack.channels)}, the images before it "
-                f"{', '.join(channels)}. Name them alike (--channels)."
-            )
-        parts.append(_crops_of(stack, rows, table.place, recipe, pixel_size))
-        order.append(rows.index.to_numpy())
-    pixels = np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
-    return CropSet(pixels, channels or (), pixel_size)
-
-
-def _open(image: str, place: str, recipe: Recipe) -> Stack:
-    if place == "index":
-        return open_crops(image, recipe.channels)
-    return open_stack(image, channels=recipe.channels)
-
-
-def _pixel_size(stack: Stack, place: str, recipe: Recipe) -> tuple[float, ...] | None:
-    n_axes = 3 if recipe.field == "volume" else 2
-    sizes = [size for size in stack.pixel_size_um[-n_axes:] if size is not None]
-    return tuple(sizes) if len(sizes) == n_axes and place != "index" else None
-
-
-def _crops_of(
-    stack: Stack,
-    rows: pd.DataFrame,
-    place: str,
-    recipe: Recipe,
-    pixel_size: tuple[float, ...] | None,
-) -> NDArray[Any]:
-    """Crops of the cells of one image, in the order of ``rows``."""
-    if place == "index":
-        return _indexed_crops(stack, rows["index"].to_numpy(), recipe)
-    crops: list[NDArray[Any]] = [np.empty(0)] * len(rows)
-    where = np.arange(len(rows))
-    t = rows["t"].to_numpy(int) if "t" in rows else np.zeros(len(rows), int)
-    flat = "z" in rows and recipe.field == "plane"
-    z = rows["z"].to_numpy(int) if flat else np.zeros(len(rows), int)
-    for time, plane in sorted(set(zip(t.tolist(), z.tolist(), strict=True))):
-        chosen = where[(t == time) & (z == plane)]
-        seen: Any = plane if flat else _seen(stack, recipe)
-        field = stack.field(time, seen)
-        shape = shape_at_pixel_size(stack, field.shape[1:], pixel_size)
-        cells = _positions(rows.iloc[chosen], place, field.shape[1:], stack).at_scale(shape)
-        size = recipe.crop_size or (_DEFAULT_CROP,) * len(shape)
-        scaled = field if field.shape[1:] == shape else resized(field, shape)
-        for row, crop in zip(chosen, crop_cells(scaled, cells, size), strict=True):
-            crops[row] = crop
-    return np.stack(crops)
-
-
-def _seen(stack: Stack, recipe: Recipe) -> str | None:
-    return None if stack.data.shape[2] == 1 or recipe.field == "plane" else recipe.field
-
-
-def _indexed_crops(stack: Stack, index: NDArray[np.int64], recipe: Recipe) -> NDArray[Any]:
-    if index.min() < 0 or index.max() >= stack.data.shape[0]:
-        raise InputError(
-            f"{stack.path} holds crops 0 to {stack.data.shape[0] - 1}; the table asks for "
-            f"{index.min()} to {index.max()}."
-        )
-    pixels = np.asarray(stack.data)[index]
-    pixels = pixels if recipe.field == "volume" else pixels.max(axis=2)
-    size = recipe.crop_size or pixels.shape[2:]
-    if size == pixels.shape[2:]:
-        return pixels
-    middle = CellPositions(
-        np.ones(1, np.int32), np.array([pixels.shape[2:]]) / 2 - 0.5, pixels.shape[2:]
+    opened = cache(partial(_open, place=table.place, channels=recipe.channels))
+    check_images(table.rows, table.place, table.source, opened)
+    first = opened(min(table.rows["image"]))
+    seen = Seen(
+        place=table.place,
+        field=recipe.field,
+        crop_size=recipe.crop_size or _crop_size(table, recipe, first),
+        pixel_size_um=recipe.pixel_size_um or _pixel_size(table, recipe, first),
     )
-    return np.concatenate([crop_cells(one, middle, size) for one in pixels])
+    reading = _Reading(table.rows, seen, opened)
+    pixels = reading.in_memory() if folder is None else reading.kept_in(folder)
+    return CropSet(pixels, first.channels, seen.pixel_size_um)
 
 
-def _positions(
-    rows: pd.DataFrame, place: str, shape: tuple[int, ...], stack: Stack
-) -> CellPositions:
-    """Centres of the cells in pixels of their field."""
-    if place == "label":
-        return _labelled_positions(rows, shape)
-    if place == "box":
-        # Boxes are half-open: a box from 0 to 4 has its centre at pixel 1.5.
-        x = (rows["xmin"] + rows["xmax"]).to_numpy(float) / 2 - 0.5
-        y = (rows["ymin"] + rows["ymax"]).to_numpy(float) / 2 - 0.5
-    else:
-        x, y = rows["x"].to_numpy(float), rows["y"].to_numpy(float)
-    centres = [y, x]
-    if len(shape) == 3:
-        middle = np.full(len(rows), (shape[0] - 1) / 2)
-        centres = [rows["z"].to_numpy(float) if "z" in rows else middle, y, x]
-    centre = np.stack(centres, 1)
-    outside = ((centre < -0.5) | (centre > np.array(shape) - 0.5)).any(axis=1)
-    if outside.any() or not np.isfinite(centre).all():
-        row = int(np.flatnonzero(outside | ~np.isfinite(centre).all(axis=1))[0])
-        raise InputError(
-            f"A cell of {stack.path} lies outside the image of {shape} pixels: {centre[row]}."
-        )
-    return CellPositions(np.arange(1, len(rows) + 1, dtype=np.int32), centre, shape)
+@dataclass(frozen=True)
+class _Reading:
+    """Cells, and what decides how their crops look."""
+
+    rows: pd.DataFrame
+    seen: Seen
+    opened: Callable[[str], Stack]
+
+    def in_memory(self) -> NDArray[Any]:
+        pixels: NDArray[Any] = np.empty(*self._shape_and_dtype())
+        self._fill(pixels)
+        return pixels
+
+    def kept_in(self, folder: Path) -> NDArray[Any]:
+        """Crops in a file of the folder, which is made unless it is there."""
+        file, key, made_for = folder / "crops.npy", self._key(), folder / "crops.json"
+        if not (file.is_file() and _key_in(made_for) == key):
+            made_for.unlink(missing_ok=True)
+            shape, dtype = self._shape_and_dtype()
+            with whole_file(file) as temporary:
+                pixels = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
+                self._fill(pixels)
+                pixels.flush()
+                del pixels
+            write_json(made_for, {"key": key})
+        kept: NDArray[Any] = np.load(file, mmap_mode="r")
+        return kept
+
+    def _shape_and_dtype(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        stacks = [self.opened(image) for image in sorted(set(self.rows["image"]))]
+        dtype = np.result_type(*(self.seen.dtype(stack) for stack in stacks))
+        return (len(self.rows), len(stacks[0].channels), *self.seen.crop_size), dtype
+
+    def _fill(self, pixels: NDArray[Any]) -> None:
+        for image, rows in self.rows.groupby("image", sort=True):
+            where = rows.index.to_numpy()
+            for own, crops in crops_of_image(self.opened(str(image)), rows, self.seen):
+                pixels[where[own]] = crops
+
+    def _key(self) -> str:
+        """Says which cells, images (by size and time) and choices the crops are made from."""
+        content = hashlib.sha256(f"{self.seen} {self.rows.to_csv()}".encode())
+        columns = [name for name in ("image", "labels") if name in self.rows]
+        for name in sorted(set(self.rows[columns].to_numpy().ravel())):
+            status = Path(name).stat()
+            content.update(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
+        first = self.opened(min(self.rows["image"]))
+        content.update(" ".join(first.channels).encode())
+        return content.hexdigest()
 
 
-def _labelled_positions(rows: pd.DataFrame, shape: tuple[int, ...]) -> CellPositions:
-    files = rows["labels"].unique()
-    if len(files) != 1:
-        raise InputError(f"One image has several label images: {', '.join(files)}.")
-    labels = open_stack(files[0])
-    image = labels.field(0, "volume" if len(shape) == 3 else None)[0].astype(np.int32)
-    cells = CellPositions.of(image)
-    place = {number: i for i, number in enumerate(cells.numbers.tolist())}
-    missing = [n for n in rows["label"].tolist() if n not in place]
-    if missing:
-        raise InputError(f"{files[0]} has no cell with the label {missing[0]}.")
-    chosen = [place[n] for n in rows["label"].tolist()]
-    return CellPositions(cells.numbers[chosen], cells.centres[chosen], shape)
+def _key_in(path: Path) -> str | None:
+    try:
+        key: str = json.loads(path.read_text("utf-8"))["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return key
+
+
+def _open(image: str, place: str, channels: tuple[str, ...] | None) -> Stack:
+    return (open_crops if place == "index" else open_stack)(image, channels=channels)
+
+
+def _crop_size(table: CellTable, recipe: Recipe, first: Stack) -> tuple[int, ...]:
+    """Pixels along each axis where the recipe does not say: enough to see a cell whole."""
+    n_axes = 3 if recipe.field == "volume" else 2
+    if table.place in ("index", "whole"):
+        return tuple(first.data.shape[-n_axes:])
+    if table.place != "box" or n_axes == 3:
+        return (_DEFAULT_CROP,) * n_axes
+    corners = table.rows[BOX].to_numpy(float)
+    longest = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+    wanted = np.ceil(_ROUND_A_BOX * np.quantile(longest, 0.9) / _MULTIPLE) * _MULTIPLE
+    return (int(np.clip(wanted, *_BOX_CROPS)),) * 2
+
+
+def _pixel_size(table: CellTable, recipe: Recipe, first: Stack) -> tuple[float, ...] | None:
+    n_axes = 3 if recipe.field == "volume" else 2
+    sizes = [size for size in first.pixel_size_um[-n_axes:] if size is not None]
+    known = len(sizes) == n_axes and table.place not in ("index", "whole")
+    return tuple(sizes) if known else None

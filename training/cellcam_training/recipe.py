@@ -51,7 +51,9 @@ class Recipe(_Section):
 
     Attributes
     ----------
-    network : name in the registry
+    network : name in the registry, or ``auto``: one that fits the crops
+    pretrained : of a torchvision network: file with its ImageNet weights; ``auto`` takes them
+        where torchvision finds or fetches them, ``no`` starts from random weights
     crop_size : pixels, (y, x) or (z, y, x); default: the crops' own size, else 64
     channels : names of the images' channels, overruling the files'
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
@@ -62,10 +64,12 @@ class Recipe(_Section):
     batch_size, learning_rate, weight_decay : of AdamW
     validation_share : of the cells, where the table has no split
     risk : part of the calls that may be wrong; less certain ones are flagged as uncertain
+    tensorboard : folder for logs that TensorBoard shows while it trains
     seed : the same seed, data and machine give the same model
     """
 
-    network: str = "small_cnn"
+    network: str = "auto"
+    pretrained: Path | Literal["auto", "no"] = "auto"
     crop_size: tuple[PositiveInt, ...] | None = None
     channels: tuple[str, ...] | None = None
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
@@ -79,6 +83,7 @@ class Recipe(_Section):
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
     augmentation: Augmentation = Augmentation()
+    tensorboard: Path | None = None
     seed: int = 0
 
 

@@ -19,9 +19,10 @@ from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.bundle import save_model
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel, ModelSpec, Normalisation
-from cellcam.models.registry import build_network, network_entry
+from cellcam.models.registry import network_entry
 from cellcam.reporting.classifier import write_classifier_report
 from cellcam.stacks.writing import whole_file
+from cellcam_training.batches import Cells
 from cellcam_training.calibration import (
     cross_fitted,
     fitted_temperature,
@@ -30,11 +31,16 @@ from cellcam_training.calibration import (
 )
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet, read_crops
-from cellcam_training.fitting import Cells, Progress, fit, write_history
+from cellcam_training.fitting import Progress, fit, write_history
+from cellcam_training.networks import chosen_network, untrained_network
+from cellcam_training.processes import first_goes_ahead, is_first, own_device
 from cellcam_training.recipe import Recipe
 from cellcam_training.report import classifier_report
 from cellcam_training.splitting import groups_of, validation_cells
 from cellcam_training.validation import Validation
+
+# Crops in memory at a time where all are looked at, as float64.
+_AT_ONCE = 1024
 
 
 def train_model(
@@ -63,23 +69,29 @@ def train_model(
         With the weights of the epoch that did best on the validation cells.
     """
     started = time.monotonic()
-    crops = read_crops(table, recipe)
-    scratch = out.with_name(f"{out.name}.training")
-    fitted = fit_model(table, crops, recipe, scratch, device, progress)
+    scratch = scratch_folder(out)
+    crops = read_all_crops(table, recipe, scratch)
+    fitted = fit_model(table, crops, recipe, scratch / "final", device, progress)
+    if not is_first():
+        return fitted.model
     held, truth = fitted.held, table.truth()
     training = {
+        "network_chosen": fitted.why,
         "validation": fitted.validation.metrics(table.classes),
         "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
         "validation_groups": sorted(set(table.rows["group"][held])),
         "epochs": len(fitted.history),
         "seconds": round(time.monotonic() - started, 1),
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json") | {"network": fitted.model.spec.network},
     }
     model = fitted.model
     spec = model.spec.model_copy(update={"training": training})
     write_history(out / "docs" / "metrics.csv", fitted.history)
     _write_split(out / "docs" / "split.csv", table.rows, held)
-    subtitle = f"{spec.network}, {len(held)} cells, {held.sum()} of them kept for validation."
+    subtitle = (
+        f"{spec.network} ({fitted.why}); {len(held)} cells, {held.sum()} of them kept for "
+        "validation."
+    )
     report = classifier_report(
         model, crops.pixels[held], fitted.validation, "A classifier and its training", subtitle,
         "that the network was not fitted on",
@@ -91,6 +103,17 @@ def train_model(
     return saved
 
 
+def scratch_folder(out: Path) -> Path:
+    """Where a training keeps what it needs to go on after an interruption."""
+    return out.with_name(f"{out.name}.training")
+
+
+def read_all_crops(table: CellTable, recipe: Recipe, scratch: Path) -> CropSet:
+    """Crops of a table, kept below ``scratch`` and read once, also by several processes."""
+    with first_goes_ahead():
+        return read_crops(table, recipe, scratch / "crops")
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A calibrated model and how it came to be.
@@ -98,12 +121,14 @@ class Fitted:
     Attributes
     ----------
     model : CellModel
+    why : reason for its network
     held : (N,) which cells were kept for validation
     history : figures of each epoch, see `fit`
     validation : what it says on those cells
     """
 
     model: CellModel
+    why: str
     held: NDArray[np.bool_]
     history: list[dict[str, float]]
     validation: Validation
@@ -120,11 +145,14 @@ def fit_model(
     """Split, fit and calibrate; ``scratch`` keeps what is needed to go on when interrupted."""
     held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
     cells = Cells(crops.pixels, table.truth(), held)
+    network, why = chosen_network(recipe, crops.crop_size)
+    recipe = recipe.model_copy(update={"network": network})
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        model = _untrained(table, recipe, crops, cells, device)
+        model = _untrained(table, recipe, crops, cells, own_device(device))
         _check_crop_size(model)
-        _prepare(scratch, recipe, cells)
+        with first_goes_ahead():
+            _prepare(scratch, recipe, cells)
         history = fit(model, recipe, cells, scratch, progress)
     logits = model.logits(crops.pixels[held]).numpy()
     truth, groups = cells.truth[held], groups_of(table.rows)[held]
@@ -133,7 +161,7 @@ def fit_model(
     threshold = uncertainty_threshold(softmax(logits, temperature), truth, recipe.risk)
     spec = model.spec.model_copy(update={"temperature": temperature, "uncertain_below": threshold})
     calibrated = CellModel(spec, model.network, model.device)
-    return Fitted(calibrated, held, history, Validation(truth, probabilities, groups))
+    return Fitted(calibrated, why, held, history, Validation(truth, probabilities, groups))
 
 
 def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
@@ -143,8 +171,12 @@ def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
     which tells G1 from G2.
     """
     space = (0, *range(2, pixels.ndim))
-    offset = pixels.mean(space, dtype=np.float64)
-    scale = np.maximum(pixels.std(space, dtype=np.float64), 1e-6)
+    parts = [pixels[i : i + _AT_ONCE] for i in range(0, len(pixels), _AT_ONCE)]
+    share = np.array([len(part) for part in parts]) / len(pixels)
+    offset = share @ [part.mean(space, dtype=np.float64) for part in parts]
+    around = offset.reshape(1, -1, *[1] * (pixels.ndim - 2))
+    variance = share @ [np.square(part - around).mean(space) for part in parts]
+    scale = np.maximum(np.sqrt(variance), 1e-6)
     return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
 
 
@@ -163,7 +195,7 @@ def _untrained(
         field=recipe.field,
         finding=recipe.finding,
     )
-    network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
+    network = untrained_network(spec, recipe)
     return CellModel(spec, network, choose_device(device))
 
 

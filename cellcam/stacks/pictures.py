@@ -1,0 +1,62 @@
+"""Pictures of cameras and scanners: JPEG, PNG and BMP, read by Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.errors import InputError
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+# Pillow's modes whose values are counts, with our axes and the type of the pixels.
+_MODES = {
+    "1": ("YX", np.uint8),
+    "L": ("YX", np.uint8),
+    "I;16": ("YX", np.uint16),
+    "RGB": ("YXS", np.uint8),
+    "RGBA": ("YXS", np.uint8),
+    "P": ("YXS", np.uint8),  # numbers of colours mean nothing: the colours themselves
+}
+
+
+def lazy_picture(path: Path) -> tuple[da.Array, str]:
+    """Pixels of a picture, read when they are computed, and their axes, YX or YXS.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its values are of a kind that is not known here.
+    """
+    import dask
+    import dask.array as da
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            mode, width, height = picture.mode, picture.width, picture.height
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is no picture that can be read: {error}") from error
+    if mode not in _MODES:
+        raise InputError(f"{path} holds values of the kind {mode}. Save it as RGB or as TIFF.")
+    axes, dtype = _MODES[mode]
+    shape = (height, width) if axes == "YX" else (height, width, 4 if mode == "RGBA" else 3)
+    return da.from_delayed(dask.delayed(_pixels)(path), shape, dtype), axes
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            mode = picture.mode
+            return np.asarray(picture.convert("RGB") if mode == "P" else picture).astype(
+                _MODES[mode][1]
+            )
+    except OSError as error:
+        raise InputError(f"{path} is damaged: {error}. Export it again.") from error

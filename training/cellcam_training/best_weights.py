@@ -1,0 +1,71 @@
+"""The averaged weights of the best epoch, and the figures of all of them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cellcam.evaluate.classification import classification_metrics
+from cellcam.models.model import CellModel
+from cellcam_training.batches import Cells
+from cellcam_training.processes import agreed
+
+
+class BestWeights:
+    """Judges weights on the validation cells, and remembers the best.
+
+    Parameters
+    ----------
+    model : the averaged network that is judged
+    cells : those for validation are used
+    patience : epochs without improvement that are borne
+
+    Attributes
+    ----------
+    history : one row of figures for each epoch
+    """
+
+    def __init__(self, model: CellModel, cells: Cells, patience: int) -> None:
+        self.model, self.patience = model, patience
+        self.pixels = cells.pixels[cells.validation]
+        self.truth = cells.truth[cells.validation]
+        self.loss = nn.CrossEntropyLoss(cells.class_weights())
+        self.history: list[dict[str, float]] = []
+        self.weights: dict[str, Tensor] = {}
+
+    @property
+    def enough(self) -> bool:
+        """Whether the loss has not fallen for too long."""
+        losses = [row["validation_loss"] for row in self.history]
+        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
+
+    def judge(self, figures: dict[str, float]) -> None:
+        """Judge the weights as they are now, and add a row to the history.
+
+        Parameters
+        ----------
+        figures : of the epoch, for the history
+        """
+        self.model.network.eval()
+        logits = self.model.logits(self.pixels)
+        loss = agreed(float(self.loss(logits, torch.from_numpy(self.truth))))
+        if loss < min((row["validation_loss"] for row in self.history), default=math.inf):
+            self.weights = copy.deepcopy(self.model.network.state_dict())
+        metrics = classification_metrics(
+            self.truth, logits.softmax(1).numpy(), self.model.spec.classes
+        )
+        judged = {"validation_loss": loss, "balanced_accuracy": metrics["balanced_accuracy"]}
+        self.history.append({**figures, **judged})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that judging depends on, for a checkpoint."""
+        return {"weights": self.weights, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.weights, self.history = state["weights"], state["history"]

@@ -1,0 +1,103 @@
+"""The network of a training: which one, and the weights it begins with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from cellcam.errors import UsageError
+from cellcam.models.model import ModelSpec
+from cellcam.models.registry import build_network
+from cellcam_training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Smaller crops show parts of cells, or are too small for a map at an eighth of the resolution.
+_SMALLEST_FOR_CELL_CNN = 32
+_TORCHVISION = "tv_"
+
+
+def chosen_network(recipe: Recipe, crop_size: tuple[int, ...]) -> tuple[str, str]:
+    """Name of the network to train, and why this one.
+
+    Parameters
+    ----------
+    recipe : names one, or leaves the choice
+    crop_size : pixels along each spatial axis
+    """
+    if recipe.network != "auto":
+        return recipe.network, "chosen in the recipe"
+    size = " x ".join(map(str, crop_size))
+    if min(crop_size) < _SMALLEST_FOR_CELL_CNN:
+        return "small_cnn", f"crops of {size} pixels need its map at a quarter of the resolution"
+    return "cell_cnn", f"it sees all of a cell in crops of {size} pixels, and few cells are enough"
+
+
+def untrained_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
+    """Network of a model, with pretrained weights where the recipe wants and finds them.
+
+    Raises
+    ------
+    UsageError
+        If the recipe names a file of weights that do not belong to the network.
+    """
+    network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
+    if spec.network.startswith(_TORCHVISION) and recipe.pretrained != "no":
+        weights = _pretrained_weights(spec.network, recipe.pretrained)
+        if weights is not None:
+            load_pretrained(network, weights)
+    elif isinstance(recipe.pretrained, Path):
+        raise UsageError(f"pretrained: {spec.network} is no torchvision network (tv_...).")
+    return network
+
+
+def load_pretrained(network: nn.Module, weights: dict[str, Any]) -> None:
+    """Fill a network with the weights of its sibling for other images and classes.
+
+    The first convolution's weights are averaged over the colours and given to every channel;
+    the layer that names the classes stays random.
+
+    Raises
+    ------
+    UsageError
+        If the weights are those of another network.
+    """
+    own = network.state_dict()
+    filled = {}
+    for name, value in weights.items():
+        wanted = own.get(name)
+        if wanted is None:
+            raise UsageError(f"pretrained: the network has no {name}; these are another one's.")
+        if value.shape == wanted.shape:
+            filled[name] = value
+        elif value.ndim == 4 and value.shape[0] == wanted.shape[0]:
+            n_colours, n_channels = value.shape[1], wanted.shape[1]
+            grey = value.mean(1, keepdim=True) * n_colours / n_channels
+            filled[name] = grey.expand_as(wanted).clone()
+    if len(own) - len(filled) > 2:  # weight and bias of the classes
+        raise UsageError("pretrained: these weights are those of another network.")
+    network.load_state_dict(filled, strict=False)
+
+
+def _pretrained_weights(name: str, source: Path | str) -> dict[str, Any] | None:
+    if isinstance(source, Path):
+        try:
+            weights: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise UsageError(f"pretrained: {source} cannot be read: {error}") from error
+        return weights
+    from torchvision.models import get_model_weights
+
+    known: Any = get_model_weights(name.removeprefix(_TORCHVISION))
+    try:
+        found: dict[str, Any] = known.DEFAULT.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:  # no network, and not on disk
+        logging.getLogger(__name__).warning(
+            "No pretrained weights for %s (%s); it starts from random ones.", name, error
+        )
+        return None
+    return found
