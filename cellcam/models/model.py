@@ -117,6 +117,10 @@ class CellModel:
         self.network = network.to(device).eval()
         self.device = device
 
+    def with_spec(self, **changes: Any) -> CellModel:
+        """The same network with other entries of its description."""
+        return CellModel(self.spec.model_copy(update=changes), self.network, self.device)
+
     def normalised(self, crops: NDArray[Any]) -> Tensor:
         """Raw crops (N, C, *crop_size) as a float32 tensor on the device, for the network."""
         import torch

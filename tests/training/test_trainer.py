@@ -17,10 +17,11 @@ from cellcam_training.batches import Cells, batch_loader
 from cellcam_training.cell_table import CellTable, read_cell_table
 from cellcam_training.crops import read_crops
 from cellcam_training.cross_validation import cross_validate
+from cellcam_training.networks import measured_normalisation
 from cellcam_training.recipe import Augmentation, Recipe, read_recipe
 from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
 from cellcam_training.splitting import fold_numbers
-from cellcam_training.trainer import measured_normalisation, train_model
+from cellcam_training.trainer import train_model
 
 from cellcam import load_model
 from cellcam.errors import InputError, UsageError
@@ -190,7 +191,7 @@ class TestAugmentation:
 
     def changed(self, seed: int = 0, **choice: object) -> torch.Tensor:
         nothing = {"flips": False, "rotation_degrees": 0, "scaling": 0, "shift": 0,
-                   "brightness": 0, "background": 0, "noise": 0}  # fmt: skip
+                   "brightness": 0, "background": 0, "blur": 0, "noise": 0}  # fmt: skip
         random = torch.Generator().manual_seed(seed)
         return augmented(self.batch, Augmentation(**{**nothing, **choice}), random)
 
@@ -222,6 +223,14 @@ class TestAugmentation:
         shift = self.changed(background=0.5) - self.batch
         assert shift.amax((2, 3)).allclose(shift.amin((2, 3)), atol=1e-6)
         assert 0.3 < shift.abs().max() <= 0.5
+
+    def test_half_of_the_images_are_blurred(self) -> None:
+        blurred = self.changed(blur=2.0)
+        same = (blurred == self.batch).flatten(1).all(1)
+        assert same.sum() == 32
+        sharpness = torch.stack([one.std() for one in blurred[~same]])
+        assert (sharpness < 0.9 * self.batch.std()).all()
+        torch.testing.assert_close(blurred.mean((2, 3)), self.batch.mean((2, 3)), atol=0.1, rtol=0)
 
     def test_a_missing_stain_is_blank_or_blurred_and_never_all_are_missing(self) -> None:
         changed = self.changed(missing_stain=0.5)
@@ -266,7 +275,7 @@ class TestRecipes:
         assert read_recipe(folder / "default.yaml") == Recipe()
 
     @pytest.mark.parametrize(
-        "text", ["epochs: -1", "speed: fast", "augmentation: {blur: 1}", "[", "epochs: many"]
+        "text", ["epochs: -1", "speed: fast", "augmentation: {smear: 1}", "[", "epochs: many"]
     )
     def test_what_makes_no_sense_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "r.yaml").write_text(text)

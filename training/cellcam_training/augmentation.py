@@ -6,9 +6,12 @@ cell, took ten times as long (docs/decisions/0005-small-cnn.md).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
+from torchvision.transforms.functional import gaussian_blur
 
 from cellcam.explain.path import baseline_images
 from cellcam_training.recipe import Augmentation
@@ -38,6 +41,8 @@ def augmented(batch: Tensor, choice: Augmentation, random: torch.Generator) -> T
     if choice.background:
         shift = choice.background * (2 * torch.rand(shape, generator=random) - 1)
         batch = batch + shift.to(batch.device)
+    if batch.ndim == 4 and choice.blur:
+        batch = _blurred(batch, choice.blur, random)
     if choice.missing_stain:
         batch = _without_stains(batch, choice.missing_stain, random)
     if choice.noise:
@@ -57,7 +62,9 @@ def _flipped(batch: Tensor, random: torch.Generator) -> Tensor:
 
 def _resampled(batch: Tensor, choice: Augmentation, random: torch.Generator) -> Tensor:
     """Half of the images turned, scaled and shifted; the others stay sharp."""
-    n, _, height, width = batch.shape
+    _, _, height, width = batch.shape
+    chosen = torch.randperm(len(batch), generator=random)[: (len(batch) + 1) // 2]
+    n = len(chosen)
     uniform = 2 * torch.rand((4, n), generator=random) - 1
     angle = uniform[0] * torch.deg2rad(torch.tensor(choice.rotation_degrees))
     scale = 1 + uniform[1] * choice.scaling
@@ -68,9 +75,19 @@ def _resampled(batch: Tensor, choice: Augmentation, random: torch.Generator) -> 
     matrix[:, 1, 0] = angle.sin() * scale * width / height
     matrix[:, 0, 2] = uniform[2] * choice.shift * 2 / width
     matrix[:, 1, 2] = uniform[3] * choice.shift * 2 / height
-    grid = affine_grid(matrix.to(batch), list(batch.shape), align_corners=False)
-    turned = grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
-    return torch.where(_coin(batch, random), turned, batch)
+    chosen = chosen.to(batch.device)
+    turned = batch[chosen]
+    grid = affine_grid(matrix.to(batch), list(turned.shape), align_corners=False)
+    turned = grid_sample(turned, grid, padding_mode="reflection", align_corners=False)
+    return batch.index_copy(0, chosen, turned)
+
+
+def _blurred(batch: Tensor, most: float, random: torch.Generator) -> Tensor:
+    """Half of the images out of focus, by one standard deviation in pixels, at most ``most``."""
+    sigma = max(1e-3, most * float(torch.rand((), generator=random)))
+    chosen = torch.randperm(len(batch), generator=random)[: len(batch) // 2].to(batch.device)
+    size = 2 * math.ceil(3 * sigma) + 1
+    return batch.index_copy(0, chosen, gaussian_blur(batch[chosen], [size, size], [sigma, sigma]))
 
 
 def _without_stains(batch: Tensor, share: float, random: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from cellcam_training.processes import agreed
 
 
 class BestWeights:
-    """Judges weights on the validation cells, and remembers the best.
+    """Judges weights on the validation cells, and remembers the best; without any, the last.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class BestWeights:
     @property
     def enough(self) -> bool:
         """Whether the loss has not fallen for too long."""
-        losses = [row["validation_loss"] for row in self.history]
+        losses = [row["validation_loss"] for row in self.history if "validation_loss" in row]
         return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
 
     def judge(self, figures: dict[str, float]) -> None:
@@ -52,6 +52,10 @@ class BestWeights:
         figures : of the epoch, for the history
         """
         self.model.network.eval()
+        if not len(self.truth):
+            self.weights = copy.deepcopy(self.model.network.state_dict())
+            self.history.append(figures)
+            return
         logits = self.model.logits(self.pixels)
         loss = agreed(float(self.loss(logits, torch.from_numpy(self.truth))))
         if loss < min((row["validation_loss"] for row in self.history), default=math.inf):

@@ -22,7 +22,7 @@ from cellcam_training.augmentation import augmented
 from cellcam_training.batches import Cells, batch_loader
 from cellcam_training.best_weights import BestWeights
 from cellcam_training.processes import is_first, process_count
-from cellcam_training.recipe import Recipe
+from cellcam_training.recipe import Recipe, schedule_of
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
@@ -33,8 +33,6 @@ CHECKPOINT = "checkpoint.pt"
 
 # The average of the weights remembers this part of the training, and no more steps than that.
 _AVERAGED_PART, _AVERAGED_STEPS = 0.05, 100
-# Crops that a training shows where the recipe does not say how many epochs, and their limits.
-_CROPS_SEEN, _EPOCHS = 80_000, (15, 60)
 
 
 def fit(
@@ -56,19 +54,24 @@ def fit(
     one row for each epoch: epoch, learning_rate, training_loss, seconds, validation_loss,
     balanced_accuracy
     """
-    training = _Training(model, recipe, cells)
-    training.resume(folder / CHECKPOINT)
-    if is_first():
-        training.on_epoch(lambda _: training.save(folder / CHECKPOINT))
-        training.on_epoch(lambda _: write_history(folder / "metrics.csv", training.best.history))
-        if recipe.tensorboard:
-            training.on_epoch(_to_tensorboard(recipe.tensorboard, training.best))
-    if progress:
-        training.on_epoch(lambda engine: progress(engine.state.epoch, training.epochs))
-    training.run()
-    model.network.load_state_dict(training.best.weights)
-    model.network.eval()
-    return training.best.history
+    # Dropout draws from torch's own generator, which belongs to the caller.
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        training = _Training(model, recipe, cells)
+        training.resume(folder / CHECKPOINT)
+        if is_first():
+            training.on_epoch(lambda _: training.save(folder / CHECKPOINT))
+            training.on_epoch(
+                lambda _: write_history(folder / "metrics.csv", training.best.history)
+            )
+            if recipe.tensorboard:
+                training.on_epoch(_to_tensorboard(recipe.tensorboard, training.best))
+        if progress:
+            training.on_epoch(lambda engine: progress(engine.state.epoch, training.epochs))
+        training.run()
+        model.network.load_state_dict(training.best.weights)
+        model.network.eval()
+        return training.best.history
 
 
 def write_history(path: Path, history: list[Figures]) -> None:
@@ -90,8 +93,9 @@ class _Training:
         logging.getLogger("ignite").setLevel(logging.WARNING)
         self.network = model.network.to(memory_format=torch.channels_last)  # see below
         self.random = torch.Generator().manual_seed(recipe.seed)
-        loader = batch_loader(cells, recipe.batch_size, self.random)
-        self.epochs = recipe.epochs or _enough_epochs(int((~cells.validation).sum()))
+        schedule = schedule_of(recipe, int((~cells.validation).sum()))
+        loader = batch_loader(cells, schedule.batch_size, self.random)
+        self.epochs = schedule.epochs
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -102,7 +106,7 @@ class _Training:
         remembered = min(_AVERAGED_STEPS, max(2, _AVERAGED_PART * n_steps))
         self.average = EMAHandler(self.network, 1 / remembered, handle_buffers="update")
         averaged = CellModel(model.spec, self.average.ema_model, model.device)
-        self.best = BestWeights(averaged, cells, recipe.patience)
+        self.best = BestWeights(averaged, cells, schedule.patience)
         self.losses: list[float] = []
         self.started = time.monotonic()
         self.engine = self._engine(model, recipe, cells, loader)
@@ -233,9 +237,3 @@ def _to_tensorboard(folder: Path, best: BestWeights) -> Callable[[SupervisedTrai
         writer.flush()
 
     return write
-
-
-def _enough_epochs(n_cells: int) -> int:
-    """Few cells are seen more often, many less."""
-    fewest, most = _EPOCHS
-    return min(most, max(fewest, round(_CROPS_SEEN / n_cells)))

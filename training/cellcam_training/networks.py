@@ -1,4 +1,4 @@
-"""The network of a training: which one, and the weights it begins with."""
+"""The model of a training: which network, how it sees a crop, and the weights it begins with."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cellcam.errors import UsageError
-from cellcam.models.model import ModelSpec
-from cellcam.models.registry import build_network
+from cellcam.explain.splitting import SplitNetwork
+from cellcam.models.device import choose_device
+from cellcam.models.model import CellModel, ModelSpec, Normalisation
+from cellcam.models.registry import build_network, network_entry
+from cellcam_training.crops import CropSet
 from cellcam_training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 # Smaller crops show parts of cells, or are too small for a map at an eighth of the resolution.
 _SMALLEST_FOR_CELL_CNN = 32
 _TORCHVISION = "tv_"
+# Crops in memory at a time where all are looked at, as float64.
+_AT_ONCE = 1024
 
 
 def chosen_network(recipe: Recipe, crop_size: tuple[int, ...]) -> tuple[str, str]:
@@ -37,7 +44,84 @@ def chosen_network(recipe: Recipe, crop_size: tuple[int, ...]) -> tuple[str, str
     return "cell_cnn", f"it sees all of a cell in crops of {size} pixels, and few cells are enough"
 
 
-def untrained_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
+def untrained_model(
+    classes: tuple[str, ...],
+    recipe: Recipe,
+    crops: CropSet,
+    measured: NDArray[np.bool_],
+    device: str,
+) -> CellModel:
+    """Model that is ready to be trained; the same recipe gives the same random weights.
+
+    Parameters
+    ----------
+    measured : (N,) which crops the normalisation is measured on
+
+    Raises
+    ------
+    UsageError
+        If the crops are too small for the network, or for its maps to have extent.
+    """
+    spec = ModelSpec(
+        network=recipe.network,
+        spatial_dims=len(crops.crop_size),
+        channels=crops.channels,
+        classes=classes,
+        crop_size=crops.crop_size,
+        pixel_size_um=crops.pixel_size_um,
+        normalisation=measured_normalisation(crops.pixels, measured),
+        target_layer=network_entry(recipe.network).target_layer,
+        field=recipe.field,
+        finding=recipe.finding,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = _initial_network(spec, recipe)
+    model = CellModel(spec, network, choose_device(device))
+    _check_crop_size(model)
+    return model
+
+
+def _check_crop_size(model: CellModel) -> None:
+    """Crops must be large enough for the network, and for its explanations to have extent."""
+    spec = model.spec
+    crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
+    try:
+        split = SplitNetwork(model.network, spec.target_layer, crop)
+        has_extent = split.activations(crop).shape[2:].numel() > 1
+    except RuntimeError:  # a pooling or convolution larger than what is left of the crop
+        has_extent = False
+    if not has_extent:
+        raise UsageError(
+            f"Crops of {' x '.join(map(str, spec.crop_size))} pixels are too small for "
+            f"{spec.network}. Use small_cnn, or a larger crop_size."
+        )
+
+
+def measured_normalisation(
+    pixels: NDArray[Any], measured: NDArray[np.bool_] | None = None
+) -> Normalisation:
+    """Mean and standard deviation of each channel over crops (N, C, *crop_size).
+
+    One scaling for the whole data set: scaling image by image would erase total intensity,
+    which tells G1 from G2.
+
+    Parameters
+    ----------
+    measured : (N,) which crops are used; default: all
+    """
+    rows = np.arange(len(pixels)) if measured is None else np.flatnonzero(measured)
+    parts = np.array_split(rows, -(-len(rows) // _AT_ONCE))
+    share = np.array([len(part) for part in parts]) / len(rows)
+    space = (0, *range(2, pixels.ndim))
+    offset = share @ [pixels[part].mean(space, dtype=np.float64) for part in parts]
+    around = offset.reshape(1, -1, *[1] * (pixels.ndim - 2))
+    variance = share @ [np.square(pixels[part] - around).mean(space) for part in parts]
+    scale = np.maximum(np.sqrt(variance), 1e-6)
+    return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+
+
+def _initial_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
     """Network of a model, with pretrained weights where the recipe wants and finds them.
 
     Raises

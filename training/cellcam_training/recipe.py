@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
@@ -30,6 +30,7 @@ class Augmentation(_Section):
     brightness : at most, as a share, for each channel; keep it small where total intensity
         carries the class, as DNA content does
     background : shift of each channel's level, at most, in its standard deviations either way
+    blur : standard deviation, at most, in pixels; 2-D only; not where focus is the class
     noise : standard deviation, in units of the normalised image
     missing_stain : part of the crops in which a given channel is blank, at the level of empty
         field, or blurred beyond recognition; channel shares ask about such images, and only a
@@ -42,6 +43,7 @@ class Augmentation(_Section):
     shift: Annotated[float, Field(ge=0)] = 2.0
     brightness: _Share = 0.05
     background: Annotated[float, Field(ge=0)] = 0.0
+    blur: Annotated[float, Field(ge=0)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.02
     missing_stain: _Share = 0.0
 
@@ -59,10 +61,13 @@ class Recipe(_Section):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
     field : what a stack with several planes is seen as
     finding : written into the model, so that it finds its cells itself
-    epochs : at most; default: 15 to 60, more for fewer cells
-    patience : epochs without improvement after which training stops
-    batch_size, learning_rate, weight_decay : of AdamW
+    epochs : at most; default: 15 to 150, more for fewer cells
+    patience : epochs without improvement after which training stops; default: a third of them
+    batch_size : default: 64, or 32 for less than a thousand cells
+    learning_rate, weight_decay : of AdamW
     validation_share : of the cells, where the table has no split
+    all_cells : whether a second network, the one that is kept, is trained on all cells after
+        the validation cells have judged a first; not where the table has a split
     risk : part of the calls that may be wrong; less certain ones are flagged as uncertain
     tensorboard : folder for logs that TensorBoard shows while it trains
     seed : the same seed, data and machine give the same model
@@ -76,15 +81,44 @@ class Recipe(_Section):
     field: Literal["plane", "max", "mean", "volume"] = "plane"
     finding: Finding | None = None
     epochs: PositiveInt | None = None
-    patience: PositiveInt = 20
-    batch_size: PositiveInt = 64
+    patience: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    all_cells: bool = True
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
     augmentation: Augmentation = Augmentation()
     tensorboard: Path | None = None
     seed: int = 0
+
+
+# Epochs for so many cells; more for fewer cells, as this power of their number, within limits.
+_EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 48, 2000, 0.4, (15, 150)
+_FEW_CELLS, _BATCH_SIZES = 1000, (32, 64)
+
+
+class Schedule(NamedTuple):
+    """How long a training is, and in what steps."""
+
+    epochs: int
+    patience: int
+    batch_size: int
+
+
+def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
+    """What the recipe says, and for a number of cells what it leaves open.
+
+    Few cells are seen more often and in more steps; the time still grows with their number.
+    """
+    fewest, most = _LIMITS
+    wanted = round(_EPOCHS * (_FOR_CELLS / n_cells) ** _POWER)
+    epochs = recipe.epochs or min(most, max(fewest, wanted))
+    return Schedule(
+        epochs,
+        recipe.patience or max(1, epochs // 3),
+        recipe.batch_size or _BATCH_SIZES[n_cells >= _FEW_CELLS],
+    )
 
 
 def read_recipe(path: Path | None) -> Recipe:

@@ -7,19 +7,13 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from cellcam.errors import UsageError
-from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.bundle import save_model
-from cellcam.models.device import choose_device
-from cellcam.models.model import CellModel, ModelSpec, Normalisation
-from cellcam.models.registry import network_entry
+from cellcam.models.model import CellModel
 from cellcam.reporting.classifier import write_classifier_report
 from cellcam.stacks.writing import whole_file
 from cellcam_training.batches import Cells
@@ -32,15 +26,16 @@ from cellcam_training.calibration import (
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet, read_crops
 from cellcam_training.fitting import Progress, fit, write_history
-from cellcam_training.networks import chosen_network, untrained_network
+from cellcam_training.networks import chosen_network, untrained_model
 from cellcam_training.processes import first_goes_ahead, is_first, own_device
 from cellcam_training.recipe import Recipe
 from cellcam_training.report import classifier_report
 from cellcam_training.splitting import groups_of, validation_cells
 from cellcam_training.validation import Validation
 
-# Crops in memory at a time where all are looked at, as float64.
-_AT_ONCE = 1024
+# With more cells than this, those kept for validation are not missed.
+_MANY_CELLS = 20_000
+_AND_THEN = "; after they had judged it, the network was trained once more, on all cells"
 
 
 def train_model(
@@ -66,7 +61,8 @@ def train_model(
     Returns
     -------
     CellModel
-        With the weights of the epoch that did best on the validation cells.
+        Trained on all cells, as long as the network that did best on the validation cells,
+        whose figures are reported.
     """
     started = time.monotonic()
     scratch = scratch_folder(out)
@@ -79,26 +75,25 @@ def train_model(
         "network_chosen": fitted.why,
         "validation": fitted.validation.metrics(table.classes),
         "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
+        "on_all_cells": fitted.on_all_cells,
         "validation_groups": sorted(set(table.rows["group"][held])),
         "epochs": len(fitted.history),
         "seconds": round(time.monotonic() - started, 1),
         "recipe": recipe.model_dump(mode="json") | {"network": fitted.model.spec.network},
     }
-    model = fitted.model
-    spec = model.spec.model_copy(update={"training": training})
     write_history(out / "docs" / "metrics.csv", fitted.history)
     _write_split(out / "docs" / "split.csv", table.rows, held)
     subtitle = (
-        f"{spec.network} ({fitted.why}); {len(held)} cells, {held.sum()} of them kept for "
-        "validation."
+        f"{fitted.model.spec.network} ({fitted.why}); {len(held)} cells, {held.sum()} of them "
+        f"kept for validation{_AND_THEN if fitted.on_all_cells else ''}."
     )
     report = classifier_report(
-        model, crops.pixels[held], fitted.validation, "A classifier and its training", subtitle,
-        "that the network was not fitted on",
+        fitted.judged, crops.pixels[held], fitted.validation, "A classifier and its training",
+        subtitle, "that the network was not fitted on",
         history=fitted.history, warnings=table.warnings,
     )  # fmt: skip
     write_classifier_report(out / "docs" / "report.html", report)
-    saved = save_model(CellModel(spec, model.network, model.device), out)
+    saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
     return saved
 
@@ -121,17 +116,24 @@ class Fitted:
     Attributes
     ----------
     model : CellModel
+    judged : the model that the validation cells judged, which was not fitted on them
     why : reason for its network
     held : (N,) which cells were kept for validation
     history : figures of each epoch, see `fit`
-    validation : what it says on those cells
+    validation : what ``judged`` says on those cells
     """
 
     model: CellModel
+    judged: CellModel
     why: str
     held: NDArray[np.bool_]
     history: list[dict[str, float]]
     validation: Validation
+
+    @property
+    def on_all_cells(self) -> bool:
+        """Whether ``model`` was fitted on the validation cells too, after they had judged."""
+        return self.model is not self.judged
 
 
 def fit_model(
@@ -142,77 +144,48 @@ def fit_model(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Fitted:
-    """Split, fit and calibrate; ``scratch`` keeps what is needed to go on when interrupted."""
-    held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
-    cells = Cells(crops.pixels, table.truth(), held)
+    """Split, fit and calibrate; ``scratch`` keeps what is needed to go on when interrupted.
+
+    Validation cells are worth more in the training than they cost: once they have chosen the
+    number of epochs and the temperature, a second network is trained in the same way on all
+    cells, unless there are many or the table itself says which are for validation.
+    """
     network, why = chosen_network(recipe, crops.crop_size)
     recipe = recipe.model_copy(update={"network": network})
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = _untrained(table, recipe, crops, cells, own_device(device))
-        _check_crop_size(model)
-        with first_goes_ahead():
-            _prepare(scratch, recipe, cells)
-        history = fit(model, recipe, cells, scratch, progress)
-    logits = model.logits(crops.pixels[held]).numpy()
+    held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
+    cells = Cells(crops.pixels, table.truth(), held)
+    again = recipe.all_cells and len(held) <= _MANY_CELLS and not (table.rows["split"] != "").any()
+    with first_goes_ahead():
+        _prepare(scratch, recipe, cells)
+    judged = untrained_model(table.classes, recipe, crops, ~held, own_device(device))
+    first, second = _two_parts(progress) if again and progress else (progress, None)
+    history = fit(judged, recipe, cells, scratch / "judged", first)
+    logits = judged.logits(crops.pixels[held]).numpy()
     truth, groups = cells.truth[held], groups_of(table.rows)[held]
-    probabilities = cross_fitted(logits, truth, groups)
+    validation = Validation(truth, cross_fitted(logits, truth, groups), groups)
     temperature = fitted_temperature(logits, truth)
     threshold = uncertainty_threshold(softmax(logits, temperature), truth, recipe.risk)
-    spec = model.spec.model_copy(update={"temperature": temperature, "uncertain_below": threshold})
-    calibrated = CellModel(spec, model.network, model.device)
-    return Fitted(calibrated, why, held, history, Validation(truth, probabilities, groups))
+    calibration = {"temperature": temperature, "uncertain_below": threshold}
+    judged = judged.with_spec(**calibration)
+    if not again:
+        return Fitted(judged, judged, why, held, history, validation)
+    model = untrained_model(table.classes, recipe, crops, ~held, own_device(device))
+    best = int(np.argmin([row["validation_loss"] for row in history])) + 1
+    whole = Cells(crops.pixels, cells.truth, np.zeros_like(held))
+    fit(model, recipe.model_copy(update={"epochs": best}), whole, scratch / "all_cells", second)
+    return Fitted(model.with_spec(**calibration), judged, why, held, history, validation)
 
 
-def measured_normalisation(pixels: NDArray[Any]) -> Normalisation:
-    """Mean and standard deviation of each channel over all crops (N, C, *crop_size).
+def _two_parts(progress: Progress) -> tuple[Progress, Progress]:
+    """Progress of two trainings, one after the other, as that of a single one."""
+    done_first = 0
 
-    One scaling for the whole data set: scaling image by image would erase total intensity,
-    which tells G1 from G2.
-    """
-    space = (0, *range(2, pixels.ndim))
-    parts = [pixels[i : i + _AT_ONCE] for i in range(0, len(pixels), _AT_ONCE)]
-    share = np.array([len(part) for part in parts]) / len(pixels)
-    offset = share @ [part.mean(space, dtype=np.float64) for part in parts]
-    around = offset.reshape(1, -1, *[1] * (pixels.ndim - 2))
-    variance = share @ [np.square(part - around).mean(space) for part in parts]
-    scale = np.maximum(np.sqrt(variance), 1e-6)
-    return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+    def first(done: int, total: int) -> None:
+        nonlocal done_first
+        done_first = done
+        progress(done, 2 * total)
 
-
-def _untrained(
-    table: CellTable, recipe: Recipe, crops: CropSet, cells: Cells, device: str
-) -> CellModel:
-    spec = ModelSpec(
-        network=recipe.network,
-        spatial_dims=len(crops.crop_size),
-        channels=crops.channels,
-        classes=table.classes,
-        crop_size=crops.crop_size,
-        pixel_size_um=crops.pixel_size_um,
-        normalisation=measured_normalisation(crops.pixels[~cells.validation]),
-        target_layer=network_entry(recipe.network).target_layer,
-        field=recipe.field,
-        finding=recipe.finding,
-    )
-    network = untrained_network(spec, recipe)
-    return CellModel(spec, network, choose_device(device))
-
-
-def _check_crop_size(model: CellModel) -> None:
-    """Crops must be large enough for the network, and for its explanations to have extent."""
-    spec = model.spec
-    crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
-    try:
-        split = SplitNetwork(model.network, spec.target_layer, crop)
-        has_extent = split.activations(crop).shape[2:].numel() > 1
-    except RuntimeError:  # a pooling or convolution larger than what is left of the crop
-        has_extent = False
-    if not has_extent:
-        raise UsageError(
-            f"Crops of {' x '.join(map(str, spec.crop_size))} pixels are too small for "
-            f"{spec.network}. Use small_cnn, or a larger crop_size."
-        )
+    return first, lambda done, total: progress(done_first + done, done_first + total)
 
 
 def _prepare(scratch: Path, recipe: Recipe, cells: Cells) -> None:
