@@ -21,7 +21,7 @@ from cellcam_training.networks import measured_normalisation
 from cellcam_training.recipe import Augmentation, Recipe, read_recipe
 from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
 from cellcam_training.splitting import fold_numbers
-from cellcam_training.trainer import train_model
+from cellcam_training.trainer import fit_model, train_model
 
 from cellcam import load_model
 from cellcam.errors import InputError, UsageError
@@ -61,18 +61,21 @@ def test_the_same_seed_gives_the_same_weights(table: CellTable, tmp_path: Path) 
     assert one.spec.weights_sha256 == other.spec.weights_sha256
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(table: CellTable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", [18, 38])  # in the middle of an epoch of either network
+def test_a_killed_training_goes_on_to_the_same_weights(
+    table: CellTable, tmp_path: Path, batches: int
+) -> None:
     whole = train_model(table, QUICK, tmp_path / "whole", "cpu")
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "cells.csv", tmp_path / "killed"],
+        [sys.executable, "-c", KILLED, tmp_path / "cells.csv", tmp_path / "killed", str(batches)],
         cwd=Path(__file__).parent,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    assert (tmp_path / "killed.training" / "final" / "checkpoint.pt").is_file()
+    assert (tmp_path / "killed.training" / "final" / "judged" / "checkpoint.pt").is_file()
     seen = []
     rest = train_model(table, QUICK, tmp_path / "killed", "cpu", lambda *now: seen.append(now[0]))
-    assert seen == [5, 6, 7, 8]
+    assert len(seen) < whole.spec.training["epochs"] + QUICK.epochs - 3
     assert rest.spec.weights_sha256 == whole.spec.weights_sha256
     assert rest.spec.temperature == whole.spec.temperature
     assert not (tmp_path / "killed.training").exists()
@@ -84,19 +87,36 @@ from pathlib import Path
 from test_trainer import QUICK
 import cellcam_training.fitting as fitting
 from cellcam_training.cell_table import read_cell_table
-from cellcam_training.trainer import train_model
+from cellcam_training.trainer import fit_model, train_model
 
 batches, augmented = [], fitting.augmented
 
 def until_killed(*arguments):
     batches.append(1)
-    if len(batches) == 18:  # four batches an epoch: in the middle of the fifth
+    if len(batches) == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return augmented(*arguments)
 
 fitting.augmented = until_killed
 train_model(read_cell_table(Path(sys.argv[1])), QUICK, Path(sys.argv[2]), "cpu")
 """
+
+
+def test_the_kept_network_has_seen_all_cells_and_the_judged_one_has_not(
+    table: CellTable, tmp_path: Path
+) -> None:
+    crops = read_crops(table, QUICK)
+    fitted = fit_model(table, crops, QUICK, tmp_path / "s", "cpu")
+    assert fitted.on_all_cells
+    assert fitted.model.spec == fitted.judged.spec
+    one, other = (m.network.state_dict() for m in (fitted.model, fitted.judged))
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    split = replace(table, rows=table.rows.assign(split=np.where(fitted.held, "val", "train")))
+    for its, recipe in [(split, QUICK), (table, QUICK.model_copy(update={"all_cells": False}))]:
+        alone = fit_model(its, crops, recipe, tmp_path / "s2", "cpu")
+        assert alone.model is alone.judged
+        weights = alone.model.network.state_dict()
+        assert all(torch.equal(weights[name], other[name]) for name in weights)
 
 
 def test_what_other_cells_left_is_not_gone_on_with(table: CellTable, tmp_path: Path) -> None:

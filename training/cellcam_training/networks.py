@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ def load_pretrained(network: nn.Module, weights: dict[str, Any]) -> None:
             raise UsageError(f"pretrained: the network has no {name}; these are another one's.")
         if value.shape == wanted.shape:
             filled[name] = value
-        elif value.ndim == 4 and value.shape[0] == wanted.shape[0]:
+        elif value.ndim == 4 and value[:, 0].shape == wanted[:, 0].shape:
             n_colours, n_channels = value.shape[1], wanted.shape[1]
             grey = value.mean(1, keepdim=True) * n_colours / n_channels
             filled[name] = grey.expand_as(wanted).clone()
@@ -171,7 +172,7 @@ def _pretrained_weights(name: str, source: Path | str) -> dict[str, Any] | None:
     if isinstance(source, Path):
         try:
             weights: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
             raise UsageError(f"pretrained: {source} cannot be read: {error}") from error
         return weights
     from torchvision.models import get_model_weights
