@@ -8,6 +8,7 @@ import torch
 from cellcam_training.crops import CropSet
 from cellcam_training.networks import chosen_network, load_pretrained, untrained_model
 from cellcam_training.recipe import Recipe, schedule_of
+from torch.nn.functional import conv2d
 
 from cellcam.errors import UsageError
 from cellcam.models.registry import build_network
@@ -50,10 +51,9 @@ def test_pretrained_weights_see_a_grey_image_as_before(imagenet: dict[str, torch
     classes = network.get_submodule("fc").weight.clone()
     load_pretrained(network, imagenet)
     grey = torch.rand(2, 1, 32, 32)
-    first = torch.nn.functional.conv2d(grey.expand(-1, 3, -1, -1), imagenet["conv1.weight"])
-    own = torch.nn.functional.conv2d(
-        grey.expand(-1, 5, -1, -1), network.get_submodule("conv1").weight
-    )
+    own = network.get_submodule("conv1").weight
+    own = conv2d(grey.expand(-1, 5, -1, -1), own)
+    before = conv2d(grey.expand(-1, 3, -1, -1), imagenet["conv1.weight"])
     torch.testing.assert_close(own, before, atol=1e-5, rtol=1e-4)
     assert torch.equal(network.state_dict()[LAYER], imagenet[LAYER])
     assert torch.equal(network.get_submodule("fc").weight, classes)
