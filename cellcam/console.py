@@ -7,11 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from cellcam.pipeline.field import Progress
+from typing import Any, Protocol
 
 _LOG_INTERVAL_S = 30.0
+
+
+class Progress(Protocol):
+    """What long work tells: how much is done, of how much, and how it goes."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total``; ``note`` is shown beside it."""
 
 
 class Console:
@@ -50,22 +55,28 @@ class Console:
 
 @contextmanager
 def _bar(task: str) -> Iterator[Progress]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, transient=True) as bar:
-        row = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(row, completed=done, total=total)
+    text, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeLeft(), note)
+    with Bar(*columns, transient=True) as bar:
+        row = bar.add_task(task, total=None, note="")
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            bar.update(row, completed=done, total=total, note=note)
+
+        yield advance
 
 
 def _lines(task: str) -> Progress:
     last = time.monotonic()
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, note: str = "") -> None:
         nonlocal last
         if time.monotonic() - last >= _LOG_INTERVAL_S:
             last = time.monotonic()
-            print(f"{task}: {done} of {total}", flush=True)
+            print(f"{task}: {done} of {total}{note and f', {note}'}", flush=True)
 
     return advance

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from cellcam.console import Progress
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet
-from cellcam_training.fitting import Progress
 from cellcam_training.recipe import Recipe
 from cellcam_training.splitting import fold_numbers, groups_of
 from cellcam_training.trainer import fit_model
@@ -80,4 +80,7 @@ def cross_validate(
 
 
 def _of_fold(progress: Progress, k: int, n_folds: int) -> Progress:
-    return lambda done, total: progress(k * total + done, n_folds * total)
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(k * total + done, n_folds * total, f"fold {k + 1}: {note}")
+
+    return told

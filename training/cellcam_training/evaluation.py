@@ -43,12 +43,11 @@ def evaluate_model(
     spec = model.spec
     crops = matching_crops(table, spec, channels)
     judged = judge(table, model, crops)
-    metrics = judged.metrics(spec.classes)
     called = judged.probabilities.argmax(1)
     calls = pd.DataFrame(
         {
             "image": [Path(name).name for name in table.rows["image"]],
-            "row": np.arange(len(called)),
+            "row": table.rows["row"],
             "cls": table.rows["cls"],
             "class": [spec.classes[i] for i in called],
             "probability": judged.probabilities.max(1),
@@ -64,8 +63,8 @@ def evaluate_model(
         warnings=table.warnings,
     )  # fmt: skip
     write_classifier_report(out / "report.html", report)
-    write_json(out / "metrics.json", metrics)
-    return metrics
+    write_json(out / "metrics.json", report.metrics)
+    return dict(report.metrics)
 
 
 def matching_crops(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellcam.console import Progress
 from cellcam.models.model import CellModel
 from cellcam.stacks.writing import whole_file
 from cellcam_training.augmentation import augmented
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
 
 Figures = dict[str, float]
-Progress = Callable[[int, int], None]
 CHECKPOINT = "checkpoint.pt"
 
 # The average of the weights remembers this part of the training, and no more steps than that.
@@ -47,7 +47,7 @@ def fit(
     Parameters
     ----------
     folder : where the checkpoint is kept, and found if an earlier run was killed
-    progress : called with (epochs done, epochs at most)
+    progress : called with (epochs done, epochs at most, how it goes)
 
     Returns
     -------
@@ -67,7 +67,7 @@ def fit(
             if recipe.tensorboard:
                 training.on_epoch(_to_tensorboard(recipe.tensorboard, training.best))
         if progress:
-            training.on_epoch(lambda engine: progress(engine.state.epoch, training.epochs))
+            training.on_epoch(lambda _: progress(*training.told()))
         training.run()
         model.network.load_state_dict(training.best.weights)
         model.network.eval()
@@ -157,6 +157,14 @@ class _Training:
         self.losses = []
         if self.best.enough:
             engine.terminate()
+
+    def told(self) -> tuple[int, int, str]:
+        """Epochs done, epochs at most, and the figures of the last one."""
+        row = self.best.history[-1]
+        note = f"loss {row['training_loss']:.3f}"
+        if "balanced_accuracy" in row:
+            note += f", on validation cells balanced accuracy {row['balanced_accuracy']:.3f}"
+        return self.engine.state.epoch, self.epochs, note
 
     def save(self, path: Path) -> None:
         """Write down all that the rest of the training depends on."""

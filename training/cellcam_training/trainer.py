@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cellcam.console import Progress
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel
 from cellcam.reporting.classifier import write_classifier_report
@@ -25,7 +26,7 @@ from cellcam_training.calibration import (
 )
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet, read_crops
-from cellcam_training.fitting import Progress, fit, write_history
+from cellcam_training.fitting import fit, write_history
 from cellcam_training.networks import chosen_network, untrained_model
 from cellcam_training.processes import first_goes_ahead, is_first, own_device
 from cellcam_training.recipe import Recipe
@@ -56,7 +57,7 @@ def train_model(
     out : model folder, with the metrics on the validation cells in its description, the
         split in ``docs/split.csv``, the figures of all epochs in ``docs/metrics.csv`` and a
         report in ``docs/report.html``
-    progress : called with (epochs done, epochs at most)
+    progress : called with (epochs done, epochs at most, how it goes)
 
     Returns
     -------
@@ -71,11 +72,22 @@ def train_model(
     if not is_first():
         return fitted.model
     held, truth = fitted.held, table.truth()
+    report = classifier_report(
+        fitted.judged,
+        crops.pixels[held],
+        fitted.validation,
+        "A classifier and its training",
+        f"{fitted.model.spec.network} ({fitted.why}); {len(held)} cells, {held.sum()} of them "
+        f"kept for validation{_AND_THEN if fitted.on_all_cells else ''}.",
+        "that the network was not fitted on",
+        history=fitted.history,
+        warnings=table.warnings,
+    )
     training = {
         "network_chosen": fitted.why,
-        "validation": fitted.validation.metrics(table.classes),
-        "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
+        "validation": dict(report.metrics),
         "on_all_cells": fitted.on_all_cells,
+        "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
         "validation_groups": sorted(set(table.rows["group"][held])),
         "epochs": len(fitted.history),
         "seconds": round(time.monotonic() - started, 1),
@@ -83,15 +95,6 @@ def train_model(
     }
     write_history(out / "docs" / "metrics.csv", fitted.history)
     _write_split(out / "docs" / "split.csv", table.rows, held)
-    subtitle = (
-        f"{fitted.model.spec.network} ({fitted.why}); {len(held)} cells, {held.sum()} of them "
-        f"kept for validation{_AND_THEN if fitted.on_all_cells else ''}."
-    )
-    report = classifier_report(
-        fitted.judged, crops.pixels[held], fitted.validation, "A classifier and its training",
-        subtitle, "that the network was not fitted on",
-        history=fitted.history, warnings=table.warnings,
-    )  # fmt: skip
     write_classifier_report(out / "docs" / "report.html", report)
     saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
@@ -180,12 +183,15 @@ def _two_parts(progress: Progress) -> tuple[Progress, Progress]:
     """Progress of two trainings, one after the other, as that of a single one."""
     done_first = 0
 
-    def first(done: int, total: int) -> None:
+    def first(done: int, total: int, note: str = "") -> None:
         nonlocal done_first
         done_first = done
-        progress(done, 2 * total)
+        progress(done, 2 * total, note)
 
-    return first, lambda done, total: progress(done_first + done, done_first + total)
+    def second(done: int, total: int, note: str = "") -> None:
+        progress(done_first + done, done_first + total, f"on all cells: {note}")
+
+    return first, second
 
 
 def _prepare(scratch: Path, recipe: Recipe, cells: Cells) -> None:
@@ -202,8 +208,8 @@ def _prepare(scratch: Path, recipe: Recipe, cells: Cells) -> None:
 
 def _write_split(path: Path, rows: pd.DataFrame, held: NDArray[np.bool_]) -> None:
     """Which row of the cell table was used for what."""
-    table = pd.DataFrame(
-        {"row": np.arange(len(rows)), "cls": rows["cls"], "group": rows["group"]}
-    ).assign(split=np.where(held, "val", "train"))
+    table = pd.DataFrame({"row": rows["row"], "cls": rows["cls"], "group": rows["group"]}).assign(
+        split=np.where(held, "val", "train")
+    )
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False)
