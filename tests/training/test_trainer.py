@@ -98,6 +98,7 @@ def until_killed(*arguments):
     return augmented(*arguments)
 
 fitting.augmented = until_killed
+fitting._SAVED_EVERY_S = 0.0
 train_model(read_cell_table(Path(sys.argv[1])), QUICK, Path(sys.argv[2]), "cpu")
 """
 

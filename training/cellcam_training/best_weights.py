@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cellcam.evaluate.classification import classification_metrics
 from cellcam.models.model import CellModel
 from cellcam_training.batches import Cells
+from cellcam_training.calibration import fitted_temperature
 from cellcam_training.processes import agreed
 
 
@@ -57,7 +58,10 @@ class BestWeights:
             self.history.append(figures)
             return
         logits = self.model.logits(self.pixels)
-        loss = agreed(float(self.loss(logits, torch.from_numpy(self.truth))))
+        # At its own temperature: how sure a network is gets calibrated later, and would
+        # otherwise decide when to stop before how right it is.
+        calibrated = logits / fitted_temperature(logits.numpy(), self.truth)
+        loss = agreed(float(self.loss(calibrated, torch.from_numpy(self.truth))))
         if loss < min((row["validation_loss"] for row in self.history), default=math.inf):
             self.weights = copy.deepcopy(self.model.network.state_dict())
         metrics = classification_metrics(

@@ -1,6 +1,6 @@
 """Fitting a network: MONAI's engine, a moving average of the weights, and checkpoints.
 
-After every epoch the whole state is written down, so that a training that is killed goes on
+At the end of epochs the whole state is written down, so that a training that is killed goes on
 from there and ends with the same weights.
 """
 
@@ -33,6 +33,8 @@ CHECKPOINT = "checkpoint.pt"
 
 # The average of the weights remembers this part of the training, and no more steps than that.
 _AVERAGED_PART, _AVERAGED_STEPS = 0.05, 100
+# An epoch of few cells takes less time than writing everything down.
+_SAVED_EVERY_S = 5.0
 
 
 def fit(
@@ -108,7 +110,7 @@ class _Training:
         averaged = CellModel(model.spec, self.average.ema_model, model.device)
         self.best = BestWeights(averaged, cells, schedule.patience)
         self.losses: list[float] = []
-        self.started = time.monotonic()
+        self.started = self.saved = time.monotonic()
         self.engine = self._engine(model, recipe, cells, loader)
         self.average.attach(self.engine, event=Events.ITERATION_COMPLETED)
         self.engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
@@ -166,6 +168,18 @@ class _Training:
             note += f", on validation cells balanced accuracy {row['balanced_accuracy']:.3f}"
         return self.engine.state.epoch, self.epochs, note
 
+    def save_now_and_then(self, folder: Path) -> None:
+        """Save, unless that was done a moment ago and more is to come."""
+        if time.monotonic() - self.saved >= _SAVED_EVERY_S or self.done:
+            self.save(folder / CHECKPOINT)
+            write_history(folder / "metrics.csv", self.best.history)
+            self.saved = time.monotonic()
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs were run, or no further one is worth it."""
+        return self.best.enough or self.engine.state.epoch >= self.epochs
+
     def save(self, path: Path) -> None:
         """Write down all that the rest of the training depends on."""
         with whole_file(path) as temporary:
@@ -193,7 +207,7 @@ class _Training:
         }
 
     def run(self) -> None:
-        if not self.best.enough and self.engine.state.epoch < self.epochs:
+        if not self.done:
             self.engine.run()
 
 
