@@ -44,7 +44,10 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         crops = read_crops(cells_table, chosen, Path(folder) / "crops")
         chosen = chosen.model_copy(
-            update={"network": chosen_network(chosen, crops.crop_size)[0], "epochs": 1}
+            update={
+                "network": chosen_network(chosen, crops.crop_size, len(crops.pixels))[0],
+                "epochs": 1,
+            }
         )
         batch_size = schedule_of(chosen, len(crops.pixels)).batch_size
         everything = np.ones(len(crops.pixels), bool)

@@ -32,11 +32,14 @@ def imagenet() -> dict[str, torch.Tensor]:
 
 
 def test_the_network_fits_the_crops_and_says_why() -> None:
-    assert chosen_network(Recipe(), (64, 64))[0] == "cell_cnn"
-    name, why = chosen_network(Recipe(), (24, 64))
+    assert chosen_network(Recipe(), (64, 64), 2000)[0] == "cell_cnn"
+    name, why = chosen_network(Recipe(), (24, 64), 2000)
     assert name == "small_cnn"
     assert "24 x 64" in why
-    assert chosen_network(Recipe(network="densenet121"), (24, 64))[0] == "densenet121"
+    name, why = chosen_network(Recipe(), (64, 64), 200)
+    assert name == "small_cnn"
+    assert "200 cells" in why
+    assert chosen_network(Recipe(network="densenet121"), (24, 64), 9)[0] == "densenet121"
 
 
 def test_few_cells_are_seen_more_often_in_smaller_batches() -> None:

@@ -24,25 +24,29 @@ if TYPE_CHECKING:
 
 # Smaller crops show parts of cells, or are too small for a map at an eighth of the resolution.
 _SMALLEST_FOR_CELL_CNN = 32
+_FEWEST_FOR_CELL_CNN = 500
 _TORCHVISION = "tv_"
 # Crops in memory at a time where all are looked at, as float64.
 _AT_ONCE = 1024
 
 
-def chosen_network(recipe: Recipe, crop_size: tuple[int, ...]) -> tuple[str, str]:
+def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> tuple[str, str]:
     """Name of the network to train, and why this one.
 
     Parameters
     ----------
     recipe : names one, or leaves the choice
     crop_size : pixels along each spatial axis
+    n_cells : how many there are to learn from
     """
     if recipe.network != "auto":
         return recipe.network, "chosen in the recipe"
     size = " x ".join(map(str, crop_size))
     if min(crop_size) < _SMALLEST_FOR_CELL_CNN:
         return "small_cnn", f"crops of {size} pixels need its map at a quarter of the resolution"
-    return "cell_cnn", f"it sees all of a cell in crops of {size} pixels, and few cells are enough"
+    if n_cells < _FEWEST_FOR_CELL_CNN:
+        return "small_cnn", f"{n_cells} cells are too few for a larger one"
+    return "cell_cnn", f"it sees all of a cell in crops of {size} pixels"
 
 
 def untrained_model(

@@ -153,7 +153,7 @@ def fit_model(
     number of epochs and the temperature, a second network is trained in the same way on all
     cells, unless there are many or the table itself says which are for validation.
     """
-    network, why = chosen_network(recipe, crops.crop_size)
+    network, why = chosen_network(recipe, crops.crop_size, len(crops.pixels))
     recipe = recipe.model_copy(update={"network": network})
     held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
     cells = Cells(crops.pixels, table.truth(), held)
@@ -173,9 +173,9 @@ def fit_model(
     if not again:
         return Fitted(judged, judged, why, held, history, validation)
     model = untrained_model(table.classes, recipe, crops, ~held, own_device(device))
-    best = int(np.argmin([row["validation_loss"] for row in history])) + 1
+    as_long = recipe.model_copy(update={"epochs": len(history)})
     whole = Cells(crops.pixels, cells.truth, np.zeros_like(held))
-    fit(model, recipe.model_copy(update={"epochs": best}), whole, scratch / "all_cells", second)
+    fit(model, as_long, whole, scratch / "all_cells", second)
     return Fitted(model.with_spec(**calibration), judged, why, held, history, validation)
 
 
