@@ -67,12 +67,12 @@ def main(
             lambda: augmented(model.normalised(crop), chosen.augmentation, random), device
         )
         ready = model.normalised(crop).contiguous(memory_format=torch.channels_last)
-        network = model.network.to(memory_format=torch.channels_last).train()
-        optimiser = torch.optim.AdamW(network.parameters())
+        learner = model.network.to(memory_format=torch.channels_last).train()
+        optimiser = torch.optim.AdamW(learner.parameters())
 
         def step() -> None:
             optimiser.zero_grad()
-            scores = network(ready)
+            scores = learner(ready)
             torch.nn.functional.cross_entropy(scores, truth.to(scores.device)).backward()
             optimiser.step()
 
