@@ -53,6 +53,78 @@ class FieldResult:
     labels: Labels
 
 
+@dataclass(frozen=True, eq=False)
+class ClassifiedField:
+    """The cells of one field with their calls, ready to be explained.
+
+    Attributes
+    ----------
+    stack, model : what was asked
+    t, z : the field, as the model sees it
+    labels : int32 label image of the field
+    cells : their positions, N of them
+    crops : (N, C, *crop_size) raw counts at the model's scale
+    probabilities : (N, n_classes)
+    shape_at_scale : of the field at the model's pixel size
+    """
+
+    stack: Stack
+    model: CellModel
+    t: int
+    z: ZChoice
+    labels: Labels
+    cells: CellPositions
+    crops: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    shape_at_scale: tuple[int, ...]
+
+    def table(self, evidence: Evidence | None = None) -> pd.DataFrame:
+        """One row per cell, see `cell_table`; without evidence its columns are empty."""
+        if evidence is None:
+            evidence = Evidence.unknown(len(self.cells), len(self.model.spec.channels))
+        return cell_table(
+            self.stack, self.model.spec, self.labels, self.cells, self.probabilities, evidence,
+            (self.t, self.z), self.shape_at_scale,
+        )  # fmt: skip
+
+    def explained(
+        self, classes: Classes = "predicted", progress: Progress | None = None
+    ) -> FieldResult:
+        """Importance maps of all cells on the field, see `explain_field`."""
+        planes, wanted = _planes(self.model.spec, classes)
+        canvas = np.zeros((len(planes), *self.shape_at_scale), np.float32)
+        evidence = _explain_cells(self, wanted, canvas, progress)
+        maps = resized(canvas, self.labels.shape)
+        return FieldResult(self.table(evidence), maps, planes, self.labels)
+
+
+def classify_field(
+    stack: Stack,
+    model: CellModel,
+    labels: NDArray[Any] | None = None,
+    *,
+    t: int = 0,
+    z: ZChoice = None,
+    channels: Mapping[str, str] | None = None,
+    find_channel: str | None = None,
+    diameter_um: float | None = None,
+) -> ClassifiedField:
+    """Find the cells of a field and call every one; parameters and errors of `explain_field`."""
+    spec = model.spec
+    names = matching_channels(stack, spec, channels)
+    z = field_seen(stack, spec, z)
+    pixels = stack.field(t, z, names)
+    if labels is None:
+        found = _find(stack, spec, t, z, find_channel, diameter_um)
+    else:
+        found = check_labels(labels, pixels.shape[1:])
+    shape = shape_at_pixel_size(stack, pixels.shape[1:], spec.pixel_size_um)
+    cells = CellPositions.of(found)
+    crops = crop_cells(_at_scale(pixels, shape), cells.at_scale(shape), spec.crop_size)
+    probabilities = model.probabilities(crops)
+    return ClassifiedField(stack, model, t, z, found, cells, crops, probabilities, shape)
+
+
 def explain_field(
     stack: Stack,
     model: CellModel,
@@ -90,26 +162,12 @@ def explain_field(
     UsageError
         If a class does not exist.
     """
-    spec = model.spec
-    names = matching_channels(stack, spec, channels)
-    planes, wanted = _planes(spec, classes)
-    z = field_seen(stack, spec, z)
-    pixels = stack.field(t, z, names)
-    if labels is None:
-        found = _find(stack, spec, t, z, find_channel, diameter_um)
-    else:
-        found = check_labels(labels, pixels.shape[1:])
-    shape = shape_at_pixel_size(stack, pixels.shape[1:], spec.pixel_size_um)
-    cells = CellPositions.of(found)
-    crops = crop_cells(_at_scale(pixels, shape), cells.at_scale(shape), spec.crop_size)
-    probabilities = model.probabilities(crops)
-    at_scale = resized(found, shape, labels=True)
-    canvas = np.zeros((len(planes), *shape), np.float32)
-    evidence = _explain_cells(
-        model, crops, probabilities, wanted, at_scale, cells, canvas, progress
-    )
-    table = cell_table(stack, spec, found, cells, probabilities, evidence, (t, z), shape)
-    return FieldResult(table, resized(canvas, found.shape), planes, found)
+    _planes(model.spec, classes)  # a class that does not exist is told before any work
+    field = classify_field(
+        stack, model, labels, t=t, z=z, channels=channels, find_channel=find_channel,
+        diameter_um=diameter_um,
+    )  # fmt: skip
+    return field.explained(classes, progress)
 
 
 def matching_channels(
@@ -203,36 +261,33 @@ def _at_scale(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _explain_cells(
-    model: CellModel,
-    crops: NDArray[Any],
-    probabilities: NDArray[np.float32],
+    field: ClassifiedField,
     wanted: list[int] | None,
-    labels: Labels,
-    cells: CellPositions,
     canvas: NDArray[np.float32],
     progress: Progress | None,
 ) -> Evidence:
     """Paste every cell's maps onto the canvas; where the evidence for each cell lies."""
+    model, crops = field.model, field.crops
     size = model.spec.crop_size
-    cells = cells.at_scale(labels.shape)
+    labels = resized(field.labels, field.shape_at_scale, labels=True)
+    cells = field.cells.at_scale(labels.shape)
     owner = nearest_cells(labels, size)
-    inside, error = np.full((2, len(crops)), np.nan)
-    shares = np.full((len(crops), len(model.spec.channels)), np.nan)
-    called = probabilities.argmax(1)
+    evidence = Evidence.unknown(len(crops), len(model.spec.channels))
+    called = field.probabilities.argmax(1)
     for first in range(0, len(crops), _CELLS_AT_ONCE):
         part = slice(first, first + _CELLS_AT_ONCE)
         if progress:
             progress(first, len(crops))
         explanation = model.explain(crops[part], wanted)
         maps = explanation.maps.cpu().numpy()
-        error[part] = explanation.error.amax(1).cpu().numpy()
-        shares[part] = model.channel_shares(crops[part])
+        evidence.error[part] = explanation.error.amax(1).cpu().numpy()
+        evidence.shares[part] = model.channel_shares(crops[part])
         planes = called[part, None] if wanted is None else np.arange(len(canvas))[None]
         planes = np.broadcast_to(planes, maps.shape[:2])
         paste_maps(canvas, maps, planes, cells[part], owner)
         own = crop_cells(labels[None], cells[part], size)[:, 0]
         regions = own == cells[part].numbers.reshape(-1, *[1] * labels.ndim)
-        inside[part] = energy_inside(maps.sum(1), regions)
+        evidence.inside[part] = energy_inside(maps.sum(1), regions)
     if progress:
         progress(len(crops), len(crops))
-    return Evidence(inside, error, shares)
+    return evidence

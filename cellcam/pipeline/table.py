@@ -33,6 +33,12 @@ class Evidence:
     error: NDArray[np.float64]
     shares: NDArray[np.float64]
 
+    @classmethod
+    def unknown(cls, n_cells: int, n_channels: int) -> Evidence:
+        """Evidence that was not looked for: NaN everywhere."""
+        inside, error = np.full((2, n_cells), np.nan)
+        return cls(inside, error, np.full((n_cells, n_channels), np.nan))
+
 
 def cell_table(
     stack: Stack,
