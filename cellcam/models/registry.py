@@ -141,8 +141,8 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 
 _NETWORKS = {
-    # Ends at 1/4, each position sees 32 pixels: for the smallest cells and for organelles.
-    "small_cnn": NetworkEntry(_small_cnn((2, 2, 2), (16, 32, 64)), "features"),
+    # Ends at 1/4, each position sees 30 pixels: for few or small cells, and for organelles.
+    "small_cnn": NetworkEntry(_small_cnn((1, 2, 2), (16, 32, 64)), "features"),
     # Ends at 1/8, each position sees 66 pixels: for cells whose shape as a whole tells the class.
     "cell_cnn": NetworkEntry(_small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features"),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),

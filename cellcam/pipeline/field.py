@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -223,6 +223,19 @@ def field_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:
     if z is None and several and spec.field in ("max", "mean"):
         return spec.field
     return z if several else None
+
+
+def fields_of(stack: Stack, spec: ModelSpec, z: ZChoice) -> Iterator[tuple[int, ZChoice]]:
+    """Time point and plane of every field of a stack.
+
+    Of several planes each is a field, unless ``z`` or the model chooses one, a projection or
+    the volume.
+    """
+    n_times, _, n_planes = stack.data.shape[:3]
+    each_plane = z is None and n_planes > 1 and spec.field == "plane"
+    for t in range(n_times):
+        for plane in range(n_planes) if each_plane else [z]:
+            yield t, plane
 
 
 def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:

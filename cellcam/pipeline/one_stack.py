@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from cellcam.pipeline.field import (
     Progress,
     explain_field,
     field_seen,
+    fields_of,
     matching_channels,
 )
 from cellcam.stacks.stack import Stack, ZChoice
@@ -81,7 +82,7 @@ def explain_stack(
 
     started = time.monotonic()
     fields = []
-    for t, plane in _fields_of(stack, model, z):
+    for t, plane in fields_of(stack, model.spec, z):
         own = None if labels is None else _label_field(labels, stack, t, plane)
         result = explain_field(
             stack, model, own, classes=classes, t=t, z=plane, progress=progress, **options
@@ -97,14 +98,6 @@ def explain_stack(
     run |= {"cells": len(cells), "seconds": round(time.monotonic() - started, 2)}
     write_json(written[-1], run)
     return StackResult(cells, fields, written)
-
-
-def _fields_of(stack: Stack, model: CellModel, z: ZChoice) -> Iterator[tuple[int, ZChoice]]:
-    n_times, _, n_planes = stack.data.shape[:3]
-    each_plane = z is None and n_planes > 1 and model.spec.field == "plane"
-    for t in range(n_times):
-        for plane in range(n_planes) if each_plane else [z]:
-            yield t, plane
 
 
 def _label_field(labels: Stack, stack: Stack, t: int, z: ZChoice) -> NDArray[Any]:

@@ -94,7 +94,7 @@ def cell_table(
         **{f"share_{name}": evidence.shares[:, i] for i, name in enumerate(spec.channels)},
         "inside": evidence.inside,
         "importance_error": evidence.error,
-        "flags": _flags(edge, ranked[:, -1], evidence.inside, boxes, spec, scale),
+        "flags": _flags(edge, ranked[:, -1], evidence, boxes, spec, scale),
         "model": spec.weights_sha256[:12],
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))
@@ -108,20 +108,21 @@ def _box_text(box: tuple[slice, ...]) -> str:
 def _flags(
     edge: NDArray[np.bool_],
     probability: NDArray[np.float32],
-    inside: NDArray[np.float64],
+    evidence: Evidence,
     boxes: list[tuple[slice, ...]],
     spec: ModelSpec,
     factor: NDArray[np.float64],
 ) -> list[str]:
     """Doubts about each cell, separated by semicolons; ``factor`` leads to the model's pixels."""
     texts = []
-    for cut, sure, share, box in zip(edge, probability, inside, boxes, strict=True):
+    empty = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
+    for cut, sure, nothing, box in zip(edge, probability, empty, boxes, strict=True):
         extent = np.array([s.stop - s.start for s in box]) * factor
         flags = {
             "edge": cut,
             "uncertain": sure < spec.uncertain_below,
             "larger_than_crop": (extent > spec.crop_size).any(),
-            "empty_map": np.isnan(share),
+            "empty_map": nothing,
         }
         texts.append(";".join(name for name, holds in flags.items() if holds))
     return texts

@@ -1,0 +1,164 @@
+"""What is known about one image in the window: its cells, their calls, their evidence.
+
+No Qt here: everything can be used and tested without a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellcam.models.model import CellModel
+    from cellcam.pipeline.field import ClassifiedField
+    from cellcam.stacks.stack import Stack, ZChoice
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class CellCard:
+    """Everything about one cell.
+
+    Attributes
+    ----------
+    crop : (C, Y, X) counts as the network sees them; a volume is seen from above
+    channels : C names
+    probabilities : of each class, calibrated
+    maps : of each class, (Y, X) importance, unnormalised
+    shares : of each channel, what the score of the call loses without it
+    error : largest estimated relative error of the maps
+    facts : the cell's row of the table
+    """
+
+    crop: NDArray[Any]
+    channels: tuple[str, ...]
+    probabilities: dict[str, float]
+    maps: dict[str, NDArray[np.float32]]
+    shares: dict[str, float]
+    error: float
+    facts: dict[str, Any]
+
+    @property
+    def runner_up(self) -> str:
+        """The class that the call would change to first."""
+        return sorted(self.probabilities, key=self.probabilities.__getitem__)[-2]
+
+
+class Session:
+    """The classified fields of one stack.
+
+    Attributes
+    ----------
+    stack, model : what was asked
+    fields : one for each (t, z)
+    table : one row per cell of all fields, see `cell_table`; row i is cell number i + 1
+    """
+
+    def __init__(self, stack: Stack, model: CellModel, fields: list[ClassifiedField]) -> None:
+        import pandas as pd
+
+        self.stack, self.model, self.fields = stack, model, fields
+        self.table = pd.concat([field.table() for field in fields], ignore_index=True)
+        self._firsts = np.cumsum([0, *(len(field.cells) for field in fields)])
+
+    @property
+    def kept_axes(self) -> str:
+        """Axes of label and map images, of TZYX: those that the fields span."""
+        spans_z = self.fields[0].labels.ndim == 3 or len({f.z for f in self.fields}) > 1
+        n_times = self.stack.data.shape[0]
+        return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
+
+    def cells_image(self) -> NDArray[np.int32]:
+        """Numbers of all cells, each once, on the axes of `kept_axes`."""
+        images = []
+        for field, first in zip(self.fields, self._firsts, strict=False):
+            lookup = np.zeros(int(field.labels.max()) + 1, np.int32)
+            lookup[field.cells.numbers] = first + 1 + np.arange(len(field.cells))
+            images.append(lookup[field.labels])
+        return self._on_axes(images)
+
+    def explain(
+        self, classes: Any, progress: Progress
+    ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
+        """Importance of all cells for each class, on the axes of `kept_axes`, and their table."""
+        import pandas as pd
+
+        done, n = 0, len(self.table)
+        results = []
+        for field in self.fields:
+            start = done
+            results.append(field.explained(classes, lambda i, _, s=start: progress(s + i, n)))
+            done += len(field.cells)
+        names = results[0].classes
+        maps = {
+            name: self._on_axes([result.maps[i] for result in results])
+            for i, name in enumerate(names)
+        }
+        return maps, pd.concat([result.cells for result in results], ignore_index=True)
+
+    def card(self, row: int) -> CellCard:
+        """Everything about the cell in one row of the table."""
+        number = int(np.searchsorted(self._firsts, row, "right")) - 1
+        field = self.fields[number]
+        place = row - int(self._firsts[number])
+        spec, crop = self.model.spec, field.crops[[place]]
+        explanation = self.model.explain(crop, "all")
+        shares = self.model.channel_shares(crop)[0]
+        maps = explanation.maps[0].cpu().numpy()
+        maps = maps.max(axis=1) if maps.ndim == 4 else maps
+        return CellCard(
+            crop=crop[0].max(axis=1) if crop.ndim == 5 else crop[0],
+            channels=spec.channels,
+            probabilities=dict(zip(spec.classes, field.probabilities[place].tolist(), strict=True)),
+            maps=dict(zip(spec.classes, maps, strict=True)),
+            shares=dict(zip(spec.channels, shares.tolist(), strict=True)),
+            error=float(explanation.error.max()),
+            facts=self.table.iloc[row].to_dict(),
+        )
+
+    def _on_axes(self, images: list[NDArray[Any]]) -> NDArray[Any]:
+        n_times = self.stack.data.shape[0]
+        whole = np.stack(images).reshape(n_times, -1, *images[0].shape)
+        spans_z = len(images) > n_times
+        whole = whole if spans_z else whole[:, 0]
+        return whole if n_times > 1 else whole[0]
+
+
+def classify(
+    stack: Stack,
+    model_folder: str,
+    labels: Stack | None,
+    z: ZChoice,
+    options: dict[str, Any],
+    device: str,
+    progress: Progress,
+) -> Session:
+    """Find and call all cells of a stack.
+
+    Parameters
+    ----------
+    labels : the user's cells, one channel, on the stack's axes
+    z : what is seen of a stack with planes; None leaves it to the model
+    options : for `classify_field`
+    """
+    from cellcam import load_model
+    from cellcam.pipeline.field import classify_field, fields_of, matching_channels
+    from cellcam.pipeline.one_stack import label_field
+
+    model = load_model(model_folder, device)
+    matching_channels(stack, model.spec, options.get("channels"))
+    places = list(fields_of(stack, model.spec, z))
+    fields = []
+    for i, (t, plane) in enumerate(places):
+        progress(i, len(places))
+        own = None if labels is None else label_field(labels, stack, t, plane)
+        fields.append(classify_field(stack, model, own, t=t, z=plane, **options))
+    progress(len(places), len(places))
+    return Session(stack, model, fields)

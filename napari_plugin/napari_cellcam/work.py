@@ -1,0 +1,93 @@
+"""Long work off the GUI thread: progress in the activity dock, cancelled within a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+# One thread computes at a time: two networks side by side would only slow each other down.
+_POOL = ThreadPoolExecutor(1, "cellcam")
+
+
+class _Cancelled(Exception):
+    """Ends a job between two of its steps."""
+
+
+class Job(QObject):
+    """One piece of work.
+
+    Signals
+    -------
+    progressed : (done, total)
+    finished : result
+    failed : the error
+    cancelled : nothing
+    """
+
+    progressed = Signal(int, int)
+    finished = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self._stop = False
+        self._bar: Any = None
+        self.progressed.connect(self._show)
+        for end in (self.finished, self.failed, self.cancelled):
+            end.connect(self._close)
+
+    def cancel(self) -> None:
+        """Ask the work to end at its next step."""
+        self._stop = True
+
+    def step(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002
+        """Progress, told by the work itself; ends it if it was cancelled."""
+        if self._stop:
+            raise _Cancelled
+        self.progressed.emit(done, total)
+
+    def start(self, work: Callable[..., Any], *arguments: Any) -> Job:
+        """Begin ``work(*arguments, progress)`` in the computing thread."""
+        _POOL.submit(self._run, work, arguments)
+        return self
+
+    def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        try:
+            self.step(0, 0)
+            result = work(*arguments, self.step)
+        except _Cancelled:
+            self.cancelled.emit()
+        except Exception as error:  # shown to the user, whatever it is
+            self.failed.emit(error)
+        else:
+            self.finished.emit(result)
+
+    def _show(self, done: int, total: int) -> None:
+        from napari.utils import progress
+
+        if self._bar is None:
+            self._bar = progress(total=total or None, desc=self.title)
+        self._bar.total = total or None
+        self._bar.n = done
+        self._bar.refresh()
+
+    def _close(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def told(error: Exception) -> str:
+    """What went wrong and what to do, for people."""
+    from cellcam.errors import CellCamError
+
+    if isinstance(error, CellCamError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU's memory is full. Close other programs, or choose the device cpu."
+    return f"{type(error).__name__}: {error}. Please report this with the steps that led to it."
