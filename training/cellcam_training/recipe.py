@@ -61,7 +61,7 @@ class Recipe(_Section):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
     field : what a stack with several planes is seen as
     finding : written into the model, so that it finds its cells itself
-    epochs : at most; default: 15 to 70, more for fewer cells
+    epochs : at most; default: 15 to 100, more for fewer cells
     patience : epochs without improvement after which training stops; default: a third of them
     batch_size : default: 64, or 32 for less than a thousand cells
     learning_rate, weight_decay : of AdamW
@@ -94,7 +94,7 @@ class Recipe(_Section):
 
 
 # Epochs for so many cells; more for fewer cells, as this power of their number, within limits.
-_EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 48, 2000, 0.2, (15, 70)
+_EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 48, 2000, 0.2, (15, 100)
 _FEW_CELLS, _BATCH_SIZES = 1000, (32, 64)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cellcam import __version__
 from cellcam.console import Progress
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel
@@ -196,7 +197,7 @@ def _two_parts(progress: Progress) -> tuple[Progress, Progress]:
 
 def _prepare(scratch: Path, recipe: Recipe, cells: Cells) -> None:
     """Drop what another recipe or other cells left in the folder."""
-    content = hashlib.sha256(recipe.model_dump_json().encode())
+    content = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode())
     for array in (cells.pixels, cells.truth, cells.validation):
         content.update(np.ascontiguousarray(array).data)
     made_for = scratch / "fingerprint.txt"
