@@ -83,7 +83,7 @@ def explain_stack(
     started = time.monotonic()
     fields = []
     for t, plane in fields_of(stack, model.spec, z):
-        own = None if labels is None else _label_field(labels, stack, t, plane)
+        own = None if labels is None else label_field(labels, stack, t, plane)
         result = explain_field(
             stack, model, own, classes=classes, t=t, z=plane, progress=progress, **options
         )
@@ -100,7 +100,7 @@ def explain_stack(
     return StackResult(cells, fields, written)
 
 
-def _label_field(labels: Stack, stack: Stack, t: int, z: ZChoice) -> NDArray[Any]:
+def label_field(labels: Stack, stack: Stack, t: int, z: ZChoice) -> NDArray[Any]:
     """The part of the user's label image that belongs to one field."""
     if labels.data.shape[1] != 1 or labels.data.shape[0] not in (1, stack.data.shape[0]):
         raise InputError(

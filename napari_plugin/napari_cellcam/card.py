@@ -25,8 +25,8 @@ class CellCardView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setLayout(QVBoxLayout())
-        self.layout().setContentsMargins(0, 0, 0, 0)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
         self._content: QWidget | None = None
         self.say("Click a cell to see what it is called, and why.")
 
@@ -55,10 +55,10 @@ class CellCardView(QWidget):
 
     def _put(self, content: QWidget) -> None:
         if self._content is not None:
-            self.layout().removeWidget(self._content)
+            self._column.removeWidget(self._content)
             self._content.deleteLater()
         self._content = content
-        self.layout().addWidget(content)
+        self._column.addWidget(content)
 
 
 class Bars(QWidget):
@@ -153,9 +153,7 @@ def _picture(pixels: NDArray[np.float32]) -> QLabel:
     image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
     label = QLabel()
     label.setPixmap(
-        QPixmap.fromImage(image).scaled(
-            _PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio
-        )
+        QPixmap.fromImage(image).scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
     )
     return label
 

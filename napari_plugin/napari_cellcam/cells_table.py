@@ -14,12 +14,13 @@ _SHOWN = ("label", "class", "probability", "margin", "said", "t", "z", "flags")
 
 
 class CellsTable(QTableView):
-    """Cells of a session; ``chosen`` tells the row that the user went to.
+    """Cells of a session; ``chosen`` tells the row that the user went to, ``selected`` all.
 
     A click on a heading sorts; by margin, the doubtful cells come first.
     """
 
     chosen = Signal(int)
+    selected = Signal(list)
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,12 +34,19 @@ class CellsTable(QTableView):
         self.verticalHeader().hide()
         self.setMinimumHeight(140)
         self.selectionModel().currentRowChanged.connect(self._tell)
+        self.selectionModel().selectionChanged.connect(
+            lambda *_: self.selected.emit(self.selected_rows())
+        )
         self._silent = False
 
     def show_cells(self, table: pd.DataFrame) -> None:
         """Show these cells."""
         self._model.replace(table)
         self.resizeColumnsToContents()
+
+    def show_said(self, said: list[str]) -> None:
+        """Show the classes that the user gave, one for each cell, empty where none."""
+        self._model.replace_column("said", said)
 
     def go_to(self, row: int) -> None:
         """Select a cell, told from elsewhere."""
@@ -76,6 +84,16 @@ class _Frame(QAbstractTableModel):
         names = [name for name in _SHOWN if name in table and name not in many]
         self._columns = {name: table[name].tolist() for name in names}
         self.endResetModel()
+
+    def replace_column(self, name: str, values: list[Any]) -> None:
+        if name not in self._columns:
+            self.beginInsertColumns(QModelIndex(), len(self._columns), len(self._columns))
+            self._columns[name] = values
+            self.endInsertColumns()
+            return
+        self._columns[name] = values
+        column = list(self._columns).index(name)
+        self.dataChanged.emit(self.index(0, column), self.index(len(values) - 1, column))
 
     def rowCount(self, _: Any = None) -> int:  # noqa: N802 - Qt's name
         return len(next(iter(self._columns.values()), []))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,12 +91,10 @@ class Session:
         """Importance of all cells for each class, on the axes of `kept_axes`, and their table."""
         import pandas as pd
 
-        done, n = 0, len(self.table)
         results = []
-        for field in self.fields:
-            start = done
-            results.append(field.explained(classes, lambda i, _, s=start: progress(s + i, n)))
-            done += len(field.cells)
+        for field, first in zip(self.fields, self._firsts, strict=False):
+            told = partial(self._tell, progress, int(first))
+            results.append(field.explained(classes, told))
         names = results[0].classes
         maps = {
             name: self._on_axes([result.maps[i] for result in results])
@@ -105,9 +104,7 @@ class Session:
 
     def card(self, row: int) -> CellCard:
         """Everything about the cell in one row of the table."""
-        number = int(np.searchsorted(self._firsts, row, "right")) - 1
-        field = self.fields[number]
-        place = row - int(self._firsts[number])
+        field, place = self._place(row)
         spec, crop = self.model.spec, field.crops[[place]]
         explanation = self.model.explain(crop, "all")
         shares = self.model.channel_shares(crop)[0]
@@ -120,8 +117,25 @@ class Session:
             maps=dict(zip(spec.classes, maps, strict=True)),
             shares=dict(zip(spec.channels, shares.tolist(), strict=True)),
             error=float(explanation.error.max()),
-            facts=self.table.iloc[row].to_dict(),
+            facts={str(name): value for name, value in self.table.iloc[row].items()},
         )
+
+    def crop(self, row: int) -> NDArray[Any]:
+        """Counts (C, *crop_size) of the cell in one row of the table."""
+        field, place = self._place(row)
+        return field.crops[place]
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Of all cells, in the order of the table: (N, n_classes)."""
+        return np.concatenate([field.probabilities for field in self.fields])
+
+    def _place(self, row: int) -> tuple[ClassifiedField, int]:
+        """Field of a row of the table, and the cell's number in it."""
+        number = int(np.searchsorted(self._firsts, row, "right")) - 1
+        return self.fields[number], row - int(self._firsts[number])
+
+    def _tell(self, progress: Progress, before: int, done: int, _: int) -> None:
+        progress(before + done, len(self.table))
 
     def _on_axes(self, images: list[NDArray[Any]]) -> NDArray[Any]:
         n_times = self.stack.data.shape[0]

@@ -8,11 +8,13 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_cellcam.torch_loading import load_torch
+
 # One thread computes at a time: two networks side by side would only slow each other down.
 _POOL = ThreadPoolExecutor(1, "cellcam")
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     """Ends a job between two of its steps."""
 
 
@@ -45,10 +47,10 @@ class Job(QObject):
         """Ask the work to end at its next step."""
         self._stop = True
 
-    def step(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002
+    def step(self, done: int, total: int, note: str = "") -> None:
         """Progress, told by the work itself; ends it if it was cancelled."""
         if self._stop:
-            raise _Cancelled
+            raise _CancelledError
         self.progressed.emit(done, total)
 
     def start(self, work: Callable[..., Any], *arguments: Any) -> Job:
@@ -59,10 +61,11 @@ class Job(QObject):
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         try:
             self.step(0, 0)
+            load_torch()
             result = work(*arguments, self.step)
-        except _Cancelled:
+        except _CancelledError:
             self.cancelled.emit()
-        except Exception as error:  # shown to the user, whatever it is
+        except Exception as error:  # noqa: BLE001 - shown to the user, whatever it is
             self.failed.emit(error)
         else:
             self.finished.emit(result)
@@ -72,7 +75,8 @@ class Job(QObject):
 
         if self._bar is None:
             self._bar = progress(total=total or None, desc=self.title)
-        self._bar.total = total or None
+        if total:
+            self._bar.total = total
         self._bar.n = done
         self._bar.refresh()
 

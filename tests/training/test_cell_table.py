@@ -74,6 +74,16 @@ def test_crops_come_in_the_order_of_the_table(folder: Path) -> None:
     np.testing.assert_array_equal(crops, stored[order])
 
 
+def test_crops_that_were_cut_before_keep_their_pixels_at_the_size_that_is_said(
+    folder: Path,
+) -> None:
+    stored = tifffile.imread(folder / "crops.tif")
+    path = write(folder, cls=list("abab"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
+    crops = read_crops(read_cell_table(path), Recipe(pixel_size_um=(0.3, 0.3)))
+    assert crops.pixel_size_um == (0.3, 0.3)
+    np.testing.assert_array_equal(crops.pixels, stored[:4])
+
+
 def test_single_planes_can_be_named(folder: Path) -> None:
     field = tifffile.imread(folder / "field.ome.tif").reshape(2, 3, 50, 60)
     recipe = Recipe(crop_size=(5, 7))

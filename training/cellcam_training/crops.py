@@ -69,15 +69,17 @@ def read_crops(table: CellTable, recipe: Recipe, folder: Path | None = None) -> 
     opened = cache(partial(_open, place=table.place, channels=recipe.channels))
     check_images(table.rows, table.place, table.source, opened)
     first = opened(min(table.rows["image"]))
+    pixel_size = recipe.pixel_size_um or _pixel_size(table, recipe, first)
     seen = Seen(
         place=table.place,
         field=recipe.field,
         crop_size=recipe.crop_size or _crop_size(table, recipe, first),
-        pixel_size_um=recipe.pixel_size_um or _pixel_size(table, recipe, first),
+        # Crops that were cut before are at the size that is said, whatever their file says.
+        pixel_size_um=None if table.place in ("index", "whole") else pixel_size,
     )
     reading = _Reading(table.rows, seen, opened)
     pixels = reading.in_memory() if folder is None else reading.kept_in(folder)
-    return CropSet(pixels, first.channels, seen.pixel_size_um)
+    return CropSet(pixels, first.channels, pixel_size)
 
 
 @dataclass(frozen=True)

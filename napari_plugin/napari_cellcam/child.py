@@ -1,0 +1,54 @@
+"""The command line in a process of its own: it can be ended at once, and gives all memory back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from qtpy.QtCore import QObject, QProcess, Signal
+
+_PATIENCE_MS = 1000
+
+
+class Command(QObject):
+    """One ``cellcam`` command.
+
+    Signals
+    -------
+    said : a line of its output
+    ended : (exit status, everything that it said); status -1 where it was cancelled or crashed
+    """
+
+    said = Signal(str)
+    ended = Signal(int, str)
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self._output = ""
+        self._process = QProcess()
+        self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
+        self._process.readyReadStandardOutput.connect(self._read)
+        self._process.finished.connect(self._end)
+        self._process.start(sys.executable, ["-u", "-m", "cellcam", *words])
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is still there."""
+        return bool(self._process.state() != QProcess.ProcessState.NotRunning)
+
+    def cancel(self) -> None:
+        """End it: politely, and by force after a second."""
+        self._process.terminate()
+        if not self._process.waitForFinished(_PATIENCE_MS):
+            self._process.kill()
+
+    def _read(self) -> None:
+        text = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
+        self._output += text
+        for line in text.splitlines():
+            self.said.emit(line)
+
+    def _end(self, status: int, how: Any) -> None:
+        self._read()
+        crashed = how == QProcess.ExitStatus.CrashExit
+        self.ended.emit(-1 if crashed else status, self._output)

@@ -1,0 +1,152 @@
+"""What CellCam found, as layers: cells coloured by class, one importance layer for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.reporting.overview import class_colours
+from napari_cellcam.session import Session
+from napari_cellcam.sources import place_of
+
+if TYPE_CHECKING:
+    import napari
+    import pandas as pd
+    from napari.layers import Image, Labels, Layer
+    from napari.utils import Colormap
+
+_FEATURES = ("label", "class", "probability", "margin", "flags")
+# Importance below this part of the largest is not drawn: the image stays readable.
+_CLEAR_TO = 0.08
+_NEW_CLASS = "#ffffff"
+
+
+class ResultLayers:
+    """The result layers of one session.
+
+    They are held as objects: renamed, they stay ours; deleted, they are simply gone.
+
+    Attributes
+    ----------
+    colours : of the classes
+    clicked : called with the table's row of the cell that was clicked
+    """
+
+    def __init__(
+        self, viewer: napari.viewer.Viewer, session: Session, source: Image, axes: str
+    ) -> None:
+        self.viewer, self.session = viewer, session
+        self.colours = class_colours(session.model.spec.classes)
+        self.clicked: Callable[[int], None] = lambda _: None
+        self._place = place_of(source, axes, session.kept_axes)
+        self._about = {"image": session.stack.name, "model": session.model.spec.weights_sha256[:12]}
+        self.maps: list[Image] = []
+        self.cells = self._add_cells()
+
+    def layers(self) -> list[Layer]:
+        """All of them that are still in the viewer."""
+        return [layer for layer in (self.cells, *self.maps) if layer in self.viewer.layers]
+
+    def remove(self) -> None:
+        """Take them out of the viewer."""
+        for layer in self.layers():
+            self.viewer.layers.remove(layer)
+
+    def show_maps(self, maps: dict[str, NDArray[np.float32]]) -> None:
+        """One importance layer for each class that occurs, all on one scale."""
+        for layer in self.maps:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        largest = max((float(image.max()) for image in maps.values()), default=0.0)
+        shown = {name: image for name, image in maps.items() if image.any() or len(maps) == 1}
+        self.maps = [
+            self.viewer.add_image(
+                image,
+                name=f"evidence for {name}",
+                colormap=_clear_colormap(self.colours[name]),
+                contrast_limits=(0, largest or 1.0),
+                blending="translucent_no_depth",
+                metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
+                **self._place,
+            )
+            for name, image in shown.items()
+        ]
+        if len(self.maps) > 1:
+            from napari.experimental import link_layers
+
+            link_layers(self.maps, ("contrast_limits", "gamma"))
+
+    def go_to(self, facts: pd.Series[Any], row: int) -> None:
+        """Bring a cell into view."""
+        if self.cells not in self.viewer.layers:
+            return
+        self.cells.selected_label = row + 1
+        axes = self.session.kept_axes
+        at = {"T": float(facts["t"]), "Z": float(facts["z"]) if facts["z"].isdecimal() else 0.0}
+        at |= {"Y": float(facts["y"]), "X": float(facts["x"])}
+        world = self.cells.data_to_world([at[axis] for axis in axes])
+        ndim = self.viewer.dims.ndim
+        step = list(self.viewer.dims.point)
+        step[ndim - len(world) :] = world
+        self.viewer.dims.point = step
+        self.viewer.camera.center = tuple(world[-2:])
+
+    def recolour(self, classes: Iterable[str]) -> None:
+        """Colour the cells by these classes, one for each row."""
+        from napari.utils import DirectLabelColormap
+
+        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+        colours |= {i + 1: self.colours.get(name, _NEW_CLASS) for i, name in enumerate(classes)}
+        self.cells.colormap = DirectLabelColormap(color_dict=colours)
+
+    def _add_cells(self) -> Labels:
+        table = self.session.table
+        layer = self.viewer.add_labels(
+            self.session.cells_image(),
+            name="cells by class",
+            features=_dense_features(table),
+            opacity=0.9,
+            metadata={"cellcam": self._about},
+            **self._place,
+        )
+        self.cells = layer
+        layer.contour = 2
+        layer.editable = False
+        self.recolour(table["class"])
+        layer.mouse_drag_callbacks.append(self._on_click)
+        return layer
+
+    def _on_click(self, layer: Labels, event: Any) -> None:
+        number = layer.get_value(
+            event.position,
+            view_direction=event.view_direction,
+            dims_displayed=event.dims_displayed,
+            world=True,
+        )
+        if number:
+            self.clicked(int(number) - 1)
+
+
+def _dense_features(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each label from 0: napari looks a label's row up by its number."""
+    features = table[list(_FEATURES)].copy()
+    features.index = features.index + 1
+    dense = features.reindex(range(len(features) + 1))
+    dense.insert(0, "index", dense.index)
+    return dense
+
+
+def _clear_colormap(colour: str) -> Colormap:
+    """From clear through the class's colour to white; what is not important is not covered."""
+    from napari.utils import Colormap
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    rgb = transform_color(colour)[0][:3]
+    stops = np.array([0.0, _CLEAR_TO, 0.6, 1.0])
+    alpha = np.array([0.0, 0.0, 0.75, 0.95])
+    white = np.array([0.0, 0.0, 0.0, 0.6])[:, None]
+    rgba = np.column_stack([(1 - white) * rgb + white, alpha])
+    return Colormap(rgba, controls=stops, name=f"clear to {colour}")

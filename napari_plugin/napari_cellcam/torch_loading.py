@@ -1,0 +1,23 @@
+"""Loading torch into a process that draws with OpenGL."""
+
+from __future__ import annotations
+
+import sys
+
+
+def load_torch() -> None:
+    """Import torch and MONAI, without Triton.
+
+    Triton brings its own LLVM, and so do Mesa's OpenGL drivers: where Mesa was there first,
+    importing Triton ends the process (docs/decisions/0011). torchvision imports it on the way
+    and does without where it is missing. Only compiling needs it; other plugins that do so can
+    still import it afterwards.
+    """
+    hidden = sys.platform == "linux" and not {"triton", "monai"} & set(sys.modules)
+    if hidden:
+        sys.modules["triton"] = None  # type: ignore[assignment] # an import of it fails
+    try:
+        import monai.networks.nets  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules["triton"]
