@@ -121,6 +121,12 @@ def load_annotations(path: Path, session: Session) -> dict[int, str]:
     }
 
 
+def same_cells(one: Session, other: Session) -> bool:
+    """Whether two sessions are about the same cells, row by row."""
+    places = [session.table[[*_PLACE]].astype(str) for session in (one, other)]
+    return places[0].equals(places[1])
+
+
 def _recipe(session: Session) -> str:
     """What the new model shares with the one that called the cells."""
     import json

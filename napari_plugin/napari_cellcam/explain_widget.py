@@ -62,9 +62,9 @@ class ExplainWidget(QScrollArea):
         self._build()
         self.viewer.layers.events.inserted.connect(self._refresh_layers)
         self.viewer.layers.events.removed.connect(self._refresh_layers)
-        self._choose_model(str(samples.sample_path(samples.DEMO_MODEL)))
+        self.choose_model(str(samples.sample_path(samples.DEMO_MODEL)))
 
-    def close_event_cleanup(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
         self.viewer.layers.events.inserted.disconnect(self._refresh_layers)
         self.viewer.layers.events.removed.disconnect(self._refresh_layers)
@@ -73,7 +73,7 @@ class ExplainWidget(QScrollArea):
         self.training.cancel()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
-        self.close_event_cleanup()
+        self.let_go()
         super().closeEvent(event)
 
     # What is shown
@@ -160,9 +160,10 @@ class ExplainWidget(QScrollArea):
     def _ask_for_model(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Model folder")
         if folder:
-            self._choose_model(folder)
+            self.choose_model(folder)
 
-    def _choose_model(self, folder: str) -> None:
+    def choose_model(self, folder: str) -> None:
+        """Use the model in a folder; it is not loaded before it is needed."""
         from cellcam.models.bundle import read_spec
 
         try:
@@ -310,17 +311,31 @@ class ExplainWidget(QScrollArea):
         return _labels_as_stack(layer, kept)
 
     def _start(self, title: str, work: Any, *arguments: Any, then: Any) -> None:
-        job = Job(title)
-        job.finished.connect(then)
-        job.failed.connect(self._complain)
-        job.cancelled.connect(lambda: self._say(f"{title}: cancelled."))
-        job.progressed.connect(lambda done, total: self._say(_how_far(title, done, total)))
-        for end in (job.finished, job.failed, job.cancelled):
-            end.connect(lambda *_: self._working(False))
-        self.job = job
+        """Begin work; a method of ours, so that nothing comes back to a closed window."""
+        self.job, self._then = Job(title), then
+        self.job.finished.connect(self._job_finished)
+        self.job.failed.connect(self._job_failed)
+        self.job.cancelled.connect(self._job_cancelled)
+        self.job.progressed.connect(self._job_progressed)
         self._working(True)
         self._say(f"{title}...")
-        job.start(work, *arguments)
+        self.job.start(work, *arguments)
+
+    def _job_finished(self, result: Any) -> None:
+        self._working(False)
+        self._then(result)
+
+    def _job_failed(self, error: Exception) -> None:
+        self._working(False)
+        self._complain(error)
+
+    def _job_cancelled(self) -> None:
+        self._working(False)
+        self._say("Cancelled.")
+
+    def _job_progressed(self, done: int, total: int) -> None:
+        if self.job is not None and total:
+            self._say(f"{self.job.title}: {done} of {total}")
 
     def _called(self, session: Session, place: tuple[Image, str]) -> None:
         self.session = session
@@ -353,15 +368,8 @@ class ExplainWidget(QScrollArea):
 
     def _trained(self, folder: str) -> None:
         """Go on with the model that was just trained."""
-        given = dict(self.training.given)
-        self._choose_model(folder)
+        self.choose_model(folder)
         self.classify()
-        if self.job is not None:
-            self.job.finished.connect(lambda _: self._classes_stay(given))
-
-    def _classes_stay(self, given: dict[int, str]) -> None:
-        self.training.given = given
-        self.training.give("", [])
 
     def _explained(self, result: Any) -> None:
         maps, table = result
@@ -411,10 +419,6 @@ def _button(text: str, action: Any, row: QHBoxLayout) -> QPushButton:
     button.clicked.connect(lambda: action())
     row.addWidget(button)
     return button
-
-
-def _how_far(title: str, done: int, total: int) -> str:
-    return f"{title}: {done} of {total}" if total else f"{title}..."
 
 
 def _kind(layer: Any) -> str:

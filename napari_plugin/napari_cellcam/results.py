@@ -22,6 +22,7 @@ _FEATURES = ("label", "class", "probability", "margin", "flags")
 # Importance below this part of the largest is not drawn: the image stays readable.
 _CLEAR_TO = 0.08
 _NEW_CLASS = "#ffffff"
+_OUTLINE = 2  # screen pixels
 
 
 class ResultLayers:
@@ -92,7 +93,8 @@ class ResultLayers:
         step = list(self.viewer.dims.point)
         step[ndim - len(world) :] = world
         self.viewer.dims.point = step
-        self.viewer.camera.center = tuple(world[-2:])
+        scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
+        scene.camera.center = tuple(world[-2:])
 
     def recolour(self, classes: Iterable[str]) -> None:
         """Colour the cells by these classes, one for each row."""
@@ -104,16 +106,17 @@ class ResultLayers:
 
     def _add_cells(self) -> Labels:
         table = self.session.table
+        is_volume = self.session.fields[0].labels.ndim == 3
         layer = self.viewer.add_labels(
             self.session.cells_image(),
             name="cells by class",
             features=_dense_features(table),
-            opacity=0.9,
+            opacity=0.4 if is_volume else 0.9,
             metadata={"cellcam": self._about},
             **self._place,
         )
         self.cells = layer
-        layer.contour = 2
+        layer.contour = 0 if is_volume else _OUTLINE  # napari draws no outlines in 3-D
         layer.editable = False
         self.recolour(table["class"])
         layer.mouse_drag_callbacks.append(self._on_click)

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.annotations import load_annotations, save_annotations, suggested
+from napari_cellcam.annotations import load_annotations, same_cells, save_annotations, suggested
 from napari_cellcam.child import Command
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class TrainPanel(QWidget):
 
     def show_session(self, session: Session) -> None:
         """Begin with the cells of a session; classes given to the same cells stay."""
-        same = self.session is not None and self.session.stack is session.stack
+        same = self.session is not None and same_cells(self.session, session)
         self.session = session
-        if not same or len(self.session.table) <= max(self.given, default=-1):
+        if not same:
             self.given = {}
         self.classes = list(dict.fromkeys([*session.model.spec.classes, *self.given.values()]))
         self._show_classes()

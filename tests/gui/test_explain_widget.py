@@ -1,0 +1,217 @@
+"""The dock widget in a real window: classify, explain, click, cancel, and what may go wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PLACE, TWO, discs
+from napari_cellcam import session as session_module
+
+pytestmark = pytest.mark.gui
+Until = Callable[..., None]
+
+
+def classified(widget: Any, until: Until) -> Any:
+    widget.classify()
+    until(lambda: not widget.cancel_button.isEnabled())
+    return widget.session
+
+
+def test_cells_are_called_and_coloured(widget: Any, until: Until) -> None:
+    session = classified(widget, until)
+    assert len(session.table) == 2
+    cells = widget.results.cells
+    assert cells.data.shape == (40, 60)
+    assert set(np.unique(cells.data)) == {0, 1, 2}
+    assert cells.features["class"].tolist()[1:] == session.table["class"].tolist()
+    assert widget.table.model().rowCount() == 2
+    assert "2 cells" in widget.status.text()
+
+
+def test_evidence_lies_where_the_image_lies(widget: Any, until: Until) -> None:
+    for layer in widget.viewer.layers:
+        layer.translate = (3.0, -7.0)
+        layer.scale = (0.5, 0.25)
+    widget.diameter.setValue(5)
+    assert len(classified(widget, until).table)
+    widget.classes.setCurrentText("all classes")
+    widget.explain()
+    until(lambda: widget.results.maps)
+    image = widget.viewer.layers["DNA"]
+    for layer in (*widget.results.maps, widget.results.cells):
+        np.testing.assert_allclose(
+            layer.data_to_world((20, 15)), image.data_to_world((20, 15)), atol=0.25 / 2
+        )
+        assert layer.units == image.units
+        assert layer.axis_labels == image.axis_labels
+    limits = {tuple(layer.contrast_limits) for layer in widget.results.maps}
+    assert len(limits) == 1
+    clear = widget.results.maps[0].colormap.map(np.array([0.0]))
+    assert clear[0, 3] == 0
+
+
+def test_a_click_shows_the_card_of_that_cell(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    seen: list[Any] = []
+    widget.card.show_card = lambda card, colours: seen.append(card)
+    layer = widget.results.cells
+    number = int(layer.data[20, 40])
+
+    event = SimpleNamespace(
+        position=layer.data_to_world((20, 40)), view_direction=None, dims_displayed=[0, 1]
+    )
+    layer.mouse_drag_callbacks[-1](layer, event)
+    until(lambda: seen)
+    assert seen[0].facts["label"] == widget.session.table["label"][number - 1]
+    assert set(seen[0].maps) == {"G1", "M"}
+    assert sum(seen[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert set(seen[0].shares) == {"DNA", "actin"}
+
+
+def test_keys_step_through_the_cells_as_they_are_sorted(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    widget.table.sortByColumn(3, widget.table.horizontalHeader().sortIndicatorOrder())
+    gone_to: list[int] = []
+    widget.table.chosen.connect(gone_to.append)
+    widget.table.step(1)
+    widget.table.step(1)
+    assert len(set(gone_to)) == 2
+
+
+def test_a_model_that_does_not_fit_is_refused_before_any_work(
+    widget: Any, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", told.append)
+    widget.choose_model(str(make_folder(channels=("DNA", "ER"))))
+    widget.classify()
+    assert widget.session is None
+    assert "No image layer was chosen for ER" in widget.status.text()
+    assert told == [widget.status.text()]
+
+
+def test_no_cells_is_an_answer(widget: Any, until: Until) -> None:
+    for layer in widget.viewer.layers:
+        layer.data = np.full((40, 60), 7, np.uint8)
+    assert len(classified(widget, until).table) == 0
+    assert "No cells were found" in widget.status.text()
+
+
+def test_planes_and_time_points_get_their_own_calls(widget: Any, until: Until) -> None:
+    viewer = widget.viewer
+    viewer.layers.clear()
+    place = {"scale": (30, 1, 0.5, 0.5), "units": ("s", "um", "um", "um")}
+    for name in ("DNA", "actin"):
+        viewer.add_image(
+            discs((2, 3, 40, 60), TWO), name=name, axis_labels=("t", "z", "y", "x"), **place
+        )
+    assert widget.axes.text() == "TZYX"
+    session = classified(widget, until)
+    assert len(session.table) == 12
+    assert widget.results.cells.data.shape == (2, 3, 40, 60)
+    assert len(np.unique(widget.results.cells.data)) == 13
+    widget.explain()
+    until(lambda: widget.results.maps)
+    assert widget.results.maps[0].data.shape == (2, 3, 40, 60)
+    np.testing.assert_allclose(widget.results.maps[0].scale, place["scale"])
+    at = session.table.index[(session.table["t"] == 1) & (session.table["z"] == "2")][0]
+    widget.go_to_cell(int(at))
+    until(lambda: not widget.cancel_button.isEnabled())
+    assert viewer.dims.current_step[:2] == (1, 2)
+
+
+def test_an_axis_in_seconds_is_time(widget: Any) -> None:
+    widget.viewer.layers.clear()
+    widget.viewer.add_image(discs((3, 40, 60), TWO), name="DNA", units=("s", "um", "um"))
+    assert widget.axes.text() == "TYX"
+
+
+def test_volumes(widget: Any, until: Until, make_folder: Callable[..., Path]) -> None:
+    widget.viewer.layers.clear()
+    place = {"scale": (1, 0.5, 0.5), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
+    volume = np.full((9, 40, 60), 20, np.uint8)
+    volume[2:7] = discs((5, 40, 60), TWO)
+    for name in ("DNA", "actin"):
+        widget.viewer.add_image(volume, name=name, **place)
+    widget.choose_model(str(make_folder(spatial_dims=3, crop_size=(8, 16, 16), field="volume")))
+    assert len(classified(widget, until).table) == 2
+    widget.explain()
+    until(lambda: widget.results.maps)
+    assert widget.results.maps[0].data.shape == (9, 40, 60)
+    widget.viewer.dims.ndisplay = 3
+
+
+def test_cells_of_the_user_keep_their_numbers(widget: Any, until: Until) -> None:
+    labels = np.zeros((40, 60), np.int32)
+    labels[15:25, 10:20], labels[15:25, 35:45] = 7, 3
+    widget.viewer.add_labels(labels, name="mine", **PLACE)
+    widget.cells.setCurrentText("mine")
+    assert sorted(classified(widget, until).table["label"]) == [3, 7]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deleted"])
+def test_cancelling_or_deleting_while_it_explains(
+    widget: Any, until: Until, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    classified(widget, until)
+    begun, go_on = threading.Event(), threading.Event()
+    explain = session_module.Session.explain
+
+    def slowly(self: Any, classes: Any, progress: Any) -> Any:
+        begun.set()
+        go_on.wait(30)
+        return explain(self, classes, progress)
+
+    monkeypatch.setattr(session_module.Session, "explain", slowly)
+    widget.explain()
+    until(begun.is_set)
+    if how == "cancelled":
+        widget.cancel_button.click()
+    else:
+        widget.viewer.layers.remove(widget.results.cells)
+        widget.viewer.layers.remove("DNA")
+    go_on.set()
+    until(lambda: not widget.cancel_button.isEnabled())
+    assert bool(widget.results.maps) == (how == "deleted")
+    if how == "cancelled":
+        assert widget.status.text() == "Cancelled."
+
+
+def test_layers_are_held_not_named(widget: Any, until: Until) -> None:
+    widget.viewer.layers["DNA"].name = "renamed"
+    assert len(classified(widget, until).table) == 2
+    widget.results.cells.name = "my cells"
+    widget.explain()
+    until(lambda: widget.results.maps)
+    classified(widget, until)
+    names = [layer.name for layer in widget.viewer.layers]
+    assert names == ["renamed", "actin", "cells by class"]
+
+
+def test_the_command_line_does_the_same(widget: Any) -> None:
+    widget.viewer.layers["DNA"].metadata["cellcam"] = {"path": "a b.tif", "channel": "DNA"}
+    widget.diameter.setValue(7)
+    widget.classes.setCurrentText("M")
+    command = widget.copy_command()
+    assert command.startswith("cellcam explain 'a b.tif' --model ")
+    assert command.endswith("--out results --diameter-um 7 --classes M")
+
+
+def test_errors_of_the_work_are_told(
+    widget: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", told.append)
+    labels = np.zeros((40, 60), np.int32)
+    widget.viewer.add_labels(labels[:20], name="half", **PLACE)
+    widget.cells.setCurrentText("half")
+    widget.classify()
+    until(lambda: told)
+    assert "half" in told[0] or "shape" in told[0]
+    assert widget.classify_button.isEnabled()
