@@ -24,7 +24,7 @@ class NetworkEntry:
     Attributes
     ----------
     build : (spatial_dims, in_channels, n_classes) -> network with random weights
-    target_layer : name of the last layer with spatial extent, which is explained
+    target_layer : name of the layer that is explained, the last one that is fine enough
     spatial_dims : which of 2 and 3 it comes in
     """
 
@@ -144,7 +144,8 @@ _NETWORKS = {
     # Ends at 1/4, each position sees 30 pixels: for few or small cells, and for organelles.
     "small_cnn": NetworkEntry(_small_cnn((1, 2, 2), (16, 32, 64)), "features"),
     # Ends at 1/8, each position sees 66 pixels: for cells whose shape as a whole tells the class.
-    "cell_cnn": NetworkEntry(_small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features"),
+    # Explained one stage earlier: 5 x 5 positions are too few to point at anything in a crop of 40.
+    "cell_cnn": NetworkEntry(_small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6"),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,13 @@ class ExplainWidget(QScrollArea):
         self._build()
         self.viewer.layers.events.inserted.connect(self._refresh_layers)
         self.viewer.layers.events.removed.connect(self._refresh_layers)
+        # napari keeps Python's half of a widget that Qt has deleted with its window.
+        self.destroyed.connect(partial(_forget, napari_viewer, self._refresh_layers))
         self.choose_model(str(samples.sample_path(samples.DEMO_MODEL)))
 
     def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
-        self.viewer.layers.events.inserted.disconnect(self._refresh_layers)
-        self.viewer.layers.events.removed.disconnect(self._refresh_layers)
+        _forget(self.viewer, self._refresh_layers)
         if self.job is not None:
             self.job.cancel()
         self.training.cancel()
@@ -412,6 +414,11 @@ class ExplainWidget(QScrollArea):
             self.training.give(self.training.classes[number])
         else:
             super().keyPressEvent(event)
+
+
+def _forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
+    viewer.layers.events.inserted.disconnect(callback)
+    viewer.layers.events.removed.disconnect(callback)
 
 
 def _button(text: str, action: Any, row: QHBoxLayout) -> QPushButton:
