@@ -24,7 +24,7 @@ def test_every_network_keeps_its_promises(name: str, spatial_dims: int, in_chann
 
 
 def test_unknown_names_are_answered_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="small_cnn, densenet121"):
+    with pytest.raises(UsageError, match="small_cnn, cell_cnn, densenet121"):
         build_network("resnet1", 2, 1, 2)
     with pytest.raises(UsageError, match="does not come in 3-D"):
         build_network("tv_resnet18", 3, 1, 2)
