@@ -81,7 +81,7 @@ def trained(x: Tensor, y: Tensor) -> nn.Module:
     torch.manual_seed(0)
     network = build_network("small_cnn", 2, 3, 3)
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
-    for _ in range(10):
+    for _ in range(20):
         for rows in torch.randperm(len(x)).split(32):
             # A network that has never seen a cell without one stain cannot be asked about it.
             missing = torch.rand(len(rows), 3, 1, 1) < 0.15

@@ -47,7 +47,7 @@ def test_total_intensity_is_learnt(table: CellTable, tmp_path: Path) -> None:
     seen = []
     model = train_model(table, QUICK, tmp_path / "m", "cpu", lambda *now: seen.append(now))
     assert model.spec.training["validation"]["balanced_accuracy"] > 0.85
-    assert seen[-1][0] <= 8
+    assert seen[-1][0] <= 2 * 8  # two networks, one after the other
     again = load_model(tmp_path / "m", "cpu")
     assert again.spec == model.spec
     assert again.spec.channels == ("light", "DNA")
@@ -142,7 +142,7 @@ def test_two_processes_train_one_model_as_well_as_one(table: CellTable, tmp_path
     reported = json.loads(started.stdout)  # one process speaks
     both = load_model(tmp_path / "both", "cpu")
     assert reported["validation"] == both.spec.training["validation"]
-    assert both.spec.training["epochs"] == 8
+    assert both.spec.training["epochs"] <= 8
     accuracies = [m.spec.training["validation"]["balanced_accuracy"] for m in (alone, both)]
     assert accuracies[1] > max(0.85, accuracies[0] - 0.1)
     assert not (tmp_path / "both.training").exists()
