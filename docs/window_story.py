@@ -25,11 +25,13 @@ from cellcam import open_stack, samples
 def main(out: Path) -> None:
     """Go through the story; pictures are named window_1.png and so on."""
     viewer = napari.Viewer(show=False)
-    viewer.window.resize(1500, 950)
     viewer.window.show()
     viewer.open_sample("cellcam", "demo_stack")
-    viewer.reset_view()
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+    _wait(lambda: False, 0.5)
+    viewer.window.resize(1560, 960)
+    _wait(lambda: False, 0.5)
+    viewer.reset_view()
     number = 0
 
     def picture() -> None:

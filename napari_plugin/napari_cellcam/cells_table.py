@@ -42,6 +42,8 @@ class CellsTable(QTableView):
     def show_cells(self, table: pd.DataFrame) -> None:
         """Show these cells."""
         self._model.replace(table)
+        if self.horizontalHeader().sortIndicatorSection() == 0:
+            self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.resizeColumnsToContents()
 
     def show_said(self, said: list[str]) -> None:

@@ -58,6 +58,7 @@ class TrainPanel(QWidget):
         self.selected: list[int] = []
         self.classes: list[str] = []
         self.command: Command | None = None
+        self._class_buttons: dict[str, QPushButton] = {}
         self._build()
 
     def show_session(self, session: Session) -> None:
@@ -162,19 +163,24 @@ class TrainPanel(QWidget):
         column.addLayout(row)
         self.curve = Curve()
         column.addWidget(self.curve)
+        column.addStretch()
         self._watch = QTimer(self)
         self._watch.timeout.connect(self._look)
         self._working(False)
 
     def _show_classes(self) -> None:
-        while self.buttons.count():
-            self.buttons.takeAt(0).widget().deleteLater()
+        """A button for each class, with its number key and how many cells have it."""
+        for name in set(self._class_buttons) - set(self.classes):
+            self._class_buttons.pop(name).deleteLater()
         counts = Counter(self.given.values())
         for i, name in enumerate(self.classes):
+            if name not in self._class_buttons:
+                button = QPushButton()
+                button.clicked.connect(lambda _=False, n=name: self.give(n))
+                self._class_buttons[name] = button
             key = f"{i + 1} " if i < 9 else ""
-            button = QPushButton(f"{key}{name} ({counts[name]})")
-            button.clicked.connect(lambda _=False, n=name: self.give(n))
-            self.buttons.addWidget(button, i // _PER_ROW, i % _PER_ROW)
+            self._class_buttons[name].setText(f"{key}{name} ({counts[name]})")
+            self.buttons.addWidget(self._class_buttons[name], i // _PER_ROW, i % _PER_ROW)
         self.classes_given.emit(dict(self.given))
 
     def _new_class(self, name: str | None = None) -> None:
@@ -218,7 +224,7 @@ class Curve(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.values: list[float] = []
-        self.setMinimumHeight(self._HEIGHT)
+        self.setFixedHeight(self._HEIGHT)
         self.hide()
 
     def show_history(self, rows: list[dict[str, Any]]) -> None:
@@ -237,8 +243,7 @@ class Curve(QWidget):
         painter.drawText(
             QRectF(0, 0, self.width(), top),
             Qt.AlignmentFlag.AlignLeft,
-            f"Balanced accuracy on cells kept for validation: {self.values[-1]:.2f} "
-            f"(epoch {len(self.values)})",
+            f"Validation, balanced accuracy: {self.values[-1]:.2f} (epoch {len(self.values)})",
         )
         painter.drawLine(QPointF(0, bottom), QPointF(self.width(), bottom))
         step = self.width() / max(1, len(self.values) - 1)
