@@ -17,7 +17,7 @@ test: .venv/test-ready system-packages
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-# Simulates the demo stack and its truth, and trains the demo model (about five minutes).
+# Simulates the demo stack and its truth, and trains the demo model (about ten minutes).
 sample-data: .venv/test-ready
 	$(BIN)/python -m cellcam_training.demo_data sample_data
 
