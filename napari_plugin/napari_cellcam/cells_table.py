@@ -62,6 +62,12 @@ class CellsTable(QTableView):
         if 0 <= at < self._sorted.rowCount():
             self.selectRow(at)
 
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
+        if event.text().isalnum():
+            event.ignore()  # letters and digits are the dock's, not a search in the table
+        else:
+            super().keyPressEvent(event)
+
     def selected_rows(self) -> list[int]:
         """Rows of the table, not of its order on the screen."""
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ from cellcam import samples
 from cellcam.errors import CellCamError
 from napari_cellcam.card import CellCardView
 from napari_cellcam.cells_table import CellsTable
-from napari_cellcam.results import ResultLayers
-from napari_cellcam.session import Session, classify
+from napari_cellcam.results import ResultLayers, is_result
+from napari_cellcam.session import CellCard, Session, classify
 from napari_cellcam.sources import layer_axes, stack_of
 from napari_cellcam.train_panel import TrainPanel
 from napari_cellcam.work import Job, told
@@ -58,7 +59,7 @@ class ExplainWidget(QScrollArea):
         self.session: Session | None = None
         self.results: ResultLayers | None = None
         self.spec: ModelSpec | None = None
-        self.job: Job | None = None
+        self.jobs: list[Job] = []  # in the order in which they are worked off
         self._sources: dict[str, QComboBox] = {}
         self._build()
         self.viewer.layers.events.inserted.connect(self._refresh_layers)
@@ -70,8 +71,7 @@ class ExplainWidget(QScrollArea):
     def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
         _forget(self.viewer, self._refresh_layers)
-        if self.job is not None:
-            self.job.cancel()
+        self._cancel()
         self.training.cancel()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
@@ -191,8 +191,9 @@ class ExplainWidget(QScrollArea):
 
     def _refresh_layers(self, _: Any = None) -> None:
         """Offer the layers there are; what was chosen stays chosen, names decide at first."""
-        ours = self.results.layers() if self.results else []
-        images = [a for a in self.viewer.layers if _kind(a) == "image" and a not in ours]
+        others = [layer for layer in self.viewer.layers if not is_result(layer)]
+        images = [layer for layer in others if _kind(layer) == "image"]
+        first_before = self._first_image()
         for name, choice in self._sources.items():
             before = choice.currentData()
             choice.clear()
@@ -203,12 +204,13 @@ class ExplainWidget(QScrollArea):
         before = self.cells.currentData()
         self.cells.clear()
         self.cells.addItem(_FIND, None)
-        for layer in self.viewer.layers:
-            if _kind(layer) == "labels" and layer not in ours:
+        for layer in others:
+            if _kind(layer) == "labels":
                 self.cells.addItem(layer.name, layer)
         self.cells.setCurrentIndex(max(0, self.cells.findData(before)))
         first = self._first_image()
-        self.axes.setText(layer_axes(first) if first is not None else "")
+        if first is not first_before:  # what the user wrote about an image stays
+            self.axes.setText(layer_axes(first) if first is not None else "")
 
     def _first_image(self) -> Image | None:
         return next((c.currentData() for c in self._sources.values() if c.currentData()), None)
@@ -239,8 +241,8 @@ class ExplainWidget(QScrollArea):
             return
         assert self.spec is not None
         options: dict[str, Any] = {"diameter_um": self.diameter.value() or None}
-        if labels is None and not (self.spec.finding and self.spec.finding.channel in layers):
-            options["find_channel"] = next(iter(layers))
+        if labels is None:
+            options["find_channel"] = self._find_channel(layers)
         z = None if self.planes.currentText() == _SEEN else self.planes.currentText()
         place = (next(iter(layers.values())), axes)
         arguments = (stack, self.model_folder, labels, z, options, self.device.currentText())
@@ -256,7 +258,12 @@ class ExplainWidget(QScrollArea):
         chosen = self.classes.currentText()
         classes = {_CALL: "predicted", _ALL: "all"}.get(chosen, (chosen,))
         session = self.session
-        self._start("Explaining cells", session.explain, classes, then=self._explained)
+        self._start(
+            "Explaining cells",
+            session.explain,
+            classes,
+            then=lambda found: self._explained(session, *found),
+        )
 
     def go_to_cell(self, row: int) -> None:
         """Show the card of one cell, and the cell in the viewer."""
@@ -268,8 +275,8 @@ class ExplainWidget(QScrollArea):
             self.results.go_to(session.table.iloc[row], row)
         self._start(
             "Explaining a cell",
-            lambda _: (row, session.card(row)),
-            then=lambda result: self._show_card(*result),
+            lambda _: session.card(row),
+            then=self._show_card,
         )
 
     def copy_command(self) -> str:
@@ -289,6 +296,11 @@ class ExplainWidget(QScrollArea):
         for name, one in zip(self._sources, known, strict=False):
             if one.get("channel", name) != name:
                 words += ["--map", f"{name}={one['channel']}"]
+        labels = self.cells.currentData()
+        if labels is not None:
+            words += ["--labels", str(labels.source.path or "LABELS")]
+        elif self._find_channel(self._sources):
+            words += ["--find-channel", known[0].get("channel", "") if known else ""]
         if self.diameter.value():
             words += ["--diameter-um", f"{self.diameter.value():g}"]
         if self.planes.currentText() != _SEEN:
@@ -305,6 +317,12 @@ class ExplainWidget(QScrollArea):
         self._say(f"Copied: {command}")
         return command
 
+    def _find_channel(self, names: Iterable[str]) -> str | None:
+        """Channel in which cells are found; None where the model says it."""
+        names = list(names)
+        said = self.spec is not None and self.spec.finding
+        return None if said and said.channel in names else next(iter(names), None)
+
     def _labels_stack(self, axes: str) -> Any:
         layer: Labels | None = self.cells.currentData()
         if layer is None:
@@ -314,30 +332,35 @@ class ExplainWidget(QScrollArea):
 
     def _start(self, title: str, work: Any, *arguments: Any, then: Any) -> None:
         """Begin work; a method of ours, so that nothing comes back to a closed window."""
-        self.job, self._then = Job(title), then
-        self.job.finished.connect(self._job_finished)
-        self.job.failed.connect(self._job_failed)
-        self.job.cancelled.connect(self._job_cancelled)
-        self.job.progressed.connect(self._job_progressed)
+        job = Job(title, then)
+        job.finished.connect(self._job_finished)
+        job.failed.connect(self._job_failed)
+        job.cancelled.connect(self._job_cancelled)
+        job.progressed.connect(self._job_progressed)
+        self.jobs.append(job)
         self._working(True)
         self._say(f"{title}...")
-        self.job.start(work, *arguments)
+        job.start(work, *arguments)
 
-    def _job_finished(self, result: Any) -> None:
-        self._working(False)
-        self._then(result)
+    def _job_finished(self, job: Job, result: Any) -> None:
+        self._ended(job)
+        job.then(result)
 
-    def _job_failed(self, error: Exception) -> None:
-        self._working(False)
+    def _job_failed(self, job: Job, error: Exception) -> None:
+        self._ended(job)
         self._complain(error)
 
-    def _job_cancelled(self) -> None:
-        self._working(False)
+    def _job_cancelled(self, job: Job) -> None:
+        self._ended(job)
         self._say("Cancelled.")
 
+    def _ended(self, job: Job) -> None:
+        self.jobs.remove(job)
+        self._working(bool(self.jobs))
+
     def _job_progressed(self, done: int, total: int) -> None:
-        if self.job is not None and total:
-            self._say(f"{self.job.title}: {done} of {total}")
+        if self.jobs and total:
+            self._say(f"{self.jobs[0].title}: {done} of {total}")
 
     def _called(self, session: Session, place: tuple[Image, str]) -> None:
         self.session = session
@@ -373,23 +396,23 @@ class ExplainWidget(QScrollArea):
         self.choose_model(folder)
         self.classify()
 
-    def _explained(self, result: Any) -> None:
-        maps, table = result
-        if self.session is None or self.results is None:
-            return
-        self.session.table = table
+    def _explained(self, session: Session, maps: Any, table: Any) -> None:
+        if session is not self.session or self.results is None:
+            return  # other cells were classified meanwhile
+        session.table = table
         self.results.show_maps(maps)
         self.table.show_cells(table)
+        self._classes_given(self.training.given)
         self._say("The brighter, the more it speaks for the class; all classes on one scale.")
 
-    def _show_card(self, row: int, card: Any) -> None:
+    def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
             self._say("")
 
     def _cancel(self) -> None:
-        if self.job is not None:
-            self.job.cancel()
+        for job in self.jobs:
+            job.cancel()
 
     def _working(self, now: bool) -> None:
         self.cancel_button.setEnabled(now)
@@ -407,11 +430,10 @@ class ExplainWidget(QScrollArea):
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
         steps = {Qt.Key.Key_N: 1, Qt.Key.Key_P: -1}
-        number = event.key() - Qt.Key.Key_1
         if event.key() in steps:
             self.table.step(steps[event.key()])
-        elif 0 <= number < len(self.training.classes):
-            self.training.give(self.training.classes[number])
+        elif Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9:
+            self.training.give_number(event.key() - Qt.Key.Key_1)
         else:
             super().keyPressEvent(event)
 

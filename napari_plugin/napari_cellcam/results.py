@@ -133,6 +133,11 @@ class ResultLayers:
             self.clicked(int(number) - 1)
 
 
+def is_result(layer: Layer) -> bool:
+    """Whether a layer shows what CellCam found, so that it is no image to look at."""
+    return "model" in layer.metadata.get("cellcam", {})
+
+
 def _dense_features(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each label from 0: napari looks a label's row up by its number."""
     features = table[list(_FEATURES)].copy()

@@ -41,7 +41,7 @@ class TrainPanel(QWidget):
     classes_given : the classes changed: {row of the session's table: class}
     asked_for : row of a cell that should be shown
     trained : folder of the new model
-    told : text for the user
+    said : text for the user
     failed : an error
     """
 
@@ -75,6 +75,11 @@ class TrainPanel(QWidget):
         for row in self.selected if rows is None else rows:
             self.given[row] = name
         self._show_classes()
+
+    def give_number(self, number: int) -> None:
+        """Give the selected cells the class with this number, counted from 0, if there is one."""
+        if number < len(self.classes):
+            self.give(self.classes[number])
 
     def suggest(self) -> None:
         """Show the cell whose class would teach the network most."""

@@ -21,22 +21,27 @@ class _CancelledError(Exception):
 class Job(QObject):
     """One piece of work.
 
+    Parameters
+    ----------
+    title : what it does, for people
+    then : called with its result, in the GUI thread, by whoever listens to ``finished``
+
     Signals
     -------
     progressed : (done, total)
-    finished : result
-    failed : the error
-    cancelled : nothing
+    finished : (this job, result)
+    failed : (this job, the error)
+    cancelled : this job
     """
 
     progressed = Signal(int, int)
-    finished = Signal(object)
-    failed = Signal(object)
-    cancelled = Signal()
+    finished = Signal(object, object)
+    failed = Signal(object, object)
+    cancelled = Signal(object)
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, then: Callable[[Any], None]) -> None:
         super().__init__()
-        self.title = title
+        self.title, self.then = title, then
         self._stop = False
         self._bar: Any = None
         self.progressed.connect(self._show)
@@ -64,11 +69,11 @@ class Job(QObject):
             load_torch()
             result = work(*arguments, self.step)
         except _CancelledError:
-            self.cancelled.emit()
+            self.cancelled.emit(self)
         except Exception as error:  # noqa: BLE001 - shown to the user, whatever it is
-            self.failed.emit(error)
+            self.failed.emit(self, error)
         else:
-            self.finished.emit(result)
+            self.finished.emit(self, result)
 
     def _show(self, done: int, total: int) -> None:
         from napari.utils import progress

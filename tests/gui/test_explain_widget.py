@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import PLACE, TWO, discs
 from napari_cellcam import session as session_module
+from qtpy.QtCore import Qt
 
 pytestmark = pytest.mark.gui
 Until = Callable[..., None]
@@ -74,14 +75,45 @@ def test_a_click_shows_the_card_of_that_cell(widget: Any, until: Until) -> None:
     assert set(seen[0].shares) == {"DNA", "actin"}
 
 
-def test_keys_step_through_the_cells_as_they_are_sorted(widget: Any, until: Until) -> None:
+def test_keys_step_through_the_cells_and_give_classes(
+    widget: Any, until: Until, qtbot: Any
+) -> None:
     classified(widget, until)
-    widget.table.sortByColumn(3, widget.table.horizontalHeader().sortIndicatorOrder())
     gone_to: list[int] = []
     widget.table.chosen.connect(gone_to.append)
-    widget.table.step(1)
-    widget.table.step(1)
-    assert len(set(gone_to)) == 2
+    for key, expected in [("N", [0]), ("N", [0, 1]), ("P", [0, 1, 0])]:
+        qtbot.keyClick(widget.table, getattr(Qt.Key, f"Key_{key}"))
+        assert gone_to == expected
+    qtbot.keyClick(widget.table, Qt.Key.Key_2)
+    assert widget.training.given == {0: "M"}
+
+
+def test_results_are_not_offered_as_images_and_what_was_written_stays(
+    widget: Any, until: Until
+) -> None:
+    widget.axes.setText("yx")
+    classified(widget, until)
+    widget.explain()
+    until(lambda: widget.results.maps)
+    offered = [widget.cells.itemText(i) for i in range(widget.cells.count())]
+    assert offered == ["find them"]
+    for choice in widget._sources.values():
+        assert [choice.itemText(i) for i in range(choice.count())] == ["DNA", "actin"]
+    assert widget.axes.text() == "yx"
+
+
+def test_a_click_while_it_explains_loses_neither(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    seen: list[Any] = []
+    widget.card.show_card = lambda card, colours: seen.append(card)
+    widget.training.give("M", [1])
+    widget.explain()
+    widget.go_to_cell(0)
+    widget.go_to_cell(1)
+    until(lambda: not widget.jobs)
+    assert widget.results.maps
+    assert [card.facts["label"] for card in seen] == widget.session.table["label"].tolist()
+    assert widget.session.table["said"].tolist() == ["", "M"]
 
 
 def test_a_model_that_does_not_fit_is_refused_before_any_work(
