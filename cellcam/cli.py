@@ -82,6 +82,10 @@ def explain(
         float | None,
         typer.Option(help="Typical diameter of a cell; 10 where the model does not say."),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -111,6 +115,7 @@ def explain(
             channels=mapping,
             find_channel=find_channel,
             diameter_um=diameter_um,
+            threshold=threshold,
         )
     counts = done.cells["class"].value_counts()
     if len(done.cells):
@@ -143,6 +148,8 @@ def info(
         content = about_model(path) if path.is_dir() else about_image(path, axes)
     console = Console(as_json=json)
     for name, value in content.items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{key}: {about}" for key, about in value.items())
         console.say(f"{name + ':':<16}{value}")
     console.report(content)
 

@@ -12,14 +12,10 @@ _PACKAGES = ("cellcam", "torch", "torchvision", "monai", "numpy", "tifffile", "n
 
 def about_machine() -> dict[str, Any]:
     """Versions of what CellCam stands on, and the devices there are."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
-        "cpu threads": torch.get_num_threads(),
-        "gpus": ", ".join(gpus) or "none",
+        "devices": _devices(),
         "device auto": _auto_device(),
     }
 
@@ -66,6 +62,22 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    """What can compute here, by the names that ``--device`` takes."""
+    import torch
+
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    if not torch.cuda.is_available():
+        devices["cpu"] += ", no GPU was found" if not torch.mps.is_available() else ""
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        devices[f"cuda:{index}"] = f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+    if torch.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return devices
 
 
 def _auto_device() -> str:

@@ -52,29 +52,30 @@ def find_cells(
     InputError
         If the channel or the field does not exist or the scale makes no sense.
     """
-    if channel is None and len(stack.channels) > 1:
-        raise InputError(
-            f"{stack.name} has the channels {', '.join(stack.channels)}. "
-            "Say in which one cells are found (channel=..., --find-channel)."
-        )
-    image = stack.field(t, z, [channel or stack.channels[0]])[0].astype(np.float32)
-    pixel = stack.pixel_size_um[-image.ndim :]
-    spacing = _spacing(pixel)
-    if diameter_um is not None:
-        if pixel[-1] is None:
-            raise InputError(
-                f"diameter_um was given, but the pixel size of {stack.name} is unknown. "
-                "Give diameter in pixels, or the pixel size (--pixel-size)."
-            )
-        diameter = diameter_um / pixel[-1]
-    elif diameter is None and pixel[-1] is not None:
-        diameter = DEFAULT_DIAMETER_UM / pixel[-1]
-    if diameter is not None and diameter < 2:
-        raise InputError(
-            f"A cell diameter of {diameter:.2g} pixels is too small to find anything. "
-            f"Check the pixel size ({pixel[-1]} um) or give diameter in pixels."
-        )
+    image = stack.field(t, z, [_finding_channel(stack, channel)])[0].astype(np.float32)
+    diameter, spacing = _in_pixels(stack, image.ndim, diameter_um, diameter)
     return label_cells(image, diameter, threshold, spacing)
+
+
+def find_threshold(
+    stack: Stack,
+    channel: str | None = None,
+    *,
+    t: int = 0,
+    z: ZChoice = None,
+    diameter_um: float | None = None,
+    diameter: float | None = None,
+) -> float:
+    """The threshold that `find_cells` takes by itself; parameters and errors are the same.
+
+    Returns
+    -------
+    intensity of the smoothed channel; infinite where there is nothing but noise
+    """
+    image = stack.field(t, z, [_finding_channel(stack, channel)])[0].astype(np.float32)
+    diameter, spacing = _in_pixels(stack, image.ndim, diameter_um, diameter)
+    image, smooth, sigma = _smoothed(image, diameter, spacing)
+    return _otsu_above_noise(image, smooth, sigma)
 
 
 def label_cells(
@@ -98,9 +99,7 @@ def label_cells(
     from skimage.segmentation import watershed
 
     spacing = spacing or (1.0,) * image.ndim
-    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    sigma = np.array([max(0.5, (diameter or 20.0) / 12) / step for step in spacing])
-    smooth = ndimage.gaussian_filter(image, sigma)
+    image, smooth, sigma = _smoothed(image, diameter, spacing)
     threshold = _otsu_above_noise(image, smooth, sigma) if threshold is None else threshold
     mask = ndimage.binary_fill_holes(smooth > threshold)
     if not mask.any():
@@ -149,6 +148,48 @@ def check_labels(labels: NDArray[Any], shape: tuple[int, ...]) -> Labels:
     if not labels.any():
         raise InputError("The label image holds no cell: every pixel is 0.")
     return labels.reshape(shape).astype(np.int32)
+
+
+def _finding_channel(stack: Stack, channel: str | None) -> str:
+    if channel is None and len(stack.channels) > 1:
+        raise InputError(
+            f"{stack.name} has the channels {', '.join(stack.channels)}. "
+            "Say in which one cells are found (channel=..., --find-channel)."
+        )
+    return channel or stack.channels[0]
+
+
+def _in_pixels(
+    stack: Stack, ndim: int, diameter_um: float | None, diameter: float | None
+) -> tuple[float | None, tuple[float, ...]]:
+    """Diameter of a cell in pixels of the last axis, and the voxel's edges in the same unit."""
+    pixel = stack.pixel_size_um[-ndim:]
+    if diameter_um is not None:
+        if pixel[-1] is None:
+            raise InputError(
+                f"diameter_um was given, but the pixel size of {stack.name} is unknown. "
+                "Give diameter in pixels, or the pixel size (--pixel-size)."
+            )
+        diameter = diameter_um / pixel[-1]
+    elif diameter is None and pixel[-1] is not None:
+        diameter = DEFAULT_DIAMETER_UM / pixel[-1]
+    if diameter is not None and diameter < 2:
+        raise InputError(
+            f"A cell diameter of {diameter:.2g} pixels is too small to find anything. "
+            f"Check the pixel size ({pixel[-1]} um) or give diameter in pixels."
+        )
+    return diameter, _spacing(pixel)
+
+
+def _smoothed(
+    image: NDArray[np.float32], diameter: float | None, spacing: tuple[float, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """The image without what is no number, the same smoothed, and by how much."""
+    from scipy import ndimage
+
+    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    sigma = np.array([max(0.5, (diameter or 20.0) / 12) / step for step in spacing])
+    return image, ndimage.gaussian_filter(image, sigma), sigma
 
 
 def _spacing(pixel: tuple[float | None, ...]) -> tuple[float, ...]:

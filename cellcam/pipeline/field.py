@@ -108,6 +108,7 @@ def classify_field(
     channels: Mapping[str, str] | None = None,
     find_channel: str | None = None,
     diameter_um: float | None = None,
+    threshold: float | None = None,
 ) -> ClassifiedField:
     """Find the cells of a field and call every one; parameters and errors of `explain_field`."""
     spec = model.spec
@@ -115,7 +116,8 @@ def classify_field(
     z = field_seen(stack, spec, z)
     pixels = stack.field(t, z, names)
     if labels is None:
-        found = _find(stack, spec, t, z, find_channel, diameter_um)
+        choices = finding_choices(stack, spec, find_channel, diameter_um)
+        found = find_cells(stack, t=t, z=z, threshold=threshold, **choices)
     else:
         found = check_labels(labels, pixels.shape[1:])
     shape = shape_at_pixel_size(stack, pixels.shape[1:], spec.pixel_size_um)
@@ -136,6 +138,7 @@ def explain_field(
     channels: Mapping[str, str] | None = None,
     find_channel: str | None = None,
     diameter_um: float | None = None,
+    threshold: float | None = None,
     progress: Progress | None = None,
 ) -> FieldResult:
     """Call every cell of a field and show where the evidence lies.
@@ -148,7 +151,8 @@ def explain_field(
     t, z : the field, see `Stack.field`; z is left to the model where it was trained on a
         projection or on volumes
     channels : the stack's channel for each of the model's channels whose names differ
-    find_channel, diameter_um : for `find_cells`; default: as the model says
+    find_channel, diameter_um, threshold : for `find_cells`; default: as the model says, and
+        a threshold by itself
     progress : called with (cells done, cells in all)
 
     Returns
@@ -165,7 +169,7 @@ def explain_field(
     _planes(model.spec, classes)  # a class that does not exist is told before any work
     field = classify_field(
         stack, model, labels, t=t, z=z, channels=channels, find_channel=find_channel,
-        diameter_um=diameter_um,
+        diameter_um=diameter_um, threshold=threshold,
     )  # fmt: skip
     return field.explained(classes, progress)
 
@@ -238,6 +242,18 @@ def fields_of(stack: Stack, spec: ModelSpec, z: ZChoice) -> Iterator[tuple[int, 
             yield t, plane
 
 
+def finding_choices(
+    stack: Stack, spec: ModelSpec, channel: str | None, diameter_um: float | None
+) -> dict[str, Any]:
+    """Channel and diameter for `find_cells`: what the user said, else what the model says."""
+    finding = spec.finding
+    if finding and channel is None and finding.channel in stack.channels:
+        channel = finding.channel
+    if finding and diameter_um is None and stack.pixel_size_um.x is not None:
+        diameter_um = finding.diameter_um
+    return {"channel": channel, "diameter_um": diameter_um}
+
+
 def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
     """Names of the maps' planes, and the classes to explain for every cell (None: its call)."""
     if classes == "predicted":
@@ -250,22 +266,6 @@ def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[in
             f"{', '.join(spec.classes)}."
         )
     return names, [spec.classes.index(name) for name in names]
-
-
-def _find(
-    stack: Stack,
-    spec: ModelSpec,
-    t: int,
-    z: ZChoice,
-    channel: str | None,
-    diameter_um: float | None,
-) -> Labels:
-    finding = spec.finding
-    if finding and channel is None and finding.channel in stack.channels:
-        channel = finding.channel
-    if finding and diameter_um is None and stack.pixel_size_um.x is not None:
-        diameter_um = finding.diameter_um
-    return find_cells(stack, channel, t=t, z=z, diameter_um=diameter_um)
 
 
 def _at_scale(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -46,11 +46,13 @@ class CellCardView(QWidget):
         named = f"{card.runner_up} is what the call would change to."
         rows.addWidget(_text(f"Where the evidence for each class lies, on one scale. {named}"))
         rows.addWidget(Bars(card.probabilities, colours, "{:.0%}", "Probability"))
+        # As many bars before the cell is explained as after: nothing may jump under the mouse.
+        shares = card.shares or dict.fromkeys(card.channels, 0.0)
         rows.addWidget(
-            Bars(card.shares, {}, "{:+.2f}", "What the call's score loses without each stain")
+            Bars(shares, {}, "{:+.2f}", "What the call's score loses without each stain")
         )
         exact = f"The maps are exact to {card.error:.1%} of themselves (estimated)."
-        rows.addWidget(_text(exact))
+        rows.addWidget(_text(exact if card.maps else "Explaining..."))
         self._put(content)
 
     def _put(self, content: QWidget) -> None:
@@ -122,10 +124,11 @@ def _pictures(card: CellCard) -> QGridLayout:
     from cellcam.reporting.overview import composite_image
 
     cell = composite_image(card.crop)
-    largest = max(float(image.max()) for image in card.maps.values()) or 1.0
-    names = sorted(card.maps, key=card.probabilities.__getitem__, reverse=True)
+    largest = max((float(image.max()) for image in card.maps.values()), default=0) or 1.0
+    names = sorted(card.probabilities, key=card.probabilities.__getitem__, reverse=True)
+    nothing = np.zeros(cell.shape[:2], np.float32)
     pictures = [("the cell", cell)]
-    pictures += [(name, _under_map(cell, card.maps[name] / largest)) for name in names]
+    pictures += [(name, _under_map(cell, card.maps.get(name, nothing) / largest)) for name in names]
     grid = QGridLayout()
     grid.setSpacing(4)
     for i, (name, picture) in enumerate(pictures):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 if TYPE_CHECKING:
@@ -50,10 +57,13 @@ class CellsTable(QTableView):
         """Show the classes that the user gave, one for each cell, empty where none."""
         self._model.replace_column("said", said)
 
-    def go_to(self, row: int) -> None:
-        """Select a cell, told from elsewhere."""
+    def go_to(self, row: int, more: bool = False) -> None:
+        """Select a cell, told from elsewhere; ``more`` keeps those that are selected."""
         self._silent = True
-        self.selectRow(self._sorted.mapFromSource(self._model.index(row, 0)).row())
+        at = self._sorted.mapFromSource(self._model.index(row, 0))
+        how = QItemSelectionModel.SelectionFlag
+        kept = how.Toggle if more else how.ClearAndSelect
+        self.selectionModel().setCurrentIndex(at, kept | how.Rows)
         self._silent = False
 
     def step(self, by: int) -> None:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
     QScrollArea,
     QTabWidget,
@@ -25,24 +17,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cellcam import samples
-from cellcam.errors import CellCamError
+from cellcam.errors import CellCamError, InputError
 from napari_cellcam.card import CellCardView
 from napari_cellcam.cells_table import CellsTable
-from napari_cellcam.results import ResultLayers, is_result
+from napari_cellcam.choice_panel import ChoicePanel, forget, preferred_model
+from napari_cellcam.preview import FindingPreview
+from napari_cellcam.results import ResultLayers
 from napari_cellcam.session import CellCard, Session, classify
-from napari_cellcam.sources import layer_axes, stack_of
 from napari_cellcam.train_panel import TrainPanel
 from napari_cellcam.work import Job, told
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image, Labels
 
-    from cellcam.models.model import ModelSpec
-
-_FIND, _CALL, _ALL = "find them", "each cell's own call", "all classes"
-_SEEN = "as the model was trained"
+    from napari_cellcam.choices import Choices
 
 
 class ExplainWidget(QScrollArea):
@@ -58,19 +46,16 @@ class ExplainWidget(QScrollArea):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.results: ResultLayers | None = None
-        self.spec: ModelSpec | None = None
         self.jobs: list[Job] = []  # in the order in which they are worked off
-        self._sources: dict[str, QComboBox] = {}
         self._build()
-        self.viewer.layers.events.inserted.connect(self._refresh_layers)
-        self.viewer.layers.events.removed.connect(self._refresh_layers)
         # napari keeps Python's half of a widget that Qt has deleted with its window.
-        self.destroyed.connect(partial(_forget, napari_viewer, self._refresh_layers))
-        self.choose_model(str(samples.sample_path(samples.DEMO_MODEL)))
+        self.destroyed.connect(partial(forget, napari_viewer, self.choices.refresh_layers))
+        self.choices.choose_model(preferred_model())
 
     def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
-        _forget(self.viewer, self._refresh_layers)
+        self.choices.let_go()
+        self.preview.let_go()
         self._cancel()
         self.training.cancel()
 
@@ -78,18 +63,17 @@ class ExplainWidget(QScrollArea):
         self.let_go()
         super().closeEvent(event)
 
-    # What is shown
-
     def _build(self) -> None:
         inside = QWidget()
         column = QVBoxLayout(inside)
         self.setWidget(inside)
         self.setWidgetResizable(True)
         self.setMinimumWidth(400)
-        column.addLayout(self._model_rows())
-        self.channels = QFormLayout()
-        column.addLayout(self.channels)
-        column.addLayout(self._cell_rows())
+        self.choices = ChoicePanel(self.viewer)
+        self.choices.failed.connect(self._complain)
+        self.preview = FindingPreview(self.viewer, self.choices)
+        self.preview.said.connect(self._say)
+        column.addWidget(self.choices)
         column.addLayout(self._buttons())
         self.status = QLabel("")
         self.status.setWordWrap(True)
@@ -111,43 +95,6 @@ class ExplainWidget(QScrollArea):
         column.addWidget(tabs)
         column.addStretch()
 
-    def _model_rows(self) -> QFormLayout:
-        form = QFormLayout()
-        row = QHBoxLayout()
-        self.model_name = QLineEdit()
-        self.model_name.setReadOnly(True)
-        open_folder = QPushButton("Open...")
-        open_folder.clicked.connect(self._ask_for_model)
-        row.addWidget(self.model_name)
-        row.addWidget(open_folder)
-        self.about_model = QLabel()
-        self.about_model.setWordWrap(True)
-        self.device = QComboBox()
-        self.device.addItems(["auto", "cpu", "cuda", "mps"])
-        form.addRow("Model", row)
-        form.addRow(self.about_model)
-        form.addRow("Device", self.device)
-        return form
-
-    def _cell_rows(self) -> QFormLayout:
-        form = QFormLayout()
-        self.axes = QLineEdit()
-        self.axes.setToolTip("What the axes of the images mean: T time, Z depth, then YX.")
-        self.planes = QComboBox()
-        self.planes.addItems([_SEEN, "max", "mean"])
-        self.cells = QComboBox()
-        self.diameter = QDoubleSpinBox()
-        self.diameter.setRange(0, 1000)
-        self.diameter.setSpecialValueText("as the model says")
-        self.diameter.setSuffix(" um")
-        self.classes = QComboBox()
-        form.addRow("Axes", self.axes)
-        form.addRow("Planes", self.planes)
-        form.addRow("Cells", self.cells)
-        form.addRow("Diameter", self.diameter)
-        form.addRow("Explain", self.classes)
-        return form
-
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
         self.classify_button = _button("Classify", self.classify, row)
@@ -157,97 +104,22 @@ class ExplainWidget(QScrollArea):
         self._working(False)
         return row
 
-    # Choices
-
-    def _ask_for_model(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Model folder")
-        if folder:
-            self.choose_model(folder)
-
-    def choose_model(self, folder: str) -> None:
-        """Use the model in a folder; it is not loaded before it is needed."""
-        from cellcam.models.bundle import read_spec
-
-        try:
-            spec = read_spec(Path(folder))
-        except CellCamError as error:
-            self._complain(error)
-            return
-        self.spec, self.model_folder = spec, folder
-        self.model_name.setText(Path(folder).name)
-        pixel = f", {spec.pixel_size_um[-1]:g} um a pixel" if spec.pixel_size_um else ""
-        self.about_model.setText(
-            f"{spec.network}: {', '.join(spec.classes)}. Crops of "
-            f"{' x '.join(map(str, spec.crop_size))} pixels{pixel}."
-        )
-        while self.channels.rowCount():
-            self.channels.removeRow(0)
-        self._sources = {name: QComboBox() for name in spec.channels}
-        for name, choice in self._sources.items():
-            self.channels.addRow(name, choice)
-        self.classes.clear()
-        self.classes.addItems([_CALL, _ALL, *spec.classes])
-        self._refresh_layers()
-
-    def _refresh_layers(self, _: Any = None) -> None:
-        """Offer the layers there are; what was chosen stays chosen, names decide at first."""
-        others = [layer for layer in self.viewer.layers if not is_result(layer)]
-        images = [layer for layer in others if _kind(layer) == "image"]
-        first_before = self._first_image()
-        for name, choice in self._sources.items():
-            before = choice.currentData()
-            choice.clear()
-            for layer in images:
-                choice.addItem(layer.name, layer)
-            wanted = before if before in images else _best_match(name, images, len(self._sources))
-            choice.setCurrentIndex(images.index(wanted) if wanted in images else -1)
-        before = self.cells.currentData()
-        self.cells.clear()
-        self.cells.addItem(_FIND, None)
-        for layer in others:
-            if _kind(layer) == "labels":
-                self.cells.addItem(layer.name, layer)
-        self.cells.setCurrentIndex(max(0, self.cells.findData(before)))
-        first = self._first_image()
-        if first is not first_before:  # what the user wrote about an image stays
-            self.axes.setText(layer_axes(first) if first is not None else "")
-
-    def _first_image(self) -> Image | None:
-        return next((c.currentData() for c in self._sources.values() if c.currentData()), None)
-
-    def _chosen_layers(self) -> dict[str, Image]:
-        """Image layer of each of the model's channels."""
-        chosen = {name: choice.currentData() for name, choice in self._sources.items()}
-        missing = [name for name, layer in chosen.items() if layer is None]
-        if missing:
-            from cellcam.errors import InputError
-
-            raise InputError(
-                f"No image layer was chosen for {', '.join(missing)}. Open the image, or choose "
-                "its layer beside the channel's name."
-            )
-        return chosen
-
-    # Work
-
     def classify(self) -> None:
         """Find and call all cells of the chosen layers."""
         try:
-            layers, axes = self._chosen_layers(), self.axes.text().upper()
-            stack = stack_of(layers, axes)
-            labels = self._labels_stack(axes)
+            choices = self.choices.choices()
+            stack, labels = choices.stack(), choices.label_stack()
         except CellCamError as error:
             self._complain(error)
             return
-        assert self.spec is not None
-        options: dict[str, Any] = {"diameter_um": self.diameter.value() or None}
-        if labels is None:
-            options["find_channel"] = self._find_channel(layers)
-        z = None if self.planes.currentText() == _SEEN else self.planes.currentText()
-        place = (next(iter(layers.values())), axes)
-        arguments = (stack, self.model_folder, labels, z, options, self.device.currentText())
+        self.choices.preview.setChecked(False)
+        arguments = (stack, choices.model_folder, labels, choices.z, choices.finding())
         self._start(
-            "Classifying cells", classify, *arguments, then=lambda s: self._called(s, place)
+            "Classifying cells",
+            classify,
+            *arguments,
+            choices.device,
+            then=lambda session: self._called(session, choices),
         )
 
     def explain(self) -> None:
@@ -255,91 +127,63 @@ class ExplainWidget(QScrollArea):
         if self.session is None:
             self._say("Classify the cells first.")
             return
-        chosen = self.classes.currentText()
-        classes = {_CALL: "predicted", _ALL: "all"}.get(chosen, (chosen,))
         session = self.session
         self._start(
             "Explaining cells",
             session.explain,
-            classes,
+            self.choices.chosen_classes(),
             then=lambda found: self._explained(session, *found),
         )
 
-    def go_to_cell(self, row: int) -> None:
-        """Show the card of one cell, and the cell in the viewer."""
+    def go_to_cell(self, row: int, more: bool = False) -> None:
+        """Show the card of one cell, and the cell in the viewer.
+
+        Parameters
+        ----------
+        row : of the session's table
+        more : whether the cell joins those that are selected, or leaves them
+        """
         session = self.session
         if session is None or not 0 <= row < len(session.table):
             return
-        self.table.go_to(row)
+        self.table.go_to(row, more)
         if self.results:
             self.results.go_to(session.table.iloc[row], row)
+        self._show_card(session.glance(row))
+        for job in self.jobs:
+            if job.soon:  # nobody looks at the card before any more
+                job.cancel()
         self._start(
             "Explaining a cell",
             lambda _: session.card(row),
             then=self._show_card,
+            soon=True,
         )
 
     def copy_command(self) -> str:
         """The command that does the same without a window; it is put on the clipboard."""
-        layers = [layer for layer in (c.currentData() for c in self._sources.values()) if layer]
-        known = [dict(layer.metadata.get("cellcam", {})) for layer in layers]
-        path = known[0].get("path") if known else None
-        words = [
-            "cellcam",
-            "explain",
-            path or "IMAGE",
-            "--model",
-            self.model_folder,
-            "--out",
-            "results",
-        ]
-        for name, one in zip(self._sources, known, strict=False):
-            if one.get("channel", name) != name:
-                words += ["--map", f"{name}={one['channel']}"]
-        labels = self.cells.currentData()
-        if labels is not None:
-            words += ["--labels", str(labels.source.path or "LABELS")]
-        elif self._find_channel(self._sources):
-            words += ["--find-channel", known[0].get("channel", "") if known else ""]
-        if self.diameter.value():
-            words += ["--diameter-um", f"{self.diameter.value():g}"]
-        if self.planes.currentText() != _SEEN:
-            words += ["--z", self.planes.currentText()]
-        chosen = self.classes.currentText()
-        if chosen != _CALL:
-            words += ["--classes", "all" if chosen == _ALL else chosen]
-        if self.device.currentText() != "auto":
-            words += ["--device", self.device.currentText()]
-        command = shlex.join(words)
+        try:
+            command = self.choices.choices().command(self.choices.chosen_classes())
+        except InputError as error:
+            self._complain(error)
+            return ""
         clipboard = QApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(command)
         self._say(f"Copied: {command}")
         return command
 
-    def _find_channel(self, names: Iterable[str]) -> str | None:
-        """Channel in which cells are found; None where the model says it."""
-        names = list(names)
-        said = self.spec is not None and self.spec.finding
-        return None if said and said.channel in names else next(iter(names), None)
-
-    def _labels_stack(self, axes: str) -> Any:
-        layer: Labels | None = self.cells.currentData()
-        if layer is None:
-            return None
-        kept = axes[-layer.ndim :]
-        return _labels_as_stack(layer, kept)
-
-    def _start(self, title: str, work: Any, *arguments: Any, then: Any) -> None:
+    def _start(self, title: str, work: Any, *arguments: Any, then: Any, soon: bool = False) -> None:
         """Begin work; a method of ours, so that nothing comes back to a closed window."""
-        job = Job(title, then)
+        job = Job(title, then, soon)
         job.finished.connect(self._job_finished)
         job.failed.connect(self._job_failed)
         job.cancelled.connect(self._job_cancelled)
         job.progressed.connect(self._job_progressed)
         self.jobs.append(job)
-        self._working(True)
-        self._say(f"{title}...")
+        if not soon:
+            self._working(True)
+            self._say(f"{title}...")
         job.start(work, *arguments)
 
     def _job_finished(self, job: Job, result: Any) -> None:
@@ -352,21 +196,23 @@ class ExplainWidget(QScrollArea):
 
     def _job_cancelled(self, job: Job) -> None:
         self._ended(job)
-        self._say("Cancelled.")
+        if not job.soon:
+            self._say("Cancelled.")
 
     def _ended(self, job: Job) -> None:
         self.jobs.remove(job)
-        self._working(bool(self.jobs))
+        self._working(not all(job.soon for job in self.jobs))
 
     def _job_progressed(self, done: int, total: int) -> None:
-        if self.jobs and total:
-            self._say(f"{self.jobs[0].title}: {done} of {total}")
+        long = next((job for job in self.jobs if not job.soon), None)
+        if long is not None and total:
+            self._say(f"{long.title}: {done} of {total}")
 
-    def _called(self, session: Session, place: tuple[Image, str]) -> None:
+    def _called(self, session: Session, choices: Choices) -> None:
         self.session = session
         if self.results is not None:
             self.results.remove()
-        self.results = ResultLayers(self.viewer, session, *place)
+        self.results = ResultLayers(self.viewer, session, choices.first, choices.axes)
         self.results.clicked = self.go_to_cell
         self.table.show_cells(session.table)
         self.training.show_session(session)
@@ -393,7 +239,7 @@ class ExplainWidget(QScrollArea):
 
     def _trained(self, folder: str) -> None:
         """Go on with the model that was just trained."""
-        self.choose_model(folder)
+        self.choices.choose_model(folder)
         self.classify()
 
     def _explained(self, session: Session, maps: Any, table: Any) -> None:
@@ -408,7 +254,6 @@ class ExplainWidget(QScrollArea):
     def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
-            self._say("")
 
     def _cancel(self) -> None:
         for job in self.jobs:
@@ -438,38 +283,8 @@ class ExplainWidget(QScrollArea):
             super().keyPressEvent(event)
 
 
-def _forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
-    viewer.layers.events.inserted.disconnect(callback)
-    viewer.layers.events.removed.disconnect(callback)
-
-
 def _button(text: str, action: Any, row: QHBoxLayout) -> QPushButton:
     button = QPushButton(text)
     button.clicked.connect(lambda: action())
     row.addWidget(button)
     return button
-
-
-def _kind(layer: Any) -> str:
-    return str(layer._type_string) if hasattr(layer, "_type_string") else ""
-
-
-def _best_match(name: str, images: list[Any], wanted: int) -> Any:
-    """Layer for a channel: of its name, or the only one where one is wanted; never by order."""
-    for layer in images:
-        known = layer.metadata.get("cellcam", {}).get("channel", layer.name)
-        if name.lower() in (known.lower(), layer.name.lower()):
-            return layer
-    return images[0] if wanted == len(images) == 1 else None
-
-
-def _labels_as_stack(layer: Labels, axes: str) -> Any:
-    import dask.array as da
-    import numpy as np
-
-    from cellcam.stacks.stack import Stack, to_tczyx
-
-    data = da.asarray(layer.data)
-    if data.dtype.kind not in "ui":
-        data = data.astype(np.int32)
-    return Stack(to_tczyx(data, axes), ("cells",), name=layer.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ _FEATURES = ("label", "class", "probability", "margin", "flags")
 _CLEAR_TO = 0.08
 _NEW_CLASS = "#ffffff"
 _OUTLINE = 2  # screen pixels
+_WELL_INSIDE = 0.9  # part of the canvas in which a cell need not be brought into view
 
 
 class ResultLayers:
@@ -33,7 +34,8 @@ class ResultLayers:
     Attributes
     ----------
     colours : of the classes
-    clicked : called with the table's row of the cell that was clicked
+    clicked : called with the table's row of the cell that was clicked, and whether it is one
+        more (Shift was held)
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class ResultLayers:
     ) -> None:
         self.viewer, self.session = viewer, session
         self.colours = class_colours(session.model.spec.classes)
-        self.clicked: Callable[[int], None] = lambda _: None
+        self.clicked: Callable[[int, bool], None] = lambda row, more: None
         self._place = place_of(source, axes, session.kept_axes)
         self._about = {"image": session.stack.name, "model": session.model.spec.weights_sha256[:12]}
         self.maps: list[Image] = []
@@ -81,7 +83,7 @@ class ResultLayers:
             link_layers(self.maps, ("contrast_limits", "gamma"))
 
     def go_to(self, facts: pd.Series[Any], row: int) -> None:
-        """Bring a cell into view."""
+        """Bring a cell into view; where it is in view, nothing moves."""
         if self.cells not in self.viewer.layers:
             return
         self.cells.selected_label = row + 1
@@ -94,7 +96,17 @@ class ResultLayers:
         step[ndim - len(world) :] = world
         self.viewer.dims.point = step
         scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
-        scene.camera.center = tuple(world[-2:])
+        if not self._in_view(world[-2:], scene.camera):
+            scene.camera.center = tuple(world[-2:])
+
+    def _in_view(self, point: Sequence[float], camera: Any) -> bool:
+        """Whether a point of the plane lies well inside what the canvas shows."""
+        canvas = getattr(self.viewer, "canvas", self.viewer)
+        size = getattr(canvas, "size", None)
+        if size is None:
+            return False
+        half = np.asarray(size) / camera.zoom / 2
+        return bool(np.all(np.abs(np.asarray(point) - camera.center[-2:]) < _WELL_INSIDE * half))
 
     def recolour(self, classes: Iterable[str]) -> None:
         """Colour the cells by these classes, one for each row."""
@@ -130,7 +142,7 @@ class ResultLayers:
             world=True,
         )
         if number:
-            self.clicked(int(number) - 1)
+            self.clicked(int(number) - 1, "Shift" in event.modifiers)
 
 
 def is_result(layer: Layer) -> bool:

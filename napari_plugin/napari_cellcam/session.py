@@ -6,7 +6,7 @@ No Qt here: everything can be used and tested without a window.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +35,19 @@ class CellCard:
     crop : (C, Y, X) counts as the network sees them; a volume is seen from above
     channels : C names
     probabilities : of each class, calibrated
-    maps : of each class, (Y, X) importance, unnormalised
-    shares : of each channel, what the score of the call loses without it
-    error : largest estimated relative error of the maps
     facts : the cell's row of the table
+    maps : of each class, (Y, X) importance, unnormalised; empty before the cell is explained
+    shares : of each channel, what the score of the call loses without it; empty before
+    error : largest estimated relative error of the maps
     """
 
     crop: NDArray[Any]
     channels: tuple[str, ...]
     probabilities: dict[str, float]
-    maps: dict[str, NDArray[np.float32]]
-    shares: dict[str, float]
-    error: float
     facts: dict[str, Any]
+    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    error: float = float("nan")
 
     @property
     def runner_up(self) -> str:
@@ -82,10 +82,10 @@ class Session:
     def cells_image(self) -> NDArray[np.int32]:
         """Numbers of all cells, each once, on the axes of `kept_axes`."""
         images = []
-        for field, first in zip(self.fields, self._firsts, strict=False):
-            lookup = np.zeros(int(field.labels.max()) + 1, np.int32)
-            lookup[field.cells.numbers] = first + 1 + np.arange(len(field.cells))
-            images.append(lookup[field.labels])
+        for one, first in zip(self.fields, self._firsts, strict=False):
+            lookup = np.zeros(int(one.labels.max()) + 1, np.int32)
+            lookup[one.cells.numbers] = first + 1 + np.arange(len(one.cells))
+            images.append(lookup[one.labels])
         return self._on_axes(images)
 
     def explain(
@@ -95,9 +95,9 @@ class Session:
         import pandas as pd
 
         results = []
-        for field, first in zip(self.fields, self._firsts, strict=False):
+        for one, first in zip(self.fields, self._firsts, strict=False):
             told = partial(self._tell, progress, int(first))
-            results.append(field.explained(classes, told))
+            results.append(one.explained(classes, told))
         names = results[0].classes
         maps = {
             name: self._on_axes([result.maps[i] for result in results])
@@ -105,22 +105,31 @@ class Session:
         }
         return maps, pd.concat([result.cells for result in results], ignore_index=True)
 
+    def glance(self, row: int) -> CellCard:
+        """What is known without computing about the cell in one row of the table."""
+        owner, place = self._place(row)
+        spec, crop = self.model.spec, owner.crops[place]
+        called = owner.probabilities[place].tolist()
+        return CellCard(
+            crop=crop.max(axis=1) if crop.ndim == 4 else crop,
+            channels=spec.channels,
+            probabilities=dict(zip(spec.classes, called, strict=True)),
+            facts={str(name): value for name, value in self.table.iloc[row].items()},
+        )
+
     def card(self, row: int) -> CellCard:
         """Everything about the cell in one row of the table."""
-        field, place = self._place(row)
-        spec, crop = self.model.spec, field.crops[[place]]
+        owner, place = self._place(row)
+        spec, crop = self.model.spec, owner.crops[[place]]
         explanation = self.model.explain(crop, "all", rtol=_CARD_RTOL)
         shares = self.model.channel_shares(crop)[0]
         maps = explanation.maps[0].cpu().numpy()
         maps = maps.max(axis=1) if maps.ndim == 4 else maps
-        return CellCard(
-            crop=crop[0].max(axis=1) if crop.ndim == 5 else crop[0],
-            channels=spec.channels,
-            probabilities=dict(zip(spec.classes, field.probabilities[place].tolist(), strict=True)),
+        return replace(
+            self.glance(row),
             maps=dict(zip(spec.classes, maps, strict=True)),
             shares=dict(zip(spec.channels, shares.tolist(), strict=True)),
             error=float(explanation.error.max()),
-            facts={str(name): value for name, value in self.table.iloc[row].items()},
         )
 
     def crop(self, row: int) -> NDArray[Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellcam.errors import InputError
-from cellcam.stacks.stack import PixelSize, Stack
+from cellcam.stacks.stack import PixelSize, Stack, to_tczyx
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
 
 _GUESSES = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
@@ -67,6 +67,32 @@ def stack_of(layers: Mapping[str, Image], axes: str) -> Stack:
         pixel_size_um=PixelSize(*(_size_um(first, axes, axis) for axis in "ZYX")),
         name=first.name,
     )
+
+
+def label_stack_of(layer: Labels, axes: str) -> Stack:
+    """The user's cells as a stack of one channel; ``axes`` are those of the image."""
+    import dask.array as da
+
+    data = da.asarray(_full_resolution(layer))
+    if data.dtype.kind not in "ui":
+        data = data.astype(np.int32)
+    return Stack(to_tczyx(data, axes[-layer.ndim :]), ("cells",), name=layer.name)
+
+
+def seen_place(layer: Layer, axes: str, point: Sequence[float]) -> dict[str, int]:
+    """Indices of the time point and plane that a viewer shows of a layer.
+
+    Parameters
+    ----------
+    point : the viewer's place in the world, one number for each of its axes
+    """
+    place = layer.world_to_data(point[len(point) - layer.ndim :])
+    shape = _full_resolution(layer).shape
+    return {
+        axis: int(np.clip(round(float(at)), 0, n - 1))
+        for axis, at, n in zip(axes, place, shape, strict=True)
+        if axis in "TZ"
+    }
 
 
 def place_of(layer: Layer, axes: str, kept: str) -> dict[str, Any]:

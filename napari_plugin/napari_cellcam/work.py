@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -12,6 +15,8 @@ from napari_cellcam.torch_loading import load_torch
 
 # One thread computes at a time: two networks side by side would only slow each other down.
 _POOL = ThreadPoolExecutor(1, "cellcam")
+# Short jobs that somebody waits for: they run between the steps of a long one.
+_SOON: deque[Callable[[], None]] = deque()
 
 
 class _CancelledError(Exception):
@@ -25,6 +30,7 @@ class Job(QObject):
     ----------
     title : what it does, for people
     then : called with its result, in the GUI thread, by whoever listens to ``finished``
+    soon : whether it is short, and does not wait for the end of a long one
 
     Signals
     -------
@@ -39,9 +45,9 @@ class Job(QObject):
     failed = Signal(object, object)
     cancelled = Signal(object)
 
-    def __init__(self, title: str, then: Callable[[Any], None]) -> None:
+    def __init__(self, title: str, then: Callable[[Any], None], soon: bool = False) -> None:
         super().__init__()
-        self.title, self.then = title, then
+        self.title, self.then, self.soon = title, then, soon
         self._stop = False
         self._bar: Any = None
         self.progressed.connect(self._show)
@@ -56,11 +62,17 @@ class Job(QObject):
         """Progress, told by the work itself; ends it if it was cancelled."""
         if self._stop:
             raise _CancelledError
-        self.progressed.emit(done, total)
+        if not self.soon:
+            self.progressed.emit(done, total)
+            _run_soon()
 
     def start(self, work: Callable[..., Any], *arguments: Any) -> Job:
         """Begin ``work(*arguments, progress)`` in the computing thread."""
-        _POOL.submit(self._run, work, arguments)
+        if self.soon:
+            _SOON.append(partial(self._run, work, arguments))
+            _POOL.submit(_run_soon)
+        else:
+            _POOL.submit(self._run, work, arguments)
         return self
 
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -74,6 +86,9 @@ class Job(QObject):
             self.failed.emit(self, error)
         else:
             self.finished.emit(self, result)
+        finally:
+            if not self.soon:
+                _give_memory_back()
 
     def _show(self, done: int, total: int) -> None:
         from napari.utils import progress
@@ -89,6 +104,18 @@ class Job(QObject):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _run_soon() -> None:
+    while _SOON:
+        _SOON.popleft()()
+
+
+def _give_memory_back() -> None:
+    """Leave the GPU's memory to others: torch keeps what it once had."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def told(error: Exception) -> str:

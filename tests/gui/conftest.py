@@ -66,7 +66,7 @@ def widget(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path]) -> A
     for name in ("DNA", "actin"):
         viewer.add_image(discs((40, 60), TWO), name=name, **PLACE)
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
-    widget.choose_model(str(make_folder()))
+    widget.choices.choose_model(str(make_folder()))
     yield widget
     widget.let_go()
 

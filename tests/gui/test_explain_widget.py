@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PLACE, TWO, discs
+from napari_cellcam import choice_panel, device_line
 from napari_cellcam import session as session_module
+from napari_cellcam.work import Job
 from qtpy.QtCore import Qt
+
+from cellcam.stacks.stack import PixelSize
+from cellcam.stacks.writing import write_ome_tiff
 
 pytestmark = pytest.mark.gui
 Until = Callable[..., None]
@@ -39,9 +48,9 @@ def test_evidence_lies_where_the_image_lies(widget: Any, until: Until) -> None:
     for layer in widget.viewer.layers:
         layer.translate = (3.0, -7.0)
         layer.scale = (0.5, 0.25)
-    widget.diameter.setValue(5)
+    widget.choices.diameter.setValue(5)
     assert len(classified(widget, until).table)
-    widget.classes.setCurrentText("all classes")
+    widget.choices.classes.setCurrentText("all classes")
     widget.explain()
     until(lambda: widget.results.maps)
     image = widget.viewer.layers["DNA"]
@@ -57,22 +66,52 @@ def test_evidence_lies_where_the_image_lies(widget: Any, until: Until) -> None:
     assert clear[0, 3] == 0
 
 
+def click(layer: Any, at: tuple[float, ...], *modifiers: str) -> None:
+    event = SimpleNamespace(
+        position=layer.data_to_world(at),
+        view_direction=None,
+        dims_displayed=[0, 1],
+        modifiers=modifiers,
+    )
+    layer.mouse_drag_callbacks[-1](layer, event)
+
+
 def test_a_click_shows_the_card_of_that_cell(widget: Any, until: Until) -> None:
     classified(widget, until)
     seen: list[Any] = []
     widget.card.show_card = lambda card, colours: seen.append(card)
     layer = widget.results.cells
     number = int(layer.data[20, 40])
-
-    event = SimpleNamespace(
-        position=layer.data_to_world((20, 40)), view_direction=None, dims_displayed=[0, 1]
-    )
-    layer.mouse_drag_callbacks[-1](layer, event)
-    until(lambda: seen)
-    assert seen[0].facts["label"] == widget.session.table["label"][number - 1]
-    assert set(seen[0].maps) == {"G1", "M"}
+    click(layer, (20, 40))
+    assert not seen[0].maps  # at once: what is known already
+    until(lambda: len(seen) == 2)
+    assert {card.facts["label"] for card in seen} == {widget.session.table["label"][number - 1]}
+    assert set(seen[1].maps) == {"G1", "M"}
     assert sum(seen[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert set(seen[0].shares) == {"DNA", "actin"}
+    assert set(seen[1].shares) == {"DNA", "actin"}
+
+
+def test_clicks_with_shift_select_several_cells(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    click(widget.results.cells, (20, 15))
+    click(widget.results.cells, (20, 40), "Shift")
+    assert sorted(widget.table.selected_rows()) == [0, 1]
+    widget.training.give_number(1)
+    assert widget.training.given == {0: "M", 1: "M"}
+    click(widget.results.cells, (20, 40), "Shift")
+    assert len(widget.table.selected_rows()) == 1
+
+
+def test_a_cell_in_view_does_not_move_the_view(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    camera = widget.viewer.scene.camera
+    before = tuple(camera.center)
+    widget.go_to_cell(0)
+    assert tuple(camera.center) == before
+    camera.center = (500.0, 500.0)
+    widget.go_to_cell(0)
+    facts = widget.session.table.iloc[0]
+    np.testing.assert_allclose(camera.center[-2:], (facts["y"] * 0.5, facts["x"] * 0.5))
 
 
 def test_keys_step_through_the_cells_and_give_classes(
@@ -91,18 +130,18 @@ def test_keys_step_through_the_cells_and_give_classes(
 def test_results_are_not_offered_as_images_and_what_was_written_stays(
     widget: Any, until: Until
 ) -> None:
-    widget.axes.setText("yx")
+    widget.choices.axes.setText("yx")
     classified(widget, until)
     widget.explain()
     until(lambda: widget.results.maps)
-    offered = [widget.cells.itemText(i) for i in range(widget.cells.count())]
+    offered = [widget.choices.cells.itemText(i) for i in range(widget.choices.cells.count())]
     assert offered == ["find them"]
-    for choice in widget._sources.values():
+    for choice in widget.choices.sources.values():
         assert [choice.itemText(i) for i in range(choice.count())] == ["DNA", "actin"]
-    assert widget.axes.text() == "yx"
+    assert widget.choices.axes.text() == "yx"
 
 
-def test_a_click_while_it_explains_loses_neither(widget: Any, until: Until) -> None:
+def test_a_click_while_it_explains_waits_for_no_end(widget: Any, until: Until) -> None:
     classified(widget, until)
     seen: list[Any] = []
     widget.card.show_card = lambda card, colours: seen.append(card)
@@ -112,8 +151,28 @@ def test_a_click_while_it_explains_loses_neither(widget: Any, until: Until) -> N
     widget.go_to_cell(1)
     until(lambda: not widget.jobs)
     assert widget.results.maps
-    assert [card.facts["label"] for card in seen] == widget.session.table["label"].tolist()
+    assert seen[-1].maps
+    assert seen[-1].facts["label"] == widget.session.table["label"][1]
     assert widget.session.table["said"].tolist() == ["", "M"]
+
+
+def test_a_short_job_runs_between_the_steps_of_a_long_one(until: Until) -> None:
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(step: Any) -> None:
+        begun.set()
+        go_on.wait(30)
+        step(1, 2)
+        order.append("long")
+
+    long = Job("long", lambda _: None).start(work)
+    until(begun.is_set)
+    Job("short", lambda _: None, soon=True).start(lambda _: order.append("short"))
+    go_on.set()
+    until(lambda: len(order) == 2)
+    assert order == ["short", "long"]
+    assert long.title == "long"
 
 
 def test_a_model_that_does_not_fit_is_refused_before_any_work(
@@ -121,7 +180,7 @@ def test_a_model_that_does_not_fit_is_refused_before_any_work(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr("napari.utils.notifications.show_error", told.append)
-    widget.choose_model(str(make_folder(channels=("DNA", "ER"))))
+    widget.choices.choose_model(str(make_folder(channels=("DNA", "ER"))))
     widget.classify()
     assert widget.session is None
     assert "No image layer was chosen for ER" in widget.status.text()
@@ -143,7 +202,7 @@ def test_planes_and_time_points_get_their_own_calls(widget: Any, until: Until) -
         viewer.add_image(
             discs((2, 3, 40, 60), TWO), name=name, axis_labels=("t", "z", "y", "x"), **place
         )
-    assert widget.axes.text() == "TZYX"
+    assert widget.choices.axes.text() == "TZYX"
     session = classified(widget, until)
     assert len(session.table) == 12
     assert widget.results.cells.data.shape == (2, 3, 40, 60)
@@ -161,7 +220,7 @@ def test_planes_and_time_points_get_their_own_calls(widget: Any, until: Until) -
 def test_an_axis_in_seconds_is_time(widget: Any) -> None:
     widget.viewer.layers.clear()
     widget.viewer.add_image(discs((3, 40, 60), TWO), name="DNA", units=("s", "um", "um"))
-    assert widget.axes.text() == "TYX"
+    assert widget.choices.axes.text() == "TYX"
 
 
 def test_volumes(widget: Any, until: Until, make_folder: Callable[..., Path]) -> None:
@@ -171,7 +230,9 @@ def test_volumes(widget: Any, until: Until, make_folder: Callable[..., Path]) ->
     volume[2:7] = discs((5, 40, 60), TWO)
     for name in ("DNA", "actin"):
         widget.viewer.add_image(volume, name=name, **place)
-    widget.choose_model(str(make_folder(spatial_dims=3, crop_size=(8, 16, 16), field="volume")))
+    widget.choices.choose_model(
+        str(make_folder(spatial_dims=3, crop_size=(8, 16, 16), field="volume"))
+    )
     assert len(classified(widget, until).table) == 2
     widget.explain()
     until(lambda: widget.results.maps)
@@ -183,7 +244,7 @@ def test_cells_of_the_user_keep_their_numbers(widget: Any, until: Until) -> None
     labels = np.zeros((40, 60), np.int32)
     labels[15:25, 10:20], labels[15:25, 35:45] = 7, 3
     widget.viewer.add_labels(labels, name="mine", **PLACE)
-    widget.cells.setCurrentText("mine")
+    widget.choices.cells.setCurrentText("mine")
     assert sorted(classified(widget, until).table["label"]) == [3, 7]
 
 
@@ -227,12 +288,99 @@ def test_layers_are_held_not_named(widget: Any, until: Until) -> None:
 
 
 def test_the_command_line_does_the_same(widget: Any) -> None:
-    widget.viewer.layers["DNA"].metadata["cellcam"] = {"path": "a b.tif", "channel": "DNA"}
-    widget.diameter.setValue(7)
-    widget.classes.setCurrentText("M")
+    widget.viewer.layers["DNA"].metadata["cellcam"] = {"path": "a b.tif", "channel": "DAPI"}
+    widget.choices.diameter.setValue(7)
+    widget.choices.threshold.setValue(120)
+    widget.choices.classes.setCurrentText("M")
     command = widget.copy_command()
     assert command.startswith("cellcam explain 'a b.tif' --model ")
-    assert command.endswith("--out results --diameter-um 7 --classes M")
+    assert command.endswith(
+        "--out results --map DNA=DAPI --diameter-um 7 --threshold 120 --classes M"
+    )
+
+
+def test_the_copied_command_gives_the_cells_of_the_window(
+    widget: Any, until: Until, tmp_path: Path
+) -> None:
+    pixels = np.stack([layer.data for layer in widget.viewer.layers])
+    write_ome_tiff(
+        tmp_path / "a b.ome.tif",
+        pixels[None, :, None],
+        ["DAPI", "actin"],
+        PixelSize(None, 0.5, 0.5),
+    )
+    widget.viewer.layers.clear()
+    widget.viewer.open(tmp_path / "a b.ome.tif", plugin="cellcam")
+    widget.choices.sources["DNA"].setCurrentText("DAPI")
+    widget.choices.threshold.setValue(100)
+    session = classified(widget, until)
+    words = shlex.split(widget.copy_command())
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "results" / "a b.cells.csv")
+    columns = ["label", "y", "x", "class"]
+    pd.testing.assert_frame_equal(table[columns], session.table[columns], check_dtype=False)
+
+
+def test_the_preview_follows_the_threshold(widget: Any, until: Until) -> None:
+    outlined = lambda: widget.preview.layer  # noqa: E731
+    widget.choices.preview.setChecked(True)
+    until(lambda: outlined() is not None)
+    assert outlined().data.max() == 2
+    assert "2 cells would be found (threshold by itself: " in widget.status.text()
+    widget.choices.threshold.setValue(250)
+    until(lambda: outlined().data.max() == 0)
+    assert widget.choices.cells.count() == 1  # the preview itself is not offered as cells
+    widget.classify()
+    assert outlined() is None
+    assert "cells to be found" not in [layer.name for layer in widget.viewer.layers]
+
+
+def test_the_preview_follows_the_plane(widget: Any, until: Until) -> None:
+    widget.viewer.layers.clear()
+    planes = np.stack([discs((40, 60), TWO), discs((40, 60), TWO[:1])])
+    for name in ("DNA", "actin"):
+        widget.viewer.add_image(planes, name=name, axis_labels=("z", "y", "x"))
+    widget.viewer.dims.set_current_step(0, 0)
+    widget.choices.preview.setChecked(True)
+    until(lambda: widget.preview.layer is not None)
+    assert widget.preview.layer.data.max() == 2
+    widget.viewer.dims.set_current_step(0, 1)
+    until(lambda: widget.preview.layer.data.max() == 1)
+
+
+def test_two_viewers_keep_to_themselves(
+    widget: Any, until: Until, make_napari_viewer_proxy: Any, make_folder: Callable[..., Path]
+) -> None:
+    other = make_napari_viewer_proxy()
+    other.add_image(discs((40, 60), TWO[:1]), name="DNA", **PLACE)
+    _, second = other.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+    second.choices.choose_model(str(make_folder(channels=("DNA",))))
+    widget.classify()
+    second.classify()
+    until(lambda: widget.session and second.session)
+    assert [len(widget.session.table), len(second.session.table)] == [2, 1]
+    assert len(other.layers) == 2
+    second.let_go()
+
+
+def test_what_the_user_prefers_is_taken(
+    widget: Any, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"model_folder": str(make_folder()), "device": "cpu", "preview": False}
+    for module in (choice_panel, device_line):
+        monkeypatch.setattr(module, "preference", own.__getitem__)
+    assert choice_panel.preferred_model() == own["model_folder"]
+    assert device_line.DeviceLine().chosen() == "cpu"
+
+
+def test_the_device_line_says_what_computes(widget: Any, until: Until) -> None:
+    widget.viewer.window.show()
+    until(lambda: "auto is" in widget.choices.device.about.text())
+    text = widget.choices.device.about.text()
+    assert "threads" in text or "GiB free" in text or "Apple" in text
 
 
 def test_errors_of_the_work_are_told(
@@ -242,7 +390,7 @@ def test_errors_of_the_work_are_told(
     monkeypatch.setattr("napari.utils.notifications.show_error", told.append)
     labels = np.zeros((40, 60), np.int32)
     widget.viewer.add_labels(labels[:20], name="half", **PLACE)
-    widget.cells.setCurrentText("half")
+    widget.choices.cells.setCurrentText("half")
     widget.classify()
     until(lambda: told)
     assert "half" in told[0] or "shape" in told[0]

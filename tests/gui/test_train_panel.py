@@ -73,8 +73,8 @@ def test_training_goes_on_with_the_new_model(many: Any, until: Until, tmp_path: 
     many.training.train(str(tmp_path))
     before = many.session
     until(lambda: many.session is not before, 240)
-    assert Path(many.model_folder) == tmp_path / "model"
-    assert many.spec.finding.channel == "DNA"
+    assert Path(many.choices.model_folder) == tmp_path / "model"
+    assert many.choices.spec.finding.channel == "DNA"
     assert len(many.training.given) == 24  # the same cells keep the classes they were given
     right = [a == b for a, b in zip(many.truth, many.session.table["class"], strict=True)]
     assert np.mean(right) > 0.9

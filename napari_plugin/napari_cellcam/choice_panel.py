@@ -1,0 +1,259 @@
+"""What is classified, by which model, and how cells are found: the upper part of the dock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cellcam.errors import CellCamError, InputError
+from napari_cellcam.choices import Choices
+from napari_cellcam.device_line import DeviceLine
+from napari_cellcam.preferences import preference
+from napari_cellcam.results import is_result
+from napari_cellcam.sources import layer_axes
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+    from cellcam.models.model import ModelSpec
+
+_FIND, _CALL, _ALL = "find them", "each cell's own call", "all classes"
+_SEEN = "as the model was trained"
+
+
+class ChoicePanel(QWidget):
+    """Model, channels, cells and what to explain.
+
+    Signals
+    -------
+    changed : something that decides which cells are found
+    failed : an error
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.spec: ModelSpec | None = None
+        self.model_folder = ""
+        self.sources: dict[str, QComboBox] = {}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(self._model_rows())
+        self.channels = QFormLayout()
+        column.addLayout(self.channels)
+        column.addLayout(self._cell_rows())
+        viewer.layers.events.inserted.connect(self.refresh_layers)
+        viewer.layers.events.removed.connect(self.refresh_layers)
+
+    def let_go(self) -> None:
+        """Let go of the viewer."""
+        forget(self.viewer, self.refresh_layers)
+        self.device.let_go()
+
+    def choose_model(self, folder: str) -> None:
+        """Use the model in a folder; it is not loaded before it is needed."""
+        from cellcam.models.bundle import read_spec
+
+        try:
+            spec = read_spec(Path(folder))
+        except CellCamError as error:
+            self.failed.emit(error)
+            return
+        self.spec, self.model_folder = spec, folder
+        self.model_name.setText(Path(folder).name)
+        pixel = f", {spec.pixel_size_um[-1]:g} um a pixel" if spec.pixel_size_um else ""
+        self.about_model.setText(
+            f"{spec.network}: {', '.join(spec.classes)}. Crops of "
+            f"{' x '.join(map(str, spec.crop_size))} pixels{pixel}."
+        )
+        while self.channels.rowCount():
+            self.channels.removeRow(0)
+        self.sources = {name: QComboBox() for name in spec.channels}
+        for name, choice in self.sources.items():
+            self.channels.addRow(name, choice)
+            choice.currentIndexChanged.connect(self.changed)
+        self.classes.clear()
+        self.classes.addItems([_CALL, _ALL, *spec.classes])
+        self.refresh_layers()
+
+    def choices(self) -> Choices:
+        """What is chosen now.
+
+        Raises
+        ------
+        InputError
+            If a channel of the model has no layer.
+        """
+        labels = self.cells.currentData()
+        planes = self.planes.currentText()
+        return Choices(
+            layers=self._chosen_layers(),
+            axes=self.axes.text().upper(),
+            model_folder=self.model_folder,
+            cells=labels,
+            z=None if planes == _SEEN else planes,
+            find_channel=self._find_channel() if labels is None else None,
+            diameter_um=self.diameter.value() or None,
+            threshold=self.threshold.value() or None,
+            device=self.device.chosen(),
+        )
+
+    def chosen_classes(self) -> str | tuple[str, ...]:
+        """Classes to explain, as `explain_field` takes them."""
+        chosen = self.classes.currentText()
+        return {_CALL: "predicted", _ALL: "all"}.get(chosen, (chosen,))
+
+    def refresh_layers(self, _: Any = None) -> None:
+        """Offer the layers there are; what was chosen stays chosen, names decide at first."""
+        others = [layer for layer in self.viewer.layers if not is_result(layer)]
+        images = [layer for layer in others if _kind(layer) == "image"]
+        first_before = self._first_image()
+        for name, choice in self.sources.items():
+            before = choice.currentData()
+            wanted = before if before in images else _best_match(name, images, len(self.sources))
+            _offer(choice, images, wanted)
+        own = [layer for layer in others if _kind(layer) == "labels"]
+        _offer(self.cells, own, self.cells.currentData(), before=_FIND)
+        first = self._first_image()
+        if first is not first_before:  # what the user wrote about an image stays
+            self.axes.setText(layer_axes(first) if first is not None else "")
+            self.changed.emit()
+
+    def _model_rows(self) -> QFormLayout:
+        form = QFormLayout()
+        row = QHBoxLayout()
+        self.model_name = QLineEdit()
+        self.model_name.setReadOnly(True)
+        open_folder = QPushButton("Open...")
+        open_folder.clicked.connect(self._ask_for_model)
+        row.addWidget(self.model_name)
+        row.addWidget(open_folder)
+        self.about_model = QLabel()
+        self.about_model.setWordWrap(True)
+        self.device = DeviceLine()
+        form.addRow("Model", row)
+        form.addRow(self.about_model)
+        form.addRow("Device", self.device)
+        return form
+
+    def _cell_rows(self) -> QFormLayout:
+        form = QFormLayout()
+        self.axes = QLineEdit()
+        self.axes.setToolTip("What the axes of the images mean: T time, Z depth, then YX.")
+        self.planes = QComboBox()
+        self.planes.addItems([_SEEN, "max", "mean"])
+        self.cells = QComboBox()
+        self.diameter = _number(1000, "as the model says", " um")
+        self.threshold = _number(2**32, "by itself")
+        self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
+        self.threshold.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.preview = QCheckBox("Preview")
+        self.preview.setToolTip("Outline the cells that would be found in the plane you see.")
+        row = QHBoxLayout()
+        row.addWidget(self.threshold, 1)
+        row.addWidget(self.preview)
+        self.classes = QComboBox()
+        form.addRow("Axes", self.axes)
+        form.addRow("Planes", self.planes)
+        form.addRow("Cells", self.cells)
+        form.addRow("Diameter", self.diameter)
+        form.addRow("Threshold", row)
+        form.addRow("Explain", self.classes)
+        self.preview.setChecked(bool(preference("preview")))
+        self.preview.toggled.connect(self.changed)
+        for field in (self.diameter, self.threshold):
+            field.valueChanged.connect(self.changed)
+        for choice in (self.cells, self.planes):
+            choice.currentIndexChanged.connect(self.changed)
+        return form
+
+    def _ask_for_model(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Model folder")
+        if folder:
+            self.choose_model(folder)
+
+    def _first_image(self) -> Image | None:
+        return next((c.currentData() for c in self.sources.values() if c.currentData()), None)
+
+    def _chosen_layers(self) -> dict[str, Image]:
+        chosen = {name: choice.currentData() for name, choice in self.sources.items()}
+        missing = [name for name, layer in chosen.items() if layer is None]
+        if missing:
+            raise InputError(
+                f"No image layer was chosen for {', '.join(missing)}. Open the image, or choose "
+                "its layer beside the channel's name."
+            )
+        return chosen
+
+    def _find_channel(self) -> str | None:
+        """Channel in which cells are found; None where the model says it."""
+        said = self.spec is not None and self.spec.finding
+        return None if said and said.channel in self.sources else next(iter(self.sources), None)
+
+
+def forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
+    """Disconnect a callback from the list of layers."""
+    viewer.layers.events.inserted.disconnect(callback)
+    viewer.layers.events.removed.disconnect(callback)
+
+
+def preferred_model() -> str:
+    """Folder of the model that the window begins with: the user's, or the packaged one."""
+    from cellcam import samples
+
+    return str(preference("model_folder") or samples.sample_path(samples.DEMO_MODEL))
+
+
+def _offer(choice: QComboBox, layers: list[Any], wanted: Any, before: str | None = None) -> None:
+    """Fill a choice with layers; told of no change where the chosen one stays."""
+    same = choice.currentData() is wanted
+    blocked = choice.blockSignals(same or choice.signalsBlocked())
+    choice.clear()
+    if before is not None:
+        choice.addItem(before, None)
+    for layer in layers:
+        choice.addItem(layer.name, layer)
+    at = next((i for i in range(choice.count()) if choice.itemData(i) is wanted), -1)
+    choice.setCurrentIndex(max(at, -1 if before is None else 0))
+    choice.blockSignals(blocked)
+
+
+def _number(largest: float, special: str, suffix: str = "") -> QDoubleSpinBox:
+    """A number for which 0 means that it is left to CellCam."""
+    field = QDoubleSpinBox()
+    field.setRange(0, largest)
+    field.setSpecialValueText(special)
+    field.setSuffix(suffix)
+    return field
+
+
+def _kind(layer: Any) -> str:
+    return str(layer._type_string) if hasattr(layer, "_type_string") else ""
+
+
+def _best_match(name: str, images: list[Any], wanted: int) -> Any:
+    """Layer for a channel: of its name, or the only one where one is wanted; never by order."""
+    for layer in images:
+        known = layer.metadata.get("cellcam", {}).get("channel", layer.name)
+        if name.lower() in (known.lower(), layer.name.lower()):
+            return layer
+    return images[0] if wanted == len(images) == 1 else None
