@@ -116,7 +116,7 @@ def classify_field(
     z = field_seen(stack, spec, z)
     pixels = stack.field(t, z, names)
     if labels is None:
-        choices = finding_choices(stack, spec, find_channel, diameter_um)
+        choices = finding_choices(stack, spec, channels, find_channel, diameter_um)
         found = find_cells(stack, t=t, z=z, threshold=threshold, **choices)
     else:
         found = check_labels(labels, pixels.shape[1:])
@@ -243,12 +243,22 @@ def fields_of(stack: Stack, spec: ModelSpec, z: ZChoice) -> Iterator[tuple[int, 
 
 
 def finding_choices(
-    stack: Stack, spec: ModelSpec, channel: str | None, diameter_um: float | None
+    stack: Stack,
+    spec: ModelSpec,
+    channels: Mapping[str, str] | None,
+    channel: str | None,
+    diameter_um: float | None,
 ) -> dict[str, Any]:
-    """Channel and diameter for `find_cells`: what the user said, else what the model says."""
+    """Channel and diameter for `find_cells`: what the user said, else what the model says.
+
+    Parameters
+    ----------
+    channels : the stack's channel for each of the model's channels whose names differ
+    """
     finding = spec.finding
-    if finding and channel is None and finding.channel in stack.channels:
-        channel = finding.channel
+    own = (channels or {}).get(finding.channel, finding.channel) if finding else None
+    if channel is None and own in stack.channels:
+        channel = own
     if finding and diameter_um is None and stack.pixel_size_um.x is not None:
         diameter_um = finding.diameter_um
     return {"channel": channel, "diameter_um": diameter_um}

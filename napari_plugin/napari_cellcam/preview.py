@@ -103,10 +103,12 @@ class FindingPreview(QObject):
         self.said.emit(f"{number} cells would be found ({how} {threshold:.5g}).")
         if self.layer is None or self.layer not in self.viewer.layers:
             place = place_of(choices.first, choices.axes, "YX")
-            self.layer = self.viewer.add_labels(labels, name="cells to be found", **place)
+            about = {"cellcam": {"preview": True}}  # from the start: others look at it when added
+            self.layer = self.viewer.add_labels(
+                labels, name="cells to be found", metadata=about, **place
+            )
             self.layer.contour = _OUTLINE
             self.layer.editable = False
-            self.layer.metadata["cellcam"] = {"preview": True}
         else:
             self.layer.data = labels
 
@@ -121,7 +123,7 @@ def _found_cells(
     stack = choices.stack()
     z = field_seen(stack, spec, choices.z)
     z = place.get("Z", 0) if z is None and stack.data.shape[2] > 1 else z
-    how = finding_choices(stack, spec, choices.find_channel, choices.diameter_um)
+    how = finding_choices(stack, spec, None, choices.find_channel, choices.diameter_um)
     how |= {"t": place.get("T", 0), "z": z}
     threshold = choices.threshold
     if threshold is None:

@@ -146,8 +146,8 @@ class ResultLayers:
 
 
 def is_result(layer: Layer) -> bool:
-    """Whether a layer shows what CellCam found, so that it is no image to look at."""
-    return "model" in layer.metadata.get("cellcam", {})
+    """Whether a layer shows what CellCam found or would find, so that it is no image to use."""
+    return bool({"model", "preview"} & set(layer.metadata.get("cellcam", {})))
 
 
 def _dense_features(table: pd.DataFrame) -> pd.DataFrame:
