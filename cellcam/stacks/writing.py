@@ -46,7 +46,7 @@ def write_ome_tiff(
 
     Parameters
     ----------
-    data : (T, C, Z, Y, X) array of uint8, uint16, uint32 or float32
+    data : (T, C, Z, Y, X) array of whole numbers of up to 32 bits, or float32
     channels : C names
     """
     import tifffile

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellcam.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import napari
+    from napari.layers import Layer
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -18,19 +23,17 @@ def stack_layers(stack: Stack) -> list[LayerData]:
     Axes of length 1 in front of y and x are dropped; what remains keeps the stack's scale in um
     (s for time, and pixels where the file is silent).
     """
-    kept = [axis for axis, n in zip("TZYX", _sizes(stack), strict=True) if axis in "YX" or n > 1]
     single = len(stack.channels) == 1
+    place = place_of_stack(stack)
     return [
         (
-            _without_single_axes(stack.data[:, index], kept),
+            channel_pixels(stack, index),
             {
                 "name": f"{stack.name} {name}" if single else name,
                 "colormap": "gray" if single else _COLOURS[index % len(_COLOURS)],
                 "blending": "additive",
-                "scale": [_step(stack, axis) or 1.0 for axis in kept],
-                "units": [_unit(stack, axis) for axis in kept],
-                "axis_labels": [axis.lower() for axis in kept],
                 "metadata": {"cellcam": {"path": str(stack.path), "channel": name}},
+                **place,
             },
             "image",
         )
@@ -38,13 +41,32 @@ def stack_layers(stack: Stack) -> list[LayerData]:
     ]
 
 
-def _sizes(stack: Stack) -> tuple[int, int, int, int]:
-    t, _, z, y, x = stack.data.shape
-    return t, z, y, x
+def add_stack(viewer: napari.viewer.Viewer, stack: Stack) -> list[Layer]:
+    """Show a stack that was opened in Python, for files whose axes or series must be named."""
+    from napari.layers import Layer
+
+    return [viewer.add_layer(Layer.create(*layer)) for layer in stack_layers(stack)]
 
 
-def _without_single_axes(channel: Any, kept: list[str]) -> Any:
-    return channel[tuple(slice(None) if axis in kept else 0 for axis in "TZYX")]
+def channel_pixels(stack: Stack, index: int) -> da.Array:
+    """Lazy pixels of one channel, without axes of length 1 in front of y and x."""
+    kept = _kept_axes(stack)
+    return stack.data[:, index][tuple(slice(None) if axis in kept else 0 for axis in "TZYX")]
+
+
+def place_of_stack(stack: Stack) -> dict[str, Any]:
+    """Scale, units and axis labels for layers that show `channel_pixels`."""
+    kept = _kept_axes(stack)
+    return {
+        "scale": [_step(stack, axis) or 1.0 for axis in kept],
+        "units": [_unit(stack, axis) for axis in kept],
+        "axis_labels": [axis.lower() for axis in kept],
+    }
+
+
+def _kept_axes(stack: Stack) -> str:
+    t, _, z, _, _ = stack.data.shape
+    return ("T" if t > 1 else "") + ("Z" if z > 1 else "") + "YX"
 
 
 def _step(stack: Stack, axis: str) -> float | None:

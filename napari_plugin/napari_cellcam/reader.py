@@ -1,4 +1,4 @@
-"""Reader for TIFF stacks: napari's own drops channels, scale and units."""
+"""Reader for TIFF stacks and CellCam's results: napari's own drops channels, scale and units."""
 
 from __future__ import annotations
 
@@ -18,5 +18,25 @@ def get_reader(path: str | list[str]) -> Reader | None:
 
 def _read(path: str | list[str]) -> list[LayerData]:
     from cellcam import open_stack
+    from cellcam.errors import InputError
+    from napari_cellcam.saved_results import cell_layers, holds_cells, holds_maps, importance_layers
 
-    return stack_layers(open_stack(str(path)))
+    try:
+        stack = open_stack(str(path))
+    except InputError as error:
+        raise InputError(_with_way_out(str(error), str(path))) from error
+    if holds_maps(stack):
+        return importance_layers(stack)
+    return cell_layers(stack) if holds_cells(stack) else stack_layers(stack)
+
+
+def _with_way_out(message: str, path: str) -> str:
+    """The message, and how to give in napari what it says must be given."""
+    # Messages name what is missing as an argument and as an option: axes="CYX" (--axes).
+    if "(--" not in message:
+        return message
+    return (
+        f"{message} In napari's console: import cellcam, napari_cellcam.layers; "
+        f"napari_cellcam.layers.add_stack(viewer, cellcam.open_stack({path!r}, ...)). "
+        "Or save the file as an OME-TIFF of one image, which says it."
+    )

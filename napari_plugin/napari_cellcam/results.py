@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.reporting.overview import class_colours
+from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features
 from napari_cellcam.session import Session
 from napari_cellcam.sources import place_of
 
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
     import napari
     import pandas as pd
     from napari.layers import Image, Labels, Layer
-    from napari.utils import Colormap
 
-_FEATURES = ("label", "class", "probability", "margin", "flags")
-# Importance below this part of the largest is not drawn: the image stays readable.
-_CLEAR_TO = 0.08
-_NEW_CLASS = "#ffffff"
 _OUTLINE = 2  # screen pixels
 _WELL_INSIDE = 0.9  # part of the canvas in which a cell need not be brought into view
 
@@ -69,7 +65,7 @@ class ResultLayers:
             self.viewer.add_image(
                 image,
                 name=f"evidence for {name}",
-                colormap=_clear_colormap(self.colours[name]),
+                colormap=clear_colormap(self.colours[name]),
                 contrast_limits=(0, largest or 1.0),
                 blending="translucent_no_depth",
                 metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
@@ -110,11 +106,8 @@ class ResultLayers:
 
     def recolour(self, classes: Iterable[str]) -> None:
         """Colour the cells by these classes, one for each row."""
-        from napari.utils import DirectLabelColormap
-
-        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-        colours |= {i + 1: self.colours.get(name, _NEW_CLASS) for i, name in enumerate(classes)}
-        self.cells.colormap = DirectLabelColormap(color_dict=colours)
+        calls = {i + 1: name for i, name in enumerate(classes)}
+        self.cells.colormap = cell_colours(calls, self.colours)
 
     def _add_cells(self) -> Labels:
         table = self.session.table
@@ -122,7 +115,7 @@ class ResultLayers:
         layer = self.viewer.add_labels(
             self.session.cells_image(),
             name="cells by class",
-            features=_dense_features(table),
+            features=dense_features(table, table.index + 1),
             opacity=0.4 if is_volume else 0.9,
             metadata={"cellcam": self._about},
             **self._place,
@@ -148,25 +141,3 @@ class ResultLayers:
 def is_result(layer: Layer) -> bool:
     """Whether a layer shows what CellCam found or would find, so that it is no image to use."""
     return bool({"model", "preview"} & set(layer.metadata.get("cellcam", {})))
-
-
-def _dense_features(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each label from 0: napari looks a label's row up by its number."""
-    features = table[list(_FEATURES)].copy()
-    features.index = features.index + 1
-    dense = features.reindex(range(len(features) + 1))
-    dense.insert(0, "index", dense.index)
-    return dense
-
-
-def _clear_colormap(colour: str) -> Colormap:
-    """From clear through the class's colour to white; what is not important is not covered."""
-    from napari.utils import Colormap
-    from napari.utils.colormaps.standardize_color import transform_color
-
-    rgb = transform_color(colour)[0][:3]
-    stops = np.array([0.0, _CLEAR_TO, 0.6, 1.0])
-    alpha = np.array([0.0, 0.0, 0.75, 0.95])
-    white = np.array([0.0, 0.0, 0.0, 0.6])[:, None]
-    rgba = np.column_stack([(1 - white) * rgb + white, alpha])
-    return Colormap(rgba, controls=stops, name=f"clear to {colour}")

@@ -64,7 +64,8 @@ def stack_of(layers: Mapping[str, Image], axes: str) -> Stack:
     return Stack(
         data=da.concatenate(planes, axis=1),
         channels=tuple(layers),
-        pixel_size_um=PixelSize(*(_size_um(first, axes, axis) for axis in "ZYX")),
+        pixel_size_um=PixelSize(*(_step(first, axes, axis, "micrometer") for axis in "ZYX")),
+        time_step_s=_step(first, axes, "T", "second"),
         name=first.name,
     )
 
@@ -110,11 +111,12 @@ def _full_resolution(layer: Layer) -> Any:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
-def _size_um(layer: Layer, axes: str, axis: str) -> float | None:
+def _step(layer: Layer, axes: str, axis: str, unit: str) -> float | None:
+    """Distance of neighbours along an axis, where the layer measures it in such a unit."""
     if axis not in axes:
         return None
     index = axes.index(axis)
-    unit = layer.units[index]
-    if not unit.is_compatible_with("micrometer"):
+    own = layer.units[index]
+    if not own.is_compatible_with(unit):
         return None
-    return float(layer.scale[index] * (1 * unit).to("micrometer").magnitude)
+    return float(layer.scale[index] * (1 * own).to(unit).magnitude)

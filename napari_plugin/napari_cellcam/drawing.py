@@ -1,0 +1,61 @@
+"""How results look, fresh or from a file: colours of classes, and what napari knows of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.utils import Colormap, DirectLabelColormap
+    from numpy.typing import ArrayLike
+
+_FEATURES = ("label", "class", "probability", "margin", "flags")
+# Importance below this part of the largest is not drawn: the image stays readable.
+_CLEAR_TO = 0.08
+_NEW_CLASS = "#ffffff"
+
+
+def cell_colours(calls: Mapping[int, str], colours: Mapping[str, str]) -> DirectLabelColormap:
+    """Each cell in the colour of its class; white where class or cell is unknown.
+
+    Parameters
+    ----------
+    calls : class of each label
+    colours : of the classes
+    """
+    from napari.utils import DirectLabelColormap
+
+    drawn: dict[int | None, Any] = {None: _NEW_CLASS, 0: "transparent"}
+    drawn |= {label: colours.get(name, _NEW_CLASS) for label, name in calls.items()}
+    return DirectLabelColormap(color_dict=drawn)
+
+
+def dense_features(table: pd.DataFrame, labels: ArrayLike) -> pd.DataFrame:
+    """One row for each label from 0: napari looks a label's row up by its number.
+
+    Parameters
+    ----------
+    table : cell table
+    labels : label of each row, each once
+    """
+    numbers = np.asarray(labels, int)
+    features = table[[name for name in _FEATURES if name in table]].set_axis(numbers)
+    dense = features.reindex(range(numbers.max(initial=0) + 1))
+    dense.insert(0, "index", dense.index)
+    return dense
+
+
+def clear_colormap(colour: str) -> Colormap:
+    """From clear through the class's colour to white; what is not important is not covered."""
+    from napari.utils import Colormap
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    rgb = transform_color(colour)[0][:3]
+    stops = np.array([0.0, _CLEAR_TO, 0.6, 1.0])
+    alpha = np.array([0.0, 0.0, 0.75, 0.95])
+    white = np.array([0.0, 0.0, 0.0, 0.6])[:, None]
+    rgba = np.column_stack([(1 - white) * rgb + white, alpha])
+    return Colormap(rgba, controls=stops, name=f"clear to {colour}")
