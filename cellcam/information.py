@@ -53,8 +53,18 @@ def about_model(folder: Path) -> dict[str, Any]:
         "sees": spec.field,
         "explains": spec.target_layer,
         "weights sha256": spec.weights_sha256,
-        "validation": spec.training.get("validation", "not measured"),
+        "validation": _validation(spec.training.get("validation")),
     }
+
+
+def _validation(metrics: dict[str, Any] | None) -> str:
+    """How well a model called the cells that it did not learn from; the report has the rest."""
+    if not metrics:
+        return "not measured"
+    told = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
+    if interval := metrics.get("intervals", {}).get("balanced_accuracy"):
+        told += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{told}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
 
 
 def _version(name: str) -> str:

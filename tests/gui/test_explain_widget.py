@@ -20,6 +20,7 @@ from napari_cellcam import session as session_module
 from napari_cellcam.work import Job
 from qtpy.QtCore import Qt
 
+from cellcam.models.model import Normalisation
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
@@ -357,7 +358,8 @@ def test_two_viewers_keep_to_themselves(
     other = make_napari_viewer_proxy()
     other.add_image(discs((40, 60), TWO[:1]), name="DNA", **PLACE)
     _, second = other.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
-    second.choices.choose_model(str(make_folder(channels=("DNA",))))
+    one = Normalisation(offset=(100,), scale=(50,))
+    second.choices.choose_model(str(make_folder(channels=("DNA",), normalisation=one)))
     widget.classify()
     second.classify()
     until(lambda: widget.session and second.session)
