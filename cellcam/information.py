@@ -57,7 +57,7 @@ def about_model(folder: Path) -> dict[str, Any]:
     }
 
 
-def _validation(metrics: dict[str, Any] | None) -> str:
+def _validation(metrics: Any) -> str:
     """How well a model called the cells that it did not learn from; the report has the rest."""
     if not metrics:
         return "not measured"

@@ -39,7 +39,7 @@ def main(
     story.classify()
     story.explain()
     story.click_all()
-    story.show(cell or story.widget.session.table["class"].mode()[0])
+    story.show(cell or ("mitotic" if image is None else story.widget.session.table["class"][0]))
     story.picture()
     truth = None if image else _true_classes(story.widget.session.table)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +82,9 @@ class Story:
         self.viewer.window.resize(1560, 960)
         _wait(lambda: "auto is" in self.widget.choices.device.about.text(), 30)
         self.viewer.reset_view()
+        self.widget.choices.preview.setChecked(True)
+        _wait(lambda: self.widget.preview.layer is not None)
+        self.picture()
 
     def classify(self) -> None:
         """Call every cell."""

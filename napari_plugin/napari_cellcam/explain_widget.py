@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -73,6 +74,14 @@ class ExplainWidget(QScrollArea):
         self.choices.failed.connect(self._complain)
         self.preview = FindingPreview(self.viewer, self.choices)
         self.preview.said.connect(self._say)
+        self.fold = QToolButton()
+        self.fold.setText("What to classify")
+        self.fold.setCheckable(True)
+        self.fold.setAutoRaise(True)
+        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.toggled.connect(self._fold)
+        self.fold.setChecked(True)
+        column.addWidget(self.fold)
         column.addWidget(self.choices)
         column.addLayout(self._buttons())
         self.status = QLabel("")
@@ -221,7 +230,14 @@ class ExplainWidget(QScrollArea):
             self._say("No cells were found. Give their diameter, or choose a labels layer.")
             return
         listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+        self.fold.setChecked(False)
         self._say(f"{len(session.table)} cells: {listed}. Click one, or sort by margin.")
+
+    def _fold(self, is_open: bool) -> None:
+        """Show the choices, or make room for the cells."""
+        self.choices.setVisible(is_open)
+        arrows = Qt.ArrowType
+        self.fold.setArrowType(arrows.DownArrow if is_open else arrows.RightArrow)
 
     def _selected(self, rows: list[int]) -> None:
         self.training.selected = rows
