@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,19 +32,37 @@ _PARTS = 4
 _HEAD_SAMPLES = 8
 _ROUGH_SAMPLES = 2
 
-# The error estimate over the root of the summed squares of what each interval leaves in doubt.
-# Gradients that jump between the points (layers followed by more ReLUs) hide more.
-_MARGIN = 2.0
-_MARGIN_FOR_JUMPS = 4.0
+# The error estimate over the root of the summed squares of what each interval leaves in doubt:
+# small where the head is followed between the points, larger where only the points tell, and
+# largest where the gradients, too, jump between them (layers followed by more ReLUs).
+_MARGIN_IF_FOLLOWED = 2.0
+_MARGIN_AT_POINTS = 4.0
+_MARGIN_FOR_JUMPS = 12.0
 
 Interpolation = Callable[[Tensor, Tensor], Tensor]
+RtolOf = Literal["map", "strongest"]
 
 # Numbers held at once while a head is followed.
 _MOST_VALUES = 2**24
 
 
-def integrate_adaptively(walker: Walker, paths: Paths, rtol: float, formula: Formula) -> Integral:
-    """Integrals with an estimated relative L2 error of at most ``rtol``, all classes of a path.
+@dataclass(frozen=True)
+class Tolerance:
+    """Error that is allowed: ``rtol`` of each map's L2 norm, or of its path's strongest map's."""
+
+    rtol: float
+    of: RtolOf = "map"
+
+    def reference(self, maps: Tensor) -> Tensor:
+        """What the error of each of ``maps`` (N, K, U) is a share of: (N, K)."""
+        norm = maps.norm(dim=2)
+        return norm if self.of == "map" else norm.amax(1, keepdim=True).expand_as(norm)
+
+
+def integrate_adaptively(
+    walker: Walker, paths: Paths, tolerance: Tolerance, formula: Formula
+) -> Integral:
+    """Integrals with an estimated L2 error within ``tolerance``, all classes of a path.
 
     Stops at 128 points of a path; the estimate then says how far it got.
     """
@@ -52,12 +72,15 @@ def integrate_adaptively(walker: Walker, paths: Paths, rtol: float, formula: For
     active = kind(walker, paths, formula)
     active.cut(active.all_panels())
     result = _without_integrating(paths)
-    at_image = result.maps.norm(dim=2)
+    at_image = tolerance.reference(result.maps)
     while True:
         maps, doubt, line = active.integrals()
-        error = relative(active.margin * doubt.square().sum(1).sqrt(), maps)
-        shows = maps.norm(dim=2) > _NEXT_TO_NOTHING * at_image[active.rows]
-        seen = (error <= rtol) & (shows | (active.n_evaluations >= _FEWEST_FOR_NOTHING))
+        size = tolerance.reference(maps)
+        difference = active.margin * doubt.square().sum(1).sqrt()
+        error = relative(difference, maps.norm(dim=2))
+        shows = size > _NEXT_TO_NOTHING * at_image[active.rows]
+        seen = relative(difference, size) <= tolerance.rtol
+        seen &= shows | (active.n_evaluations >= _FEWEST_FOR_NOTHING)
         done = seen.all(1) | (active.n_evaluations >= MOST_EVALUATIONS)
         rows = active.rows[done]
         result.maps[rows], result.error[rows] = maps[done], error[done]
@@ -65,7 +88,7 @@ def integrate_adaptively(walker: Walker, paths: Paths, rtol: float, formula: For
         result.n_evaluations[rows] = active.n_evaluations
         if done.all():
             return result
-        doubt = (doubt / maps.norm(dim=2).unsqueeze(1)).nan_to_num().masked_fill(seen[:, None], 0)
+        doubt = (doubt / size.unsqueeze(1)).nan_to_num().masked_fill(seen[:, None], 0)
         if active.n_evaluations < _FEWEST_FOR_NOTHING:
             widest = active.widths(doubt.shape[1]).unsqueeze(2)
             doubt = torch.where(shows[:, None], doubt, 1 + widest)
@@ -96,7 +119,7 @@ class _Refinement(ABC):
     margin : estimated error over the difference of cubic and linear integral
     """
 
-    margin = _MARGIN
+    margin = _MARGIN_IF_FOLLOWED
 
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         self.walker, self.paths, self.formula = walker, paths, formula
@@ -160,7 +183,7 @@ class _KnownAtNodes(_Refinement):
 
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         super().__init__(walker, paths, formula)
-        self.margin = _MARGIN if walker.constant_gradient else _MARGIN_FOR_JUMPS
+        self.margin = _MARGIN_AT_POINTS if walker.constant_gradient else _MARGIN_FOR_JUMPS
         change = paths.at_end.activations - paths.at_start.activations
         at_end = contracted(paths.at_end.gradients.mean(-1, keepdim=True), change)
         self._integrand = torch.stack([torch.zeros_like(at_end), at_end], 1)

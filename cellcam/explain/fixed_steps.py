@@ -83,7 +83,9 @@ class _Sum:
             maps = (self._right + self._left) / 2
             error = (self._right - self._left).norm(dim=2) / 2
         evaluations = torch.full((len(maps),), n_evaluations, device=maps.device)
-        return Integral(maps, relative(error, maps), self._line, evaluations, self._vary)
+        return Integral(
+            maps, relative(error, maps.norm(dim=2)), self._line, evaluations, self._vary
+        )
 
 
 def _with_ends(rule: Rule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -30,9 +30,8 @@ class Integral:
     weights_vary: Tensor
 
 
-def relative(error: Tensor, maps: Tensor) -> Tensor:
-    """Errors (P, K) over the L2 norms of maps (P, K, U); 0 where both vanish."""
-    norm = maps.norm(dim=2)
+def relative(error: Tensor, norm: Tensor) -> Tensor:
+    """Errors over norms, both (P, K); 0 where both vanish."""
     return where(error == 0, 0.0, error / norm)
 
 

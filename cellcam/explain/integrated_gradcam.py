@@ -100,6 +100,10 @@ class IntegratedGradCAM:
             `cellcam.explain.path.baseline_images`.
         rtol : relative L2 error to reach for each map, default 0.01
             Takes as many evaluations as needed; `Explanation.error` says what was reached.
+        rtol_of : ``"map"`` (default) or ``"strongest"``
+            What ``rtol`` is a share of: each map, or the strongest of an image's maps, beside
+            which fainter ones need not be as exact. Several classes then cost about what one
+            does. `Explanation.error` is relative to each map all the same.
         method, n_steps : a fixed quadrature rule instead
             ``method="riemann_right"``, the default with ``n_steps``, is the sum of the paper;
             see `quadrature_rule` for the others.

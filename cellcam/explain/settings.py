@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from cellcam.explain.adaptive_steps import RtolOf, Tolerance
 from cellcam.explain.execution import Precision
 from cellcam.explain.integral import Formula
 from cellcam.explain.path import Baseline
@@ -24,6 +25,7 @@ class Settings:
 
     baselines: Baseline = "black"
     rtol: float | None = None
+    rtol_of: RtolOf = "map"
     method: Method | None = None
     n_steps: int | None = None
     score: Score = "logit"
@@ -35,10 +37,10 @@ class Settings:
     progress: Progress | None = None
 
     @property
-    def tolerance(self) -> float | None:
-        """Relative error to reach, None where the number of steps is fixed."""
+    def tolerance(self) -> Tolerance | None:
+        """Error to reach, None where the number of steps is fixed."""
         if self.method is None and self.n_steps is None:
-            return self.rtol or _DEFAULT_RTOL
+            return Tolerance(self.rtol or _DEFAULT_RTOL, self.rtol_of)
         return None
 
     @property
@@ -77,7 +79,8 @@ def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 
 def _check(settings: Settings) -> None:
-    for name, kind in {"score": Score, "formula": Formula, "precision": Precision}.items():
+    choices = {"score": Score, "formula": Formula, "precision": Precision, "rtol_of": RtolOf}
+    for name, kind in choices.items():
         value = getattr(settings, name)
         if value not in get_args(kind):
             raise ValueError(

@@ -53,6 +53,18 @@ def test_reaches_the_tolerance_that_is_asked_for(layer: str, formula: str, score
     assert errors.max() < 0.09
 
 
+def test_faint_maps_may_be_exact_to_a_share_of_the_strongest() -> None:
+    cam = IntegratedGradCAM(small_network(), "features.5", upsample=False)
+    truth = cam(images(), "all", method="riemann_trapezoid", n_steps=300).maps
+    each, strongest = cam(images(), "all"), cam(images(), "all", rtol_of="strongest")
+    size = truth.flatten(2).norm(dim=2).amax(1, keepdim=True)
+    difference = (strongest.maps - truth).flatten(2).norm(dim=2)
+    assert (difference < 0.01 * size).all()
+    assert (strongest.error * strongest.maps.flatten(2).norm(dim=2) <= 0.011 * size).all()
+    assert strongest.error.max() > 0.01  # still told beside each map
+    assert strongest.n_evaluations.sum() < each.n_evaluations.sum()
+
+
 def test_fewer_evaluations_for_less_accuracy() -> None:
     cam = IntegratedGradCAM(small_network())
     coarse, fine = cam(images(), rtol=0.1), cam(images(), rtol=0.001)
