@@ -98,7 +98,8 @@ def integrate_adaptively(
 
 def _without_integrating(paths: Paths) -> Integral:
     """The complete map of a gradient that is constant, from both ends alone; exact."""
-    maps = contracted(paths.at_end.gradients, paths.at_end.activations - paths.at_start.activations)
+    end = paths.at_end.point
+    maps = end.weights @ (end.activations - paths.at_start.activations)
     return Integral(
         maps=maps,
         error=torch.zeros_like(maps[..., 0]),
@@ -124,7 +125,7 @@ class _Refinement(ABC):
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         self.walker, self.paths, self.formula = walker, paths, formula
         self.rows = torch.arange(len(paths), device=paths.end.device)
-        self.nodes = paths.at_end.activations.new_tensor([0.0, 0.5, 1.0]).repeat(len(paths), 1)
+        self.nodes = paths.at_end.score.new_tensor([0.0, 0.5, 1.0]).repeat(len(paths), 1)
         self.vary = torch.zeros_like(paths.at_end.classes, dtype=torch.bool)
 
     @property
@@ -184,24 +185,23 @@ class _KnownAtNodes(_Refinement):
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         super().__init__(walker, paths, formula)
         self.margin = _MARGIN_AT_POINTS if walker.constant_gradient else _MARGIN_FOR_JUMPS
-        change = paths.at_end.activations - paths.at_start.activations
-        at_end = contracted(paths.at_end.gradients.mean(-1, keepdim=True), change)
+        begin, end = paths.at_start, paths.at_end.point
+        at_end = end.weights @ (end.activations - begin.activations)
         self._integrand = torch.stack([torch.zeros_like(at_end), at_end], 1)
-        ends = (paths.at_start.activations, paths.at_end.activations)
-        self._activations = torch.stack(ends, 1)
-        self._line = self._rough_line = at_end.new_empty(len(paths), 0, *at_end.shape[1:])
+        along = begin.along.unsqueeze(-1) if formula == "paper" else begin.activations
+        self._along = torch.stack([along, end.accounts(formula)[1]], 1)
         # The middle of the root panel is evaluated as that of any other.
         left = torch.zeros_like(self.rows).unsqueeze(1)
         new = self._values(left, self.nodes[:, 1:2])
-        self._integrand, self._activations = (
+        self._integrand, self._along = (
             torch.cat([old[:, :1], middle, old[:, 1:]], 1)
-            for old, middle in zip((self._integrand, self._activations), new[:2], strict=True)
+            for old, middle in zip((self._integrand, self._along), new[:2], strict=True)
         )
         self._line = self._rough_line = new[2]
 
     def keep(self, mask: Tensor) -> None:
         super().keep(mask)
-        self._integrand, self._activations = self._integrand[mask], self._activations[mask]
+        self._integrand, self._along = self._integrand[mask], self._along[mask]
         self._line, self._rough_line = self._line[mask], self._rough_line[mask]
 
     def integrals(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,9 +219,9 @@ class _KnownAtNodes(_Refinement):
         return best.sum(1), doubt.norm(dim=3), line
 
     def _cut(self, panels: Tensor, left: Tensor, middle: Tensor, order: Tensor) -> None:
-        integrand, activations, line = self._values(left, middle)
+        integrand, along, line = self._values(left, middle)
         self._integrand = _sorted_in(order, self._integrand, integrand)
-        self._activations = _sorted_in(order, self._activations, activations)
+        self._along = _sorted_in(order, self._along, along)
         # What cutting a panel has changed says how far its halves may still be off.
         parents = self._line[_across(panels), panels]
         halves = line.unflatten(1, (-1, 2))
@@ -237,29 +237,26 @@ class _KnownAtNodes(_Refinement):
         )
 
     def _values(self, left: Tensor, middle: Tensor) -> tuple[Tensor, ...]:
-        """Integrand, activations and line integral (N, M, ...) at ``middle`` (N, M)."""
+        """Integrand, what the head is a function of, and line integral at ``middle`` (N, M)."""
         own = torch.arange(len(left), device=left.device).repeat_interleave(left.shape[1])
         start, position = left.flatten(), middle.flatten()
         parts = []
         for part in self.walker.batches(len(own)):
             row, i = own[part], start[part]
-            change = self._activations[row, i + 1] - self._activations[row, i]
+            change = self._along[row, i + 1] - self._along[row, i]
             parts.append(self._run(self.rows[row], position[part], change))
-        integrand, activations, line, vary = (
+        integrand, along, line, vary = (
             torch.cat(one).unflatten(0, left.shape) for one in zip(*parts, strict=True)
         )
         self.vary |= vary.any(1)
-        return integrand, activations, line
+        return integrand, along, line
 
     def _run(self, rows: Tensor, position: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-        activations, gradient = self.walker.values(self.paths, rows, position)
-        at_end = self.paths.at_end.gradients[rows]
-        weights = gradient.mean(-1, keepdim=True)
-        integrand = contracted(weights, activations - self.paths.at_start.activations[rows])
-        line = contracted(gradient, change)
-        if self.formula == "paper":  # only its sum is asked for
-            line = line.sum(2, keepdim=True)
-        return integrand, activations, line, differ(weights[..., 0], at_end.mean(-1))
+        point = self.walker.values(self.paths, rows, position)
+        gradient, along = point.accounts(self.formula)
+        integrand = point.weights @ (point.activations - self.paths.at_start.activations[rows])
+        at_end = self.paths.at_end.point.weights[rows]
+        return integrand, along, contracted(gradient, change), differ(point.weights, at_end)
 
 
 class _FollowedHead(_Refinement):
@@ -272,7 +269,7 @@ class _FollowedHead(_Refinement):
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         super().__init__(walker, paths, formula)
         middle = self._values(self.nodes[:, 1:2])
-        ends = (paths.at_start.activations, paths.at_end.activations)
+        ends = (paths.at_start.activations, paths.at_end.point.activations)
         self._activations = torch.stack([ends[0], middle[0], ends[1]])
 
     def keep(self, mask: Tensor) -> None:
@@ -329,7 +326,7 @@ class _FollowedHead(_Refinement):
             "nmsj,nmjc->nmsc", interpolate(nodes, _middles(n_samples, nodes)), means
         )
         weights = self.walker.weights_along(seen.flatten(1, 2), at_end.classes, n_positions)
-        self.vary[block] |= differ(weights, at_end.gradients.mean(-1).unsqueeze(1)).any(1)
+        self.vary[block] |= differ(weights, at_end.point.weights.unsqueeze(1)).any(1)
         weights = weights.unflatten(1, seen.shape[1:3])
         steps = interpolate(nodes, _edges(n_samples, nodes)).diff(dim=2)
         change = torch.einsum("nmsj,nmjc->nmsc", steps, means) * n_positions

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cellcam.explain.integral import Formula, Integral, differ, relative
 from cellcam.explain.quadrature import Rule
-from cellcam.explain.walking import Paths, Walker, contracted
+from cellcam.explain.walking import AtPoints, Paths, Walker, contracted
 
 
 def integrate_fixed(walker: Walker, paths: Paths, rule: Rule, formula: Formula) -> Integral:
@@ -20,72 +20,64 @@ def integrate_fixed(walker: Walker, paths: Paths, rule: Rule, formula: Formula) 
     the two ends, which are known whatever the rule.
     """
     nodes, weights = _with_ends(rule)
-    at_start = paths.at_start.activations.unsqueeze(1)
-    total = _Sum(paths, weights.shape[0])
+    total = _Sum(paths, weights.shape[0], formula)
     step = max(1, walker.batch // len(paths))
     inner = np.arange(1, len(nodes) - 1)
     for part in (inner[i : i + step] for i in range(0, len(inner), step)):
         positions = torch.as_tensor(nodes[part], device=paths.end.device)
         rows = torch.arange(len(paths), device=paths.end.device).repeat_interleave(len(part))
-        values = walker.values(paths, rows, positions.repeat(len(paths)))
-        activations, gradient = (one.unflatten(0, (len(paths), len(part))) for one in values)
-        total.add(activations, gradient, at_start, weights[:, part], formula)
-    at_end = (paths.at_end.activations.unsqueeze(1), paths.at_end.gradients.unsqueeze(1))
-    total.add(*at_end, at_start, weights[:, -1:], formula)
-    return total.integral(formula, len(inner) + 1)
+        points = walker.values(paths, rows, positions.repeat(len(paths)))
+        shape = (len(paths), len(part))
+        total.add(points.each(lambda values: values.unflatten(0, shape)), weights[:, part])  # noqa: B023
+    total.add(paths.at_end.point.each(lambda values: values.unsqueeze(1)), weights[:, -1:])
+    return total.integral(len(inner) + 1)
 
 
 class _Sum:
     """Running sums over the nodes of P paths, in ascending order."""
 
-    def __init__(self, paths: Paths, n_rules: int) -> None:
-        size = (*paths.at_end.classes.shape, paths.at_end.activations.shape[2])
-        self._by_rule = paths.at_end.activations.new_zeros(n_rules, *size)
-        self._right = paths.at_end.activations.new_zeros(size)
-        self._left = paths.at_end.activations.new_zeros(size)
-        self._line = paths.at_end.activations.new_zeros(paths.at_end.classes.shape)
-        self._last_activations = paths.at_start.activations.unsqueeze(1)
+    def __init__(self, paths: Paths, n_rules: int, formula: Formula) -> None:
+        begin, end = paths.at_start, paths.at_end.point
+        self._formula = formula
+        self._start = begin.activations.unsqueeze(1)
+        self._by_rule = end.activations.new_zeros(
+            n_rules, *paths.at_end.classes.shape, end.activations.shape[2]
+        )
+        # Of gradients times changes, with the gradient at the end of each step or its beginning.
+        self._right = self._left = end.activations.new_zeros(1)
+        self._last_values = begin.along[:, None, :, None] if formula == "paper" else self._start
         self._last_gradient: Tensor | None = None
-        self._end_weights = paths.at_end.gradients.mean(-1).unsqueeze(1)
+        self._end_weights = end.weights.unsqueeze(1)
         self._vary = torch.zeros_like(paths.at_end.classes, dtype=torch.bool)
 
-    def add(
-        self,
-        activations: Tensor,
-        gradient: Tensor,
-        at_start: Tensor,
-        weights: NDArray[np.float64],
-        formula: Formula,
-    ) -> None:
-        """Nodes (P, S): activations (P, S, C, U), gradient (P, S, K, C, U or 1), weights (R, S)."""
-        mean_gradient = gradient.mean(-1)
-        self._vary |= differ(mean_gradient, self._end_weights).any(1)
-        if formula == "paper":
-            terms = (mean_gradient @ (activations - at_start)).relu()
+    def add(self, points: AtPoints, weights: NDArray[np.float64]) -> None:
+        """Nodes (P, S) with their weights (R, S) in each rule."""
+        self._vary |= differ(points.weights, self._end_weights).any(1)
+        if self._formula == "paper":
+            terms = (points.weights @ (points.activations - self._start)).relu()
             weight = torch.as_tensor(weights, dtype=terms.dtype, device=terms.device)
             self._by_rule += torch.einsum("rs,pskv->rpkv", weight, terms)
-        change = activations - torch.cat([self._last_activations, activations[:, :-1]], 1)
+        gradient, values = points.accounts(self._formula)
+        change = values - torch.cat([self._last_values, values[:, :-1]], 1)
         first = gradient[:, :1] if self._last_gradient is None else self._last_gradient
-        right = contracted(gradient, change)
-        left = contracted(torch.cat([first, gradient[:, :-1]], 1), change)
-        self._line += (right + left).sum((1, 3)) / 2
-        if formula == "complete":
-            self._right += right.sum(1)
-            self._left += left.sum(1)
-        self._last_activations = activations[:, -1:].clone()
+        self._right = self._right + contracted(gradient, change).sum(1)
+        self._left = self._left + contracted(first, change[:, :1]).sum(1)
+        self._left = self._left + contracted(gradient[:, :-1], change[:, 1:]).sum(1)
+        self._last_values = values[:, -1:].clone()
         self._last_gradient = gradient[:, -1:].clone()
 
-    def integral(self, formula: Formula, n_evaluations: int) -> Integral:
-        if formula == "paper":
+    def integral(self, n_evaluations: int) -> Integral:
+        """The sums so far."""
+        trapezoid = (self._right + self._left) / 2
+        if self._formula == "paper":
             maps, fine, coarse = self._by_rule
             error = (maps - fine).norm(dim=2) + 2 * (fine - coarse).norm(dim=2)
         else:
-            maps = (self._right + self._left) / 2
+            maps = trapezoid
             error = (self._right - self._left).norm(dim=2) / 2
         evaluations = torch.full((len(maps),), n_evaluations, device=maps.device)
-        return Integral(
-            maps, relative(error, maps.norm(dim=2)), self._line, evaluations, self._vary
-        )
+        error = relative(error, maps.norm(dim=2))
+        return Integral(maps, error, trapezoid.sum(2), evaluations, self._vary)
 
 
 def _with_ends(rule: Rule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

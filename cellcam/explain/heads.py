@@ -72,7 +72,7 @@ def head_of_means(split: SplitNetwork, example: Tensor) -> HeadOfMeans | None:
             scores = head(means).detach()
         except _CANNOT_RUN:
             continue
-        return _with_affine(head, means) if _agree(scores, wanted) else None
+        return _with_affine(head, means) if agree(scores, wanted) else None
     return None
 
 
@@ -80,8 +80,8 @@ def _with_affine(head: HeadOfMeans, means: Tensor) -> HeadOfMeans:
     means = means.requires_grad_()
     scores = head(means)
     every_class = torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
-    weights = gradients(scores, every_class, means)
-    if not _agree(weights, weights[:1].expand_as(weights)):
+    (weights,) = gradients(scores, every_class, [means])
+    if not agree(weights, weights[:1].expand_as(weights)):
         return head
     offset = scores[0].detach() - weights[0] @ means[0].detach()
     return HeadOfMeans(head.split, head.feeder, (weights[0], offset))
@@ -107,7 +107,8 @@ def _random_like(actual: Tensor) -> Tensor:
     return (noise + level * scale.view_as(level)).to(actual)
 
 
-def _agree(a: Tensor, b: Tensor) -> bool:
+def agree(a: Tensor, b: Tensor) -> bool:
+    """Whether rows of ``a`` and ``b`` are the same but for rounding."""
     tolerance = 1e-9 if a.dtype == torch.float64 else 1e-4 if a.dtype == torch.float32 else 3e-2
     difference = (a - b).abs().amax(tuple(range(1, a.ndim)))
     size = b.abs().amax(tuple(range(1, b.ndim)))

@@ -8,7 +8,7 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -16,24 +16,22 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from cellcam.explain.adaptive_steps import integrate_adaptively
-from cellcam.explain.execution import automatic_batch_size, fastest_execution, is_out_of_memory
+from cellcam.explain.execution import is_out_of_memory
 from cellcam.explain.explanation import Explanation, fused, joined
 from cellcam.explain.fixed_steps import integrate_fixed
-from cellcam.explain.heads import HeadOfMeans, head_of_means
 from cellcam.explain.integral import Integral
+from cellcam.explain.knowledge import Known, fingerprint, found_out
 from cellcam.explain.path import baseline_images, single_channel_starts
 from cellcam.explain.quadrature import quadrature_rule
-from cellcam.explain.scores import ClassIndex
+from cellcam.explain.scores import ClassIndex, n_classes
 from cellcam.explain.settings import Settings, changed
-from cellcam.explain.splitting import SplitNetwork, left_as_it_was
+from cellcam.explain.splitting import left_as_it_was
 from cellcam.explain.walking import Paths, Walker
 
 Layer = str | nn.Module
 
 # Shapes of input for which what was found out about a network is kept.
 _MOST_KNOWN = 4
-# Gradients by activations held at once, where each position has its own.
-_MOST_GRADIENTS = 2**26
 
 
 class IntegratedGradCAM:
@@ -83,7 +81,7 @@ class IntegratedGradCAM:
         self.target_layers = target_layers
         self.black = black
         self._settings = changed(Settings(), settings)
-        self._known: dict[object, _Known] = {}
+        self._known: dict[object, Known] = {}
 
     def __call__(self, x: Tensor, class_idx: ClassIndex = None, **settings: Any) -> Explanation:
         """Explain the scores of a batch of images.
@@ -147,7 +145,7 @@ class IntegratedGradCAM:
     ) -> Explanation:
         """Explanation at one layer, a batch of images at a time."""
         known = self._known_about(layer, x, run)
-        batch = run.internal_batch_size or _bounded(known, class_idx)
+        batch = run.internal_batch_size or known.batch_for(n_classes(class_idx))
         n_paths = x.shape[1] if run.channels else 1
         parts: list[Explanation] = []
         done = 0
@@ -157,7 +155,10 @@ class IntegratedGradCAM:
                 run.progress(done, len(x))
 
         while done < len(x):
-            walker = Walker(known.split, known.head, run.score, batch, tick, known.remembered)
+            remembered = known.remembered.setdefault(run.formula, {})
+            walker = Walker(
+                known.split, known.head, run.score, batch, tick, remembered, run.formula == "paper"
+            )
             rows = slice(done, done + max(1, batch // n_paths))
             own_start = _moved(start[rows], known.split.device)
             own_x = _moved(x[rows], known.split.device)
@@ -172,40 +173,17 @@ class IntegratedGradCAM:
                 done = min(rows.stop, len(x))
         return joined(parts)
 
-    def _known_about(self, layer: Layer | None, x: Tensor, run: Settings) -> _Known:
+    def _known_about(self, layer: Layer | None, x: Tensor, run: Settings) -> Known:
         """What running the network once shows about it; kept as long as its weights stay."""
         key = (layer, x.shape[1:], x.dtype, run.precision)
-        weights = _fingerprint(self.nn_module)
+        weights = fingerprint(self.nn_module)
         known = self._known.get(key)
         if known is None or known.weights != weights:
             while len(self._known) >= _MOST_KNOWN:
                 self._known.pop(next(iter(self._known)))
-            known = self._known[key] = _found_out(self.nn_module, layer, x, run, weights)
+            trial = run.internal_batch_size
+            known = self._known[key] = found_out(self.nn_module, layer, x, run.precision, trial)
         return known
-
-
-@dataclass(frozen=True)
-class _Known:
-    weights: object
-    split: SplitNetwork
-    head: HeadOfMeans | None
-    batch: int
-    remembered: dict[str, Tensor] = field(default_factory=dict)
-
-
-def _found_out(
-    network: nn.Module, layer: Layer | None, x: Tensor, run: Settings, weights: object
-) -> _Known:
-    split = SplitNetwork(network, layer, x[:1])
-    head = head_of_means(split, x[:1])
-    split.pooled = head is not None
-    batch = automatic_batch_size(split.scores, x, split.device)
-    if run.precision == "auto":
-        trial = x[: run.internal_batch_size or batch]
-        split.execution = fastest_execution(
-            lambda way: split.scores(trial, way), split.device, split.execution
-        )
-    return _Known(weights, split, head, batch)
 
 
 def _explain_batch(
@@ -296,31 +274,6 @@ def _of_images(class_idx: ClassIndex, rows: slice) -> ClassIndex:
     if isinstance(class_idx, Tensor) and class_idx.ndim > 0:
         return class_idx[rows]
     return class_idx
-
-
-def _bounded(known: _Known, class_idx: ClassIndex) -> int:
-    """Batch size at which the gradients of all classes at all positions still fit."""
-    if known.head is not None:
-        return known.batch
-    n_classes = known.split.n_classes if class_idx == "all" else _n_classes(class_idx)
-    gradients = n_classes * known.split.features * known.split.map_shape.numel()
-    return max(1, min(known.batch, _MOST_GRADIENTS // gradients))
-
-
-def _n_classes(class_idx: ClassIndex) -> int:
-    if isinstance(class_idx, Tensor):
-        return class_idx.shape[-1] if class_idx.ndim > 1 else 1
-    return len(class_idx) if isinstance(class_idx, Sequence) else 1
-
-
-def _fingerprint(network: nn.Module) -> object:
-    """Changes with every weight: by torch's count of changes in place, and by their norm.
-
-    The count alone misses what is written through ``.data``.
-    """
-    tensors = [*network.parameters(), *network.buffers()]
-    norm = nn.utils.get_total_norm([t.detach() for t in tensors if t.is_floating_point()])
-    return tuple((id(tensor), tensor._version) for tensor in tensors), float(norm)
 
 
 def _check_images(x: Tensor) -> None:

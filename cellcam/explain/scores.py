@@ -29,22 +29,31 @@ def class_scores(score: Score, logits: Tensor) -> Tensor:
     raise ValueError(f"score={score!r} is unknown. Choose one of {', '.join(get_args(Score))}.")
 
 
-def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
-    """Gradient of each image's chosen scores by ``leaf``: (N, K, ...).
+def gradients(scores: Tensor, classes: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Gradient of each image's chosen scores by each of ``leaves``: (N, K, ...).
 
     Parameters
     ----------
-    scores : (N, n_classes) tensor that depends on ``leaf``, image by image
+    scores : (N, n_classes) tensor that depends on the leaves, image by image
     classes : (N, K) int64 tensor
-    leaf : (N, ...) tensor
+    leaves : (N, ...) tensors
     """
     with torch.enable_grad():
         columns = scores.gather(1, classes).sum(0).unbind()
-    rows = [
-        torch.autograd.grad(column, leaf, retain_graph=k < len(columns) - 1)[0]
+    by_class = [
+        torch.autograd.grad(column, tuple(leaves), retain_graph=k < len(columns) - 1)
         for k, column in enumerate(columns)
     ]
-    return torch.stack(rows, 1)
+    return [torch.stack(one, 1) for one in zip(*by_class, strict=True)]
+
+
+def n_classes(class_idx: ClassIndex) -> int | None:
+    """How many classes of each image ``class_idx`` asks for; None for all of them."""
+    if isinstance(class_idx, Tensor):
+        return class_idx.shape[-1] if class_idx.ndim > 1 else 1
+    if class_idx == "all":
+        return None
+    return len(class_idx) if isinstance(class_idx, Sequence) else 1
 
 
 def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:

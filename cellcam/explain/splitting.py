@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cellcam.explain.classes_at_once import HeadForClassesAtOnce, Leaf
 from cellcam.explain.execution import Execution, usual_execution
 
 _Hook = Callable[[Tensor], Tensor]
@@ -22,6 +24,23 @@ _Hook = Callable[[Tensor], Tensor]
 
 class _TrunkDoneError(Exception):
     """Leaves a forward pass at the target layer."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass through trunk and head gives.
+
+    Attributes
+    ----------
+    activations : (N, K, *layer_spatial) tensor, detached
+    leaves : what the head can be differentiated by: the activations, their (N, K, 1, ...)
+        means where the head is pooled, or what 1 x 1 convolutions make of them
+    scores : (N, n_classes) tensor
+    """
+
+    activations: Tensor
+    leaves: tuple[Leaf, ...]
+    scores: Tensor
 
 
 class SplitNetwork:
@@ -46,6 +65,10 @@ class SplitNetwork:
     features, map_shape : of the activations, (N, features, *map_shape)
     pooled : whether the head sees only each feature's mean over space
         Found by test, with `cellcam.explain.heads.head_of_means`; False until then.
+    at_once : whether the head is differentiated for all classes at once
+        Where a trial finds that faster; False until then.
+    head_sees_activations : whether anything but 1 x 1 convolutions takes the activations
+        Asked only where the head is differentiated at once.
     execution : how passes are computed
 
     Raises
@@ -65,7 +88,8 @@ class SplitNetwork:
         else:
             self.layer_name = _name_of(self.network, layer)
         self.layer = self.network.get_submodule(self.layer_name)
-        self.pooled = False
+        self.pooled = self.at_once = False
+        self.head_sees_activations = True
         outputs, scores = self._probe(example)
         self._runs = len(outputs)
         self.n_classes = _checked_scores(scores, 1).shape[1]
@@ -87,35 +111,38 @@ class SplitNetwork:
         return kept[0]
 
     def scores(
-        self, x: Tensor, execution: Execution | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, x: Tensor, execution: Execution | None = None, means_only: bool = False
+    ) -> Pass:
         """One pass through trunk and head, the head ready to be differentiated.
 
         Parameters
         ----------
         x : (N, C, *spatial) tensor
         execution : how to compute, if not as the network's own
-
-        Returns
-        -------
-        activations : (N, K, *layer_spatial) tensor, detached
-        leaf : what the head was given and can be differentiated by: the activations, or
-            their (N, K, 1, ...) means where the head is ``pooled``
-        scores : (N, n_classes) tensor
+        means_only : whether only mean gradients are wanted, not those at each position
         """
+        execution = execution or self.execution
+        at_once = self.at_once and execution.autocast is None
+        mode = HeadForClassesAtOnce(means_only) if at_once else None
         kept: list[Tensor] = []
 
         def start_autograd(activation: Tensor) -> Tensor:
             torch.set_grad_enabled(True)
+            # Apart from the network's own tensor where what follows may write into that.
             kept.append(activation.detach().clone() if self.pooled else activation.detach())
+            if mode:  # convolutions over few positions want the usual layout
+                kept[0] = kept[0].contiguous()
             seen = _means(kept[0]) if self.pooled else kept[0]
             kept.append(seen.detach().requires_grad_())
             # The head may work in place, which autograd forbids on a leaf.
-            return kept[1].clone()
+            return mode.begin(kept[1]) if mode else kept[1].clone()
 
-        with torch.no_grad():
+        with torch.no_grad(), mode or nullcontext():
             scores = _checked_scores(self._run(x, start_autograd, execution), len(x))
-        return kept[0], kept[1], scores
+        leaves = mode.leaves if mode else [Leaf(kept[1])]
+        if len(leaves) > 1 and not self.head_sees_activations:
+            leaves = leaves[1:]
+        return Pass(kept[0], tuple(leaves), scores)
 
     def head(self, x: Tensor, activations: Tensor) -> Tensor:
         """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""

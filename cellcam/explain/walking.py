@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from cellcam.explain.classes_at_once import Leaf, gradients_at_once
 from cellcam.explain.heads import HeadOfMeans
+from cellcam.explain.integral import Formula
 from cellcam.explain.path import points_on_path
 from cellcam.explain.scores import ClassIndex, Score, class_scores, gradients, select_classes
-from cellcam.explain.splitting import SplitNetwork
+from cellcam.explain.splitting import Pass, SplitNetwork
+
+
+@dataclass(frozen=True)
+class AtPoints:
+    """What is known at M points of paths; U positions at the layer, flattened.
+
+    Attributes
+    ----------
+    activations : (M, C, U)
+    weights : (M, K, C), means over positions of the gradients of K scores
+    along : (M, D), what the head is a function of, linear in the activations: these
+        themselves, their means, or what 1 x 1 convolutions make of them
+    gradient : (M, K, D) of the scores by ``along``
+    """
+
+    activations: Tensor
+    weights: Tensor
+    along: Tensor
+    gradient: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> AtPoints:
+        """The same with every tensor changed."""
+        return AtPoints(*(change(getattr(self, field.name)) for field in fields(self)))
+
+    def accounts(self, formula: Formula) -> tuple[Tensor, Tensor]:
+        """Gradient and values whose `contracted` changes add up to those of the scores.
+
+        Position by position for the complete formula, (M, K, C, U or 1) and (M, C, U); else
+        (M, K, D, 1) and (M, D, 1), as cheap as can be.
+        """
+        if formula == "paper":
+            return self.gradient.unsqueeze(-1), self.along.unsqueeze(-1)
+        features = self.activations.shape[-2]
+        if self.gradient.shape[-1] == features:  # the same at every position
+            return self.weights.unsqueeze(-1), self.activations
+        return self.gradient.unflatten(-1, (features, -1)), self.activations
 
 
 @dataclass(frozen=True)
 class AtInput:
-    """What is known at the end of N paths, the images; U positions at the layer, flattened.
+    """What is known at the end of N paths, the images.
 
     Attributes
     ----------
     logits : (N, n_classes)
     classes : (N, K) that are explained
     score : (N, K) of these classes
-    activations : (N, C, U)
-    gradients : (N, K, C, U) of the scores; (N, K, C, 1) where the head sees only means
+    point : activations and gradients
     """
 
     logits: Tensor
     classes: Tensor
     score: Tensor
-    activations: Tensor
-    gradients: Tensor
+    point: AtPoints
 
     def of(self, rows: Tensor | slice) -> AtInput:
         """The same of some paths."""
@@ -39,17 +75,17 @@ class AtInput:
             self.logits[rows],
             self.classes[rows],
             self.score[rows],
-            self.activations[rows],
-            self.gradients[rows],
+            self.point.each(lambda values: values[rows]),
         )
 
 
 @dataclass(frozen=True)
 class AtBaseline:
-    """What is known where N paths begin: scores (N, K) and activations (N, C, U)."""
+    """What is known where N paths begin: scores (N, K), activations (N, C, U), along (N, D)."""
 
     score: Tensor
     activations: Tensor
+    along: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +109,8 @@ class Paths:
         return [self._part(slice(first, first + n)) for first in range(0, len(self), n)]
 
     def _part(self, rows: slice) -> Paths:
-        at_start = AtBaseline(self.at_start.score[rows], self.at_start.activations[rows])
+        begin = self.at_start
+        at_start = AtBaseline(begin.score[rows], begin.activations[rows], begin.along[rows])
         return Paths(self.start[rows], self.end[rows], at_start, self.at_end.of(rows))
 
 
@@ -82,7 +119,8 @@ class Walker:
     """Runs points of paths through ``split``, at most ``batch`` at a time.
 
     ``tick`` is called before each pass and may raise to cancel. What a single baseline image
-    gave is ``remembered`` from call to call: black is black.
+    gave is ``remembered`` from call to call: black is black. ``means_only`` says that nothing
+    asks for gradients position by position.
     """
 
     split: SplitNetwork
@@ -91,6 +129,7 @@ class Walker:
     batch: int
     tick: Callable[[], None]
     remembered: dict[str, Tensor]
+    means_only: bool
 
     @property
     def constant_gradient(self) -> bool:
@@ -100,30 +139,35 @@ class Walker:
     def at_input(self, x: Tensor, class_idx: ClassIndex) -> AtInput:
         """Evaluate images (N, C, *spatial), at most a batch, and choose their classes."""
         self.tick()
-        activations, leaf, logits = self.split.scores(x)
-        classes = select_classes(class_idx, logits)
-        gradient, scores = self._gradients(leaf, logits, classes, activations)
-        score = _wide(scores.detach()).gather(1, classes)
-        return AtInput(_wide(logits.detach()), classes, score, _flat(activations), gradient)
+        passed = self.split.scores(x, means_only=self.means_only)
+        logits = _wide(passed.scores.detach())
+        classes = select_classes(class_idx, passed.scores)
+        score = class_scores(self.score, logits).gather(1, classes)
+        return AtInput(logits, classes, score, self._point(passed, classes))
 
     def at_baseline(self, start: Tensor, classes: Tensor) -> AtBaseline:
         """Evaluate where paths begin, (N, C, *spatial); once only if all begin at one place."""
         shared = start.stride(0) == 0
         parts = [start[:1]] if shared else [start[part] for part in self.batches(len(start))]
         values = [self._start_values(part) for part in parts]
-        activations, logits = (torch.cat(one) for one in zip(*values, strict=True))
+        activations, along, logits = (torch.cat(one) for one in zip(*values, strict=True))
         score = class_scores(self.score, logits).expand(len(start), -1).gather(1, classes)
-        return AtBaseline(score, activations.expand(len(start), -1, -1))
+        return AtBaseline(
+            score, activations.expand(len(start), -1, -1), along.expand(len(start), -1)
+        )
 
-    def values(self, paths: Paths, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations (M, C, U) and gradients (M, K, C, U or 1) on the paths ``rows`` (M,)."""
+    def values(self, paths: Paths, rows: Tensor, positions: Tensor) -> AtPoints:
+        """Activations and gradients at ``positions`` (M,) of the paths ``rows`` (M,)."""
         points = paths.points(rows, positions)
         if self.constant_gradient:
-            return self.trunk(points), paths.at_end.gradients[rows]
+            activations = self.trunk(points)
+            end = paths.at_end.point
+            return AtPoints(
+                activations, end.weights[rows], activations.mean(-1), end.gradient[rows]
+            )
         self.tick()
-        activations, leaf, logits = self.split.scores(points)
-        classes = paths.at_end.classes[rows]
-        return _flat(activations), self._gradients(leaf, logits, classes, activations)[0]
+        passed = self.split.scores(points, means_only=self.means_only)
+        return self._point(passed, paths.at_end.classes[rows])
 
     def trunk(self, points: Tensor) -> Tensor:
         """Activations (N, C, U) alone."""
@@ -146,30 +190,47 @@ class Walker:
             logits = self.head(leaf)
             with torch.enable_grad():
                 scores = class_scores(self.score, logits)
-            parts.append(gradients(scores, wanted[part], leaf))
+            parts += gradients(scores, wanted[part], [leaf])
         return torch.cat(parts).view(n, p, classes.shape[1], features) / n_positions
 
-    def _start_values(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations and logits where paths begin."""
+    def _start_values(self, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Activations, ``along`` and logits where paths begin."""
         known = self.remembered
         if len(start) == 1 and known and torch.equal(known["start"], start):
-            return known["activations"], known["logits"]
+            return known["activations"], known["along"], known["logits"]
         self.tick()
-        activations, _, logits = self.split.scores(start)
-        values = _flat(activations), _wide(logits.detach())
+        passed = self.split.scores(start, means_only=self.means_only)
+        logits = _wide(passed.scores.detach())
+        values = _flat(passed.activations), _along(passed.leaves), logits
         if len(start) == 1:
-            known.update(start=start.clone(), activations=values[0], logits=values[1])
+            known.update(start=start.clone(), activations=values[0], along=values[1], logits=logits)
         return values
 
-    def _gradients(
-        self, leaf: Tensor, logits: Tensor, classes: Tensor, activations: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _point(self, passed: Pass, classes: Tensor) -> AtPoints:
         with torch.enable_grad():
-            scores = class_scores(self.score, logits)
-        gradient = _flat(gradients(scores, classes, leaf), 3)
-        if self.split.pooled:  # by the mean; by one of the U positions it is 1 / U of that
-            gradient = gradient / activations.shape[2:].numel()
-        return gradient, scores
+            scores = class_scores(self.score, passed.scores)
+        leaves = [leaf.values for leaf in passed.leaves]
+        differentiate = gradients_at_once if self.split.at_once else gradients
+        by_leaf = [_wide(one) for one in differentiate(scores, classes, leaves)]
+        sums = torch.stack(list(map(_summed_by_feature, by_leaf, passed.leaves)))
+        weights = sums.sum(0) / passed.activations.shape[2:].numel()
+        gradient = _joined([one.flatten(2) for one in by_leaf])
+        return AtPoints(_flat(passed.activations), weights, _along(passed.leaves), gradient)
+
+
+def _summed_by_feature(gradient: Tensor, leaf: Leaf) -> Tensor:
+    """Sum over positions of the gradient by activations, (N, K, C), of that by a leaf."""
+    total = gradient.flatten(3).sum(3)
+    return total if leaf.weight is None else total @ _wide(leaf.weight)
+
+
+def _along(leaves: Sequence[Leaf]) -> Tensor:
+    return _joined([_wide(leaf.values.detach()).flatten(1) for leaf in leaves])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Parts side by side; a single one as it is, not as a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
 def contracted(gradient: Tensor, values: Tensor) -> Tensor:
@@ -179,8 +240,8 @@ def contracted(gradient: Tensor, values: Tensor) -> Tensor:
     return (gradient * values.unsqueeze(-3)).sum(-2)
 
 
-def _flat(activations: Tensor, first_axis: int = 2) -> Tensor:
-    return _wide(activations).flatten(first_axis)
+def _flat(activations: Tensor) -> Tensor:
+    return _wide(activations).flatten(2)
 
 
 def _wide(values: Tensor) -> Tensor:
