@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,6 +10,7 @@ from cellcam.stacks.stack import Stack
 
 # Edge of a block in pixels, before it is made to follow the file's storage.
 BLOCK_EDGE = 2048
+_BAND_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -89,33 +90,34 @@ class Block:
         return cls(whole, whole)
 
 
-def block_edge(stored: tuple[int, int] | None) -> int:
-    """Edge of a block: about 2048 pixels, in whole tiles where the file is tiled.
+def block_shape(stack: Stack) -> tuple[int, int]:
+    """Size of a block, (y, x): tiles that belong together, or a band of full-width strips.
 
-    Parameters
-    ----------
-    stored : (y, x) pixels that the file stores together
+    Squares of about 2048 pixels where the file is tiled or does not say, so that each tile is
+    decompressed once; bands of about 512 rows where it stores strips.
     """
-    tile = stored[1] if stored and stored[0] == stored[1] else 1
-    return max(1, round(BLOCK_EDGE / tile)) * tile if tile <= 2 * BLOCK_EDGE else BLOCK_EDGE
+    height, width = stack.data.shape[-2:]
+    rows, columns = stack.stored or (1, 1)
+    if columns >= width > BLOCK_EDGE:
+        return max(1, round(_BAND_ROWS / rows)) * rows, width
+    # Tiles are multiples of 16 pixels; anything else says nothing about how to cut.
+    tile = columns if rows == columns <= BLOCK_EDGE and columns % 16 == 0 else 16
+    edge = round(BLOCK_EDGE / tile) * tile
+    return edge, edge
 
 
-def rows_of_blocks(stack: Stack, halo: int) -> Iterator[tuple[Block, ...]]:
-    """Blocks that tile a field, grouped as they should be read.
-
-    A tiled file is read block by block. Where the file stores full-width strips each row of
-    blocks is a group, so that every strip is decompressed once.
-    """
+def blocks_of(stack: Stack, halo: int) -> list[Block]:
+    """Blocks that tile a field, each read with a border of ``halo`` pixels."""
     shape: tuple[int, int] = stack.data.shape[-2:]
-    edge = block_edge(stack.stored)
-    by_row = stack.stored is not None and stack.stored[1] >= shape[1] > edge
-    for y in range(0, shape[0], edge):
-        row = [_block((y, x), edge, shape, halo) for x in range(0, shape[1], edge)]
-        yield from [tuple(row)] if by_row else [(block,) for block in row]
+    sizes = block_shape(stack)
+    corners = product(*(range(0, n, size) for n, size in zip(shape, sizes, strict=True)))
+    return [_block(start, sizes, shape, halo) for start in corners]
 
 
-def _block(start: tuple[int, int], edge: int, shape: tuple[int, int], halo: int) -> Block:
-    stop = tuple(min(a + edge, n) for a, n in zip(start, shape, strict=True))
+def _block(
+    start: tuple[int, ...], sizes: tuple[int, int], shape: tuple[int, int], halo: int
+) -> Block:
+    stop = tuple(min(a + size, n) for a, size, n in zip(start, sizes, shape, strict=True))
     core = Part(start, stop, shape)
     return Block(core, core.grown(halo))
 
