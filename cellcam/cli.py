@@ -218,6 +218,19 @@ def batch(
 
 
 @app.command()
+def export(
+    image: Annotated[Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr.")],
+    out: Annotated[Path, typer.Argument(help="OME-TIFF to write.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write an OME-Zarr result as one OME-TIFF."""
+    from cellcam.stacks.ome_zarr import export_tiff
+
+    export_tiff(image, out)
+    _say_written(Console(quiet), [out])
+
+
+@app.command()
 def info(
     path: Annotated[Path | None, typer.Argument(help="An image or a model folder.")] = None,
     axes: Axes = None,

@@ -19,9 +19,10 @@ from cellcam.errors import UsageError
 from cellcam.pipeline.choices import Choices, Job
 from cellcam.pipeline.engines import engine
 from cellcam.pipeline.field import map_planes
+from cellcam.pipeline.huge_images import finish_image, finished, prepare_images
 from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
-from cellcam.pipeline.planning import Look, Plan, in_shard, look_at, make_plan
+from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan
 from cellcam.pipeline.running import Report, left_to_do, run_items
 from concurrent.futures import Executor
 
@@ -124,6 +125,9 @@ def _run(
     progress: Progress | None,
     stop: threading.Event,
 ) -> None:
+    huge = plan.blocks_by_image()
+    for blocks in huge.values():
+        prepare_images(blocks, job)
     mine = [item for item in plan.items if shard is None or in_shard(item, *shard)]
     todo = [piece for item in mine for piece in left_to_do(item, job)]
     done = len(mine) - len(todo)
@@ -137,6 +141,15 @@ def _run(
             progress(min(done, len(mine)), len(mine), note)
 
     run_items(pool, todo, job, count, stop)
+    if shard is None:
+        whole = [blocks for blocks in huge.values() if _all_done(blocks, job)]
+        unfinished = [blocks for blocks in whole if finished(blocks, job) is None]
+        for future in [pool.submit(finish_image, blocks, job) for blocks in unfinished]:
+            future.result()
+
+
+def _all_done(items: Sequence[Item], job: Job) -> bool:
+    return not any(left_to_do(item, job) for item in items)
 
 
 def _is_below(image: Image, out: Path) -> bool:

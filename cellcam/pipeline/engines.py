@@ -57,7 +57,7 @@ def engine(scheduler: str | None, workers: int | None, shared: Path) -> Iterator
         with ThreadPoolExecutor(_THREADS) as pool:
             yield pool
     else:
-        with _client(scheduler, workers) as client:
+        with _client(scheduler, workers, shared / "parts" / "dask") as client:
             _check_workers(client, shared)
             yield client.get_executor(pure=False)
 
@@ -68,7 +68,7 @@ def is_killed_worker(error: BaseException) -> bool:
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
+def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterator[Client]:
     import dask
     from distributed import Client
 
@@ -76,11 +76,11 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     settings = {
         "distributed.scheduler.allowed-failures": 1,
         "distributed.comm.timeouts.connect": "30s",
-        "distributed.admin.log-format": "%(name)s: %(message)s",
+        "logging.distributed": "critical",
     }
     with dask.config.set(settings):
         if scheduler is None:
-            with _local_cluster(workers) as cluster, Client(cluster) as client:
+            with _local_cluster(workers, scratch) as cluster, Client(cluster) as client:
                 yield client
         else:
             try:
@@ -104,7 +104,7 @@ def _connected(scheduler: str) -> Client:
     return Client(scheduler, security=Security() if scheduler.startswith("tls") else None)
 
 
-def _local_cluster(workers: int | None) -> Any:
+def _local_cluster(workers: int | None, scratch: Path) -> Any:
     """One process for each GPU, else for each core; nobody else can reach its port."""
     from distributed import Nanny, Scheduler, SpecCluster
 
@@ -116,10 +116,10 @@ def _local_cluster(workers: int | None) -> Any:
         "host": "127.0.0.1",
         "dashboard": False,
         "memory_limit": 0,
+        "local_directory": str(scratch),
     }
-    environment = {
-        name: threads_each for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = dict.fromkeys(names, threads_each)
     specs = {}
     for i in range(count):
         own = environment | ({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})

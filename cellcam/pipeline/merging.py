@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellcam.errors import StoppedError
 from cellcam.pipeline.choices import Job, code_version
+from cellcam.pipeline.huge_images import finished
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.planning import Plan
 from cellcam.pipeline.records import Outcome, cells_path
@@ -72,7 +73,12 @@ def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
             f"{missing} of {len(plan.items)} parts are not there. Run the shards that are missing, "
             "or the same command without --shard."
         )
-    return {image.name: _together(by_image[image.name]) for image in plan.images}
+    outcomes = {image.name: _together(by_image[image.name]) for image in plan.images}
+    for name, blocks in plan.blocks_by_image().items():
+        record = finished(blocks, job)
+        if outcomes[name].status == "done" and record is not None:
+            outcomes[name] = record.outcomes[0]
+    return outcomes
 
 
 def merge(

@@ -31,7 +31,7 @@ def open_stack(
     time_step_s: float | None = None,
     series: int | None = None,
 ) -> Stack:
-    """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG or PNG without reading its pixels.
+    """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG, PNG or OME-Zarr, reading no pixels yet.
 
     Stored values are kept as they are: no scaling, no colour table, no inversion. RGB samples
     become the channels red, green, blue. Of a pyramid the full resolution is opened.
@@ -58,6 +58,10 @@ def open_stack(
         several images and none was chosen.
     """
     path = Path(path)
+    if path.is_dir() and path.suffix == ".zarr":
+        from cellcam.stacks.ome_zarr import open_zarr_stack
+
+        return open_zarr_stack(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path.")
     if path.suffix.lower() in pictures.ENDINGS:
