@@ -124,7 +124,8 @@ def resized(
     own = own or Part.all_of(field.shape[-len(shape) :])
     wanted = wanted or Part.all_of(shape)
     if own.whole == shape:
-        field = field[(..., *wanted.within(own))]
+        inside: tuple[Any, ...] = (..., *wanted.within(own))
+        field = field[inside]
         return field if labels else field.astype(np.float32)
     factors = np.array(own.whole) / np.array(shape)
     if not labels:

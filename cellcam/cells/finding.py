@@ -150,9 +150,7 @@ def label_cells(
     return _labelled(image, _measured([image], diameter, threshold, spacing), spacing)
 
 
-def _labelled(
-    image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]
-) -> Labels:
+def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
     """Cells of an image whose scale is known.
 
     Every step looks no further than a few diameters, so that a part of a field, read with a
@@ -251,9 +249,7 @@ def _is_large(stack: Stack) -> bool:
     return height * width > _SAMPLE_PIXELS
 
 
-def _finding_image(
-    stack: Stack, channel: str | None, t: int, z: ZChoice
-) -> NDArray[np.float32]:
+def _finding_image(stack: Stack, channel: str | None, t: int, z: ZChoice) -> NDArray[np.float32]:
     return _numbers(stack.field(t, z, [_finding_channel(stack, channel)])[0])
 
 

@@ -9,22 +9,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-
 from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from cellcam.errors import UsageError
 from cellcam.pipeline.choices import Choices, Job
 from cellcam.pipeline.engines import engine
 from cellcam.pipeline.field import map_planes
-from cellcam.pipeline.huge_images import finish_image, finished, prepare_images
+from cellcam.pipeline.huge_images import finish_image, finished, prepare_image
 from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
 from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan
 from cellcam.pipeline.running import Report, left_to_do, run_items
-from concurrent.futures import Executor
 
 _LOOKS_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -126,8 +127,9 @@ def _run(
     stop: threading.Event,
 ) -> None:
     huge = plan.blocks_by_image()
-    for blocks in huge.values():
-        prepare_images(blocks, job)
+    with FileLock(job.parts / "prepare.lock"):  # shards may come here together
+        for blocks in huge.values():
+            prepare_image(blocks, job)
     mine = [item for item in plan.items if shard is None or in_shard(item, *shard)]
     todo = [piece for item in mine for piece in left_to_do(item, job)]
     done = len(mine) - len(todo)
@@ -160,8 +162,6 @@ def _is_below(image: Image, out: Path) -> bool:
 @contextmanager
 def _only_run_in(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
     """One run at a time in a folder; shards of one run may work side by side."""
-    from filelock import FileLock, Timeout
-
     parts = out / "parts"
     parts.mkdir(exist_ok=True)
     own = parts / (f"shard-{shard[0]}-of-{shard[1]}.lock" if shard else "run.lock")

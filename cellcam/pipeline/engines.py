@@ -67,6 +67,12 @@ def is_killed_worker(error: BaseException) -> bool:
     return type(error).__name__ == "KilledWorker"
 
 
+def is_lost_scheduler(error: BaseException) -> bool:
+    """Whether an item has no result because there is nobody left to ask for it."""
+    names = ("CancelledError", "FutureCancelledError", "ClosedClientError", "CommClosedError")
+    return type(error).__name__ in names
+
+
 @contextmanager
 def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterator[Client]:
     import dask

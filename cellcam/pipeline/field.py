@@ -162,7 +162,9 @@ def explain_fields(
     places = [
         (pasting, cell)
         for i, pasting in enumerate(pastings)
-        for cell in (range(len(fields[i].cells)) if chosen is None else np.flatnonzero(chosen[i]))
+        for cell in (
+            range(len(fields[i].cells)) if chosen is None else np.flatnonzero(chosen[i]).tolist()
+        )
     ]
     for first in range(0, len(places), _CELLS_AT_ONCE):
         if progress:
@@ -224,9 +226,7 @@ class _Pasting:
     def result(self, planes: tuple[str, ...]) -> FieldResult:
         """The maps at the field's own scale, and the table."""
         field = self.field
-        maps = resized(
-            self.canvas, field.core.whole, own=field.read_at_scale, wanted=field.core
-        )
+        maps = resized(self.canvas, field.core.whole, own=field.read_at_scale, wanted=field.core)
         labels = field.labels[field.core.within(field.read)]
         return FieldResult(field.table(self.evidence), maps, planes, labels)
 

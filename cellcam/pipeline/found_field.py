@@ -119,9 +119,7 @@ def find_field(
     return FoundField(stack, spec, t, z, core, read, found, cells, owned, crops, shape)
 
 
-def _crops_reach(
-    cells: CellPositions, core: Part, crop_size: tuple[int, ...]
-) -> NDArray[np.bool_]:
+def _crops_reach(cells: CellPositions, core: Part, crop_size: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which crops show a pixel of ``core``."""
     starts = crop_windows(cells, crop_size)
     return np.all((starts < core.stop) & (starts + crop_size > core.start), axis=1)

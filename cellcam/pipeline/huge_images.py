@@ -22,7 +22,14 @@ from cellcam.pipeline.matching import field_seen
 from cellcam.pipeline.network import explained_fields
 from cellcam.pipeline.one_stack import label_field
 from cellcam.pipeline.planning import FieldBlock, Item
-from cellcam.pipeline.records import Outcome, Record, cells_path, outcome_of, record_path, stop_if_full
+from cellcam.pipeline.records import (
+    Outcome,
+    Record,
+    cells_path,
+    outcome_of,
+    record_path,
+    stop_if_full,
+)
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.opening import open_stack
@@ -32,22 +39,24 @@ from cellcam.stacks.writing import whole_file, write_table
 _FIRST = "first_pixel"
 
 
-def prepare_images(items: Sequence[Item], job: Job) -> None:
+def prepare_image(items: Sequence[Item], job: Job) -> None:
     """Create the empty maps and label images that the blocks of one huge image write to."""
-    image = items[0].images[0]
-    key = _image_key(items)
-    marker = _zarr_path(job, image, "maps") / "created"
-    if marker.is_file() and marker.read_text() == key:
+    image, key = items[0].images[0], _image_key(items)
+    marker = job.parts / "labels" / f"{image.name}.created"
+    targets = [_zarr_path(job, image, "maps"), _zarr_path(job, image, "labels")]
+    if marker.is_file() and marker.read_text() == key and all(one.is_dir() for one in targets):
         return
+    for item in items:  # what they say was written is gone
+        record_path(job.out, item.key).unlink(missing_ok=True)
     stack = job.choices.opened(image.file.path, image.name)
     volume = field_seen(stack, job.spec, job.choices.z) == "volume"
-    one_plane = all(not isinstance(item.block.z, int) for item in items if item.block)
-    planes = 1 if one_plane and not volume else stack.data.shape[2]
+    single = any(item.block is not None and isinstance(item.block.z, int) for item in items)
+    planes = stack.data.shape[2] if single or volume else 1
     block = block_shape(stack)
     classes, _ = map_planes(job.spec, job.choices.classes)
+    create_zarr(targets[0], stack, classes, np.float32, block, planes)
+    create_zarr(targets[1], stack, ["cells"], np.uint32, block, planes)
     create_zarr(_raw_labels(job, image), stack, ["cells"], np.uint64, block, planes)
-    create_zarr(_zarr_path(job, image, "labels"), stack, ["cells"], np.uint32, block, planes)
-    create_zarr(_zarr_path(job, image, "maps"), stack, classes, np.float32, block, planes)
     with whole_file(marker) as temporary:
         temporary.write_text(key)
 
@@ -64,21 +73,20 @@ def run_block(
         return [outcome_of(error, image.name)], []
     plane = block.z if isinstance(block.z, int) else 0
     core = block.block.core
+    files = []
     if job.choices.explained > 0:
         maps = result.maps if result.maps.ndim == 4 else result.maps[:, None]
-        write_block(_zarr_path(job, image, "maps"), block.t, plane, core, maps)
+        files += write_block(_zarr_path(job, image, "maps"), block.t, plane, core, maps)
     # A label image of the user's keeps its numbers, and is not written again.
     if image.labels is None:
-        labels = seen[result.labels]
-        write_block(
-            _raw_labels(job, image), block.t, plane, core, labels.reshape(1, -1, *labels.shape[-2:])
-        )
+        labels = seen[result.labels].reshape(1, -1, *result.labels.shape[-2:])
+        files += write_block(_raw_labels(job, image), block.t, plane, core, labels)
     table = result.cells
     table[_FIRST] = first
     path = record_path(job.out, key).with_suffix(".parquet")
     with whole_file(path) as temporary:
         table.to_parquet(temporary, index=False)
-    return [Outcome(image.name, "done", cells=len(table))], [path]
+    return [Outcome(image.name, "done", cells=len(table))], [path, *files]
 
 
 def finish_image(items: Sequence[Item], job: Job) -> Outcome:
@@ -91,12 +99,17 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
     cells = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
     cells = cells.sort_values(["t", "z", _FIRST], kind="stable", ignore_index=True)
     lost = 0
+    files: list[Path] = []
     if image.labels is None:
-        for (t, z), field in cells.groupby(["t", "z"], sort=False):
+        for _, field in cells.groupby(["t", "z"], sort=False):
+            t, z = int(field["t"].iloc[0]), str(field["z"].iloc[0])
             cells.loc[field.index, "label"] = np.arange(1, len(field) + 1, dtype=np.int32)
             own = [item.block for item in items if item.block and _of_field(item.block, t, z)]
-            lost += _write_labels(image, own, field[_FIRST].to_numpy(np.uint64), job)
-    files = write_table(cells_path(job.out, image.name), cells.drop(columns=_FIRST))
+            first = field[_FIRST].to_numpy(np.uint64)
+            for work in own:
+                missing, written = _write_labels(image, work, first, job)
+                lost, files = lost + missing, [*files, *written]
+    files += write_table(cells_path(job.out, image.name), cells.drop(columns=_FIRST))
     told = (
         f"{lost} pixels belong to cells that blocks saw differently: the border is too small for "
         "cells of this size. Give their diameter (--diameter-um)."
@@ -144,23 +157,19 @@ def _first_pixels(labels: Labels, read: Part) -> NDArray[np.uint64]:
 
 
 def _write_labels(
-    image: Image, blocks: Sequence[FieldBlock], first: NDArray[np.uint64], job: Job
-) -> int:
-    """Label image of one field with its final numbers; pixels of cells that are in no table."""
+    image: Image, work: FieldBlock, first: NDArray[np.uint64], job: Job
+) -> tuple[int, list[Path]]:
+    """Final numbers of one block's pixels; how many belong to cells of no table, and the files."""
     raw, _ = open_zarr(_raw_labels(job, image))
-    lost = 0
-    for work in blocks:
-        plane = work.z if isinstance(work.z, int) else 0
-        planes = slice(plane, plane + 1) if isinstance(work.z, int) else slice(None)
-        pixels = raw[(work.t, slice(None), planes, *work.block.core.slices)]
-        place = np.minimum(np.searchsorted(first, pixels), max(0, len(first) - 1))
-        known = first[place] == pixels if len(first) else np.zeros(pixels.shape, np.bool_)
-        numbers = np.where(known, place + 1, 0).astype(np.uint32)
-        lost += int(((pixels > 0) & ~known).sum())
-        write_block(
-            _zarr_path(job, image, "labels"), work.t, plane, work.block.core, numbers
-        )
-    return lost
+    single, core = isinstance(work.z, int), work.block.core
+    plane = work.z if isinstance(work.z, int) else 0
+    planes = slice(plane, plane + 1) if single else slice(None)
+    pixels = raw[(work.t, slice(None), planes, *core.slices)]
+    place = np.searchsorted(first, pixels)
+    known = np.append(first, 0)[place] == pixels
+    numbers = np.where(known & (pixels > 0), place + 1, 0).astype(np.uint32)
+    files = write_block(_zarr_path(job, image, "labels"), work.t, plane, core, numbers)
+    return int(((pixels > 0) & ~known).sum()), files
 
 
 def _of_field(work: FieldBlock, t: int, z: str) -> bool:

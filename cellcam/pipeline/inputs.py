@@ -93,13 +93,13 @@ def list_images(paths: Sequence[Path], labels: str | None = None) -> list[Image]
 
 
 def metadata_of(name: str, pattern: str | None) -> dict[str, str]:
-    """What a name says about plate, well and site, as ``Metadata_`` columns.
+    r"""What a name says about plate, well and site, as ``Metadata_`` columns.
 
     Parameters
     ----------
     name : as in `Image`
     pattern : regular expression with named groups, such as
-        ``(?P<Plate>[^/]+)/(?P<Well>[A-P]\\d\\d)``; by default wells and sites are
+        ``(?P<Plate>[^/]+)/(?P<Well>[A-P]\d\d)``; by default wells and sites are
         recognised as microscopes write them, and the plate is the folder of a well
     """
     if pattern is not None:

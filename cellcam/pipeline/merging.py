@@ -143,7 +143,7 @@ def _write_images_table(
     rows = []
     for image in images:
         outcome = outcomes[image.name]
-        about = {"image": image.name, "file": _safe_text(str(image.file.path))}
+        about: dict[str, object] = {"image": image.name, "file": _safe_text(str(image.file.path))}
         about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
         rows.append(about | {"cells": outcome.cells} | metadata_of(image.name, pattern))
     path = out / "images.csv"

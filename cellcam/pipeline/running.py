@@ -10,7 +10,7 @@ from itertools import islice
 
 from cellcam.errors import StoppedError
 from cellcam.pipeline.choices import Job, code_version
-from cellcam.pipeline.engines import is_killed_worker, lost
+from cellcam.pipeline.engines import is_killed_worker, is_lost_scheduler, lost
 from cellcam.pipeline.huge_images import run_block
 from cellcam.pipeline.planning import Item, singly
 from cellcam.pipeline.records import Outcome, Record, disk_full_stops, outcome_of, record_path
@@ -57,8 +57,6 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
         Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
     failed = sum(outcome.status != "done" for outcome in outcomes)
     return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
-
-
 
 
 def records_of(item: Item, job: Job) -> list[Record]:
@@ -156,11 +154,9 @@ def _error_of(future: Future[Report]) -> Exception | None:
         raise lost(cancelled) from cancelled
     if isinstance(error, StoppedError):
         raise error
-    if type(error).__name__ in ("CancelledError", "FutureCancelledError", "ClosedClientError"):
-        raise lost(error) from error
-    if error is not None and not isinstance(error, Exception):
-        raise error
-    return error
+    if error is None or (isinstance(error, Exception) and not is_lost_scheduler(error)):
+        return error
+    raise lost(error) from error
 
 
 def _record_failure(item: Item, job: Job, error: Exception) -> Report:

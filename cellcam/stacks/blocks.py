@@ -96,7 +96,7 @@ def block_shape(stack: Stack) -> tuple[int, int]:
     Squares of about 2048 pixels where the file is tiled or does not say, so that each tile is
     decompressed once; bands of about 512 rows where it stores strips.
     """
-    height, width = stack.data.shape[-2:]
+    width = stack.data.shape[-1]
     rows, columns = stack.stored or (1, 1)
     if columns >= width > BLOCK_EDGE:
         return max(1, round(_BAND_ROWS / rows)) * rows, width
@@ -136,6 +136,4 @@ def sample_parts(shape: Sequence[int], n_pixels: int, edge: int) -> list[Part]:
         [round((n - size) * (i + 0.5) / per_axis) for i in range(per_axis)]
         for n, size in zip(shape, edges, strict=True)
     ]
-    return [
-        Part((y, x), (y + edges[0], x + edges[1]), tuple(shape)) for y, x in product(*starts)
-    ]
+    return [Part((y, x), (y + edges[0], x + edges[1]), tuple(shape)) for y, x in product(*starts)]

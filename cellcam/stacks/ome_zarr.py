@@ -41,22 +41,27 @@ def create_zarr(
     """
     import zarr
 
-    n_times, height, width = stack.data.shape[0], *stack.data.shape[-2:]
+    n_times, _, _, height, width = stack.data.shape
     group = zarr.create_group(path, overwrite=True)
     shape = (n_times, len(channels), planes, height, width)
+    edges = [_shard_edge(edge, n) for edge, n in zip(block, shape[-2:], strict=True)]
     for level in range(_levels(block, (height, width))):
         sizes = tuple(-(-n // 2**level) for n in shape[-2:])
-        shard = tuple(_shard_edge(edge, n) >> level for edge, n in zip(block, shape[-2:], strict=True))
+        shard = tuple(edge >> level for edge in edges)
         chunk = tuple(min(_CHUNK, _largest_divisor(edge)) for edge in shard)
         group.create_array(
-            str(level), shape=(*shape[:3], *sizes), dtype=dtype, shards=(1, 1, 1, *shard),
-            chunks=(1, 1, 1, *chunk), fill_value=0,
+            str(level),
+            shape=(*shape[:3], *sizes),
+            dtype=dtype,
+            shards=(1, 1, 1, *shard),
+            chunks=(1, 1, 1, *chunk),
+            fill_value=0,
             dimension_names=list("tczyx"),
-        )  # fmt: skip
+        )
     group.attrs["ome"] = _metadata(stack, channels, _levels(block, (height, width)))
 
 
-def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) -> None:
+def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) -> list[Path]:
     """Write one block into all levels of the pyramid.
 
     Coarser levels hold means of 2 x 2 pixels, or of label images every second pixel.
@@ -65,12 +70,17 @@ def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) ->
     ----------
     core : where it lies, (y, x); it must be one of the blocks that the image was created for
     images : (C, Z, Y, X), planes beginning at ``z``
+
+    Returns
+    -------
+    the files that hold it; where a block is empty there is none
     """
     import zarr
 
     group = zarr.open_group(path, mode="r+")
+    files: list[Path] = []
     for level in range(len(list(group.array_keys()))):
-        array: zarr.Array[Any] = group[str(level)]  # type: ignore[assignment]
+        array: zarr.Array[Any] = group[str(level)]
         y, x = (first >> level for first in core.start)
         assert array.shards is not None
         # Two writers of one shard would overwrite each other without a word.
@@ -78,7 +88,11 @@ def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) ->
         height, width = images.shape[-2:]
         region = (t, slice(None), slice(z, z + images.shape[1]))
         array[(*region, slice(y, y + height), slice(x, x + width))] = images
+        place = f"{y // array.shards[-2]}/{x // array.shards[-1]}"
+        for channel, plane in np.ndindex(*images.shape[:2]):
+            files.append(path / f"{level}/c/{t}/{channel}/{z + plane}/{place}")
         images = _half(images)
+    return [file for file in files if file.is_file()]
 
 
 def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -94,7 +108,7 @@ def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
-        metadata: dict[str, Any] = attributes.get("ome", attributes)  # type: ignore[assignment]
+        metadata: dict[str, Any] = attributes.get("ome", attributes)
         return group[metadata["multiscales"][0]["datasets"][0]["path"]], metadata
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is no OME-Zarr image ({error!r}).") from error
@@ -110,7 +124,8 @@ def open_zarr_stack(path: Path) -> Stack:
     scales = metadata["multiscales"][0]
     axes = "".join(axis["name"] for axis in scales["axes"]).upper()
     data = to_tczyx(da.from_array(array, name=False), axes)
-    steps = dict(zip(axes, scales["datasets"][0]["coordinateTransformations"][0]["scale"], strict=True))
+    scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
+    steps = dict(zip(axes, scaling, strict=True))
     units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}
     size = PixelSize(*(steps[a] if units.get(a) == "micrometer" else None for a in "ZYX"))
     names = [one.get("label") for one in metadata.get("omero", {}).get("channels", [])]
