@@ -19,13 +19,13 @@ from filelock import FileLock, Timeout
 
 from cellcam.errors import UsageError
 from cellcam.pipeline.choices import Choices, Job
-from cellcam.pipeline.engines import engine
+from cellcam.pipeline.engines import engine, is_killed_worker
 from cellcam.pipeline.field import map_planes
 from cellcam.pipeline.huge_images import finish_image, finished, prepare_image
 from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
 from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan
-from cellcam.pipeline.running import Report, left_to_do, run_items
+from cellcam.pipeline.running import KILLED, Report, left_to_do, run_items
 
 _LOOKS_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -114,8 +114,24 @@ def run_batch(
 def _looks(pool: Executor, images: Sequence[Image], job: Job) -> Iterator[Look]:
     firsts = range(0, len(images), _LOOKS_AT_ONCE)
     futures = [pool.submit(look_at, images[i : i + _LOOKS_AT_ONCE], job) for i in firsts]
-    for future in futures:
-        yield from future.result()
+    for future, i in zip(futures, firsts, strict=True):
+        try:
+            yield from future.result()
+        except Exception as error:
+            if not is_killed_worker(error):
+                raise
+            yield from _looks_singly(pool, images[i : i + _LOOKS_AT_ONCE], job)
+
+
+def _looks_singly(pool: Executor, images: Sequence[Image], job: Job) -> Iterator[Look]:
+    """One of these images kills who looks at it: find out which."""
+    for image in images:
+        try:
+            yield from pool.submit(look_at, [image], job).result()
+        except Exception as error:
+            if not is_killed_worker(error):
+                raise
+            yield Look(image, refused=KILLED)
 
 
 def _run(

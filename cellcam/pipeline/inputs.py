@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from cellcam.errors import InputError, UsageError
+from cellcam.errors import UsageError
 from cellcam.stacks.pictures import ENDINGS
 
 _ENDING = re.compile(r"(\.ome)?\.(tiff?|jpe?g|png|bmp)$", re.IGNORECASE)
@@ -29,11 +29,11 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path) -> FileState:
-        """State of a file; `InputError` if it cannot be seen."""
+        """State of a file; one that cannot be seen has a size of -1, and is refused later."""
         try:
             state = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        except OSError:
+            return cls(path, -1, 0)
         return cls(path, state.st_size, state.st_mtime_ns)
 
 

@@ -14,6 +14,7 @@ from cellcam.pipeline.choices import Choices, Job, digest
 from cellcam.pipeline.inputs import Image
 from cellcam.pipeline.matching import field_seen, fields_of, finding_choices, matching_channels
 from cellcam.stacks.blocks import Block, blocks_of
+from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
 
 # Images whose maps need no more are worked on whole, all their fields at once.
@@ -138,6 +139,8 @@ def _look(image: Image, job: Job) -> Look:
     choices, spec = job.choices, job.spec
     try:
         stack = choices.opened(image.file.path, image.name)
+        if image.labels is not None:
+            open_stack(image.labels.path)
         matching_channels(stack, spec, dict(choices.mapping))
         fields = list(fields_of(stack, spec, choices.z))
         seen = field_seen(stack, spec, choices.z)

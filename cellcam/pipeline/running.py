@@ -19,6 +19,7 @@ from cellcam.pipeline.whole_images import run_images
 # Items handed to the engine before the first is done: enough to keep any cluster busy, and few
 # enough that a driver's memory does not grow with the number of images.
 _AHEAD = 1000
+KILLED = "The process that worked on it died every time, most likely for lack of memory."
 _LOOK_FOR_INTERRUPTS_S = 0.5
 
 
@@ -162,11 +163,7 @@ def _error_of(future: Future[Report]) -> Exception | None:
 def _record_failure(item: Item, job: Job, error: Exception) -> Report:
     """The item as failed, on disk like any other."""
     if is_killed_worker(error):
-        outcome = Outcome(
-            item.images[0].name,
-            "failed",
-            "The process that worked on it died every time, most likely for lack of memory.",
-        )
+        outcome = Outcome(item.images[0].name, "failed", KILLED)
     else:
         outcome = outcome_of(error, item.images[0].name)
     Record(item.key, (outcome,), ()).write(record_path(job.out, item.key))
