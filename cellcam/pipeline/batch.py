@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock, Timeout
 
 from cellcam.errors import UsageError
+from cellcam.pipeline.batch_report import write_report
 from cellcam.pipeline.choices import Choices, Job
 from cellcam.pipeline.engines import engine, is_killed_worker
 from cellcam.pipeline.field import map_planes
@@ -102,13 +103,16 @@ def run_batch(
         if how.shard:
             return None
         _remove_leftovers(job.out)
+        seconds = round(time.monotonic() - started, 2)
         about = {
             "command": sys.argv[1:],
             "device": how.device,
             "scheduler": how.scheduler or "local",
-            "seconds": round(time.monotonic() - started, 2),
+            "seconds": seconds,
         }
-        return merge(plan, verify(plan, job), job, pattern, about)
+        done = merge(plan, verify(plan, job), job, pattern, about)
+        report = write_report(images, done, job, pattern, seconds)
+        return replace(done, written=(*done.written, report))
 
 
 def _looks(pool: Executor, images: Sequence[Image], job: Job) -> Iterator[Look]:

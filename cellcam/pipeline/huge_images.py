@@ -43,8 +43,18 @@ def prepare_image(items: Sequence[Item], job: Job) -> None:
     """Create the empty maps and label images that the blocks of one huge image write to."""
     image, key = items[0].images[0], _image_key(items)
     marker = job.parts / "labels" / f"{image.name}.created"
-    targets = [_zarr_path(job, image, "maps"), _zarr_path(job, image, "labels")]
-    if marker.is_file() and marker.read_text() == key and all(one.is_dir() for one in targets):
+    classes, _ = map_planes(job.spec, job.choices.classes)
+    targets: list[tuple[Path, Sequence[str], type[np.generic]]] = []
+    if job.choices.explained > 0:
+        targets.append((_zarr_path(job, image, "maps"), classes, np.float32))
+    if image.labels is None:
+        targets.append((_zarr_path(job, image, "labels"), ["cells"], np.uint32))
+        targets.append((_raw_labels(job, image), ["cells"], np.uint64))
+    if (
+        marker.is_file()
+        and marker.read_text() == key
+        and all(path.is_dir() for path, _, _ in targets)
+    ):
         return
     for item in items:  # what they say was written is gone
         record_path(job.out, item.key).unlink(missing_ok=True)
@@ -52,11 +62,8 @@ def prepare_image(items: Sequence[Item], job: Job) -> None:
     volume = field_seen(stack, job.spec, job.choices.z) == "volume"
     single = any(item.block is not None and isinstance(item.block.z, int) for item in items)
     planes = stack.data.shape[2] if single or volume else 1
-    block = block_shape(stack)
-    classes, _ = map_planes(job.spec, job.choices.classes)
-    create_zarr(targets[0], stack, classes, np.float32, block, planes)
-    create_zarr(targets[1], stack, ["cells"], np.uint32, block, planes)
-    create_zarr(_raw_labels(job, image), stack, ["cells"], np.uint64, block, planes)
+    for path, channels, dtype in targets:
+        create_zarr(path, stack, channels, dtype, block_shape(stack), planes)
     with whole_file(marker) as temporary:
         temporary.write_text(key)
 
