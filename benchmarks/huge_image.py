@@ -121,7 +121,7 @@ def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
     spec, stack = read_spec(model), open_stack(slide)
     diameter_um = spec.finding.diameter_um if spec.finding else None
     scale = measure_field(stack, "DNA", diameter_um=diameter_um)
-    blocks = blocks_of(stack, halo_of(stack, spec, scale))
+    blocks = blocks_of(stack, halo_of(stack, spec, scale.diameter))
     blocks = blocks[len(blocks) // 2 :][:n_blocks]
     names = list(spec.channels)
     bare = ours = 0.0

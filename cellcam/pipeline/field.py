@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 Classes = Sequence[str] | Literal["predicted", "all"]
 Progress = Callable[[int, int], None]
 
-# Cells explained between two reports of progress.
-_CELLS_AT_ONCE = 64
-
 
 @dataclass(frozen=True, eq=False)
 class FieldResult:
@@ -166,10 +163,13 @@ def explain_fields(
             range(len(fields[i].cells)) if chosen is None else np.flatnonzero(chosen[i]).tolist()
         )
     ]
-    for first in range(0, len(places), _CELLS_AT_ONCE):
+
+    def explain(part: slice) -> None:
         if progress:
-            progress(first, len(places))
-        _explain_batch(places[first : first + _CELLS_AT_ONCE], model, wanted)
+            progress(part.start, len(places))
+        _explain_batch(places[part], model, wanted)
+
+    model.explaining.run(len(places), explain)
     if progress:
         progress(len(places), len(places))
     return [pasting.result(planes) for pasting in pastings]

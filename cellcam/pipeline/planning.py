@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+from cellcam.cells.extents import largest_extent
 from cellcam.cells.finding import FieldScale, measure_field
 from cellcam.errors import InputError
 from cellcam.models.model import ModelSpec
-from cellcam.pipeline.choices import Choices, Job, digest
+from cellcam.pipeline.choices import Job, digest
 from cellcam.pipeline.inputs import Image
 from cellcam.pipeline.matching import field_seen, fields_of, finding_choices, matching_channels
 from cellcam.stacks.blocks import Block, blocks_of
@@ -32,13 +33,14 @@ class FieldBlock:
     ----------
     t, z : the field
     block : the part of it
-    scale : measured on the whole field; None where the block is the whole field
+    scale : measured on the whole field; None where the block is the whole field, or the cells
+        are the user's
     """
 
     t: int
     z: ZChoice
     block: Block
-    scale: FieldScale | None
+    scale: FieldScale | None = None
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,19 @@ def _look(image: Image, job: Job) -> Look:
         classes = choices.classes if isinstance(choices.classes, tuple) else spec.classes
         if pixels * planes * 4 * (len(classes) + 1) <= WHOLE_BYTES:
             return Look(image, pixels=pixels)
-        return Look(image, pixels=pixels, blocks=tuple(_blocks(stack, spec, choices, fields)))
+        return Look(image, pixels=pixels, blocks=tuple(_blocks(stack, image, job, fields)))
     except InputError as error:
         return Look(image, refused=str(error))
 
 
 def _blocks(
-    stack: Stack, spec: ModelSpec, choices: Choices, fields: Sequence[tuple[int, ZChoice]]
+    stack: Stack, image: Image, job: Job, fields: Sequence[tuple[int, ZChoice]]
 ) -> Iterator[FieldBlock]:
+    choices, spec = job.choices, job.spec
+    if image.labels is not None:
+        halo = max(halo_of(stack, spec), largest_extent(open_stack(image.labels.path)))
+        yield from (FieldBlock(t, z, block) for t, z in fields for block in blocks_of(stack, halo))
+        return
     how = finding_choices(
         stack, spec, dict(choices.mapping), choices.find_channel, choices.diameter_um
     )
@@ -164,12 +171,12 @@ def _blocks(
         scale = measure_field(
             stack, t=t, z=field_seen(stack, spec, z), threshold=choices.threshold, **how
         )
-        blocks = blocks_of(stack, halo_of(stack, spec, scale))
+        blocks = blocks_of(stack, halo_of(stack, spec, scale.diameter))
         for block in blocks:
             yield FieldBlock(t, z, block, scale if len(blocks) > 1 else None)
 
 
-def halo_of(stack: Stack, spec: ModelSpec, scale: FieldScale) -> int:
+def halo_of(stack: Stack, spec: ModelSpec, diameter: float | None = None) -> int:
     """Pixels that a block is read beyond its edge, so that nothing in it depends on the cut.
 
     Four diameters hold a cell, its neighbour and all filters; a crop may reach its own size.
@@ -178,7 +185,7 @@ def halo_of(stack: Stack, spec: ModelSpec, scale: FieldScale) -> int:
     own, wanted = stack.pixel_size_um.x, spec.pixel_size_um
     if wanted is not None and own is not None:
         crop = math.ceil(crop * wanted[-1] / own)
-    return max(_MIN_HALO, math.ceil(4 * (scale.diameter or 0)), crop + 8)
+    return max(_MIN_HALO, math.ceil(4 * (diameter or 0)), crop + 8)
 
 
 def _groups(looks: Sequence[Look]) -> Iterator[list[Image]]:

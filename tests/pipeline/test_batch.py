@@ -10,21 +10,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
-from cellcam import CellModel, Stack, explain_field, open_stack, save_model
+from cellcam import CellModel, Stack, explain_field, load_model, open_stack, save_model
 from cellcam.errors import UsageError
 from cellcam.pipeline.batch import How, run_batch
 from cellcam.pipeline.choices import Choices
 from cellcam.pipeline.merging import Merged
+from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
 Make = Callable[..., CellModel]
 HERE = How("sync", device="cpu")
+PIXEL = PixelSize(None, 0.5, 0.5)
 
 
 def field_of_discs(seed: int, shape: tuple[int, int] = (96, 96), n: int = 6) -> Stack:
@@ -54,11 +57,11 @@ def folder(tmp_path: Path) -> Path:
 def write_field(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     stack = field_of_discs(seed)
-    size = open_pixel_size()
+    size = PIXEL
     write_ome_tiff(path, np.asarray(stack.data), stack.channels, size)
 
 
-def open_pixel_size():
+def PIXEL:
     from cellcam.stacks.stack import PixelSize
 
     return PixelSize(None, 0.5, 0.5)
@@ -70,11 +73,13 @@ def results_of(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in kept if path.is_file()}
 
 
-def cellcam(*arguments: object, **how: object) -> subprocess.Popen[str]:
+def cellcam(
+    *arguments: object, env: dict[str, str] | None = None, **how: Any
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cellcam", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **how.pop("env", {})}  # type: ignore[dict-item]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, **how)  # type: ignore[call-overload]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, **how)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -86,8 +91,6 @@ class TestFolders:
     def test_every_image_is_worked_on_as_explain_does(
         self, folder: Path, model: Path, tmp_path: Path
     ) -> None:
-        from cellcam import load_model
-
         done = run_batch([folder], model, tmp_path / "out", how=HERE)
         assert isinstance(done, Merged)
         assert not done.failed
@@ -143,7 +146,7 @@ class TestFolders:
     def test_a_field_without_cells_is_done(self, model: Path, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).poisson(100, (1, 2, 1, 64, 64)).astype(np.uint16)
         (tmp_path / "in").mkdir()
-        write_ome_tiff(tmp_path / "in" / "a.tif", noise, ["DNA", "actin"], open_pixel_size())
+        write_ome_tiff(tmp_path / "in" / "a.tif", noise, ["DNA", "actin"], PIXEL)
         done = run_batch([tmp_path / "in"], model, tmp_path / "out", how=HERE)
         assert done is not None
         assert [(one.status, one.cells) for one in done.outcomes] == [("done", 0)]
@@ -200,16 +203,22 @@ class TestFolders:
 
 class TestResuming:
     def test_what_is_done_is_not_done_again(
-        self, folder: Path, model: Path, tmp_path: Path
+        self, folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("cellcam.pipeline.planning._GROUP_IMAGES", 2)
         out = tmp_path / "out"
         run_batch([folder], model, out, how=HERE)
         before = {path: path.stat().st_mtime_ns for path in (out / "images").rglob("*.tif")}
+        assert len(before) == 16
+        run_batch([folder], model, out, how=HERE)
+        assert before == {path: path.stat().st_mtime_ns for path in before}
         write_field(folder / "another.tif", 99)
         done = run_batch([folder], model, out, how=HERE)
         assert done is not None
         assert len(done.outcomes) == 9
-        assert sum(path.stat().st_mtime_ns == changed for path, changed in before.items()) >= 1
+        # Only the group that the new image came into is done again.
+        kept = sum(path.stat().st_mtime_ns == changed for path, changed in before.items())
+        assert kept >= 8
 
     @pytest.mark.parametrize("change", ["input", "choice", "model", "lost file", "cut file"])
     def test_what_changed_is_done_again(
@@ -259,7 +268,7 @@ class TestProcesses:
             write_field(tmp_path / "many" / f"i{i:02}.tif", i)
         return tmp_path / "many"
 
-    def start(self, many: Path, model: Path, out: Path, **how: object) -> subprocess.Popen[str]:
+    def start(self, many: Path, model: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
         return cellcam(
             "batch", many, "--model", model, "--out", out, "--workers", 2, "--device", "cpu",
             "--json", **how,
