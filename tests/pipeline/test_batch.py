@@ -57,14 +57,7 @@ def folder(tmp_path: Path) -> Path:
 def write_field(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     stack = field_of_discs(seed)
-    size = PIXEL
-    write_ome_tiff(path, np.asarray(stack.data), stack.channels, size)
-
-
-def PIXEL:
-    from cellcam.stacks.stack import PixelSize
-
-    return PixelSize(None, 0.5, 0.5)
+    write_ome_tiff(path, np.asarray(stack.data), stack.channels, PIXEL)
 
 
 def results_of(out: Path) -> dict[str, bytes]:
