@@ -82,7 +82,7 @@ def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterat
     settings = {
         "distributed.scheduler.allowed-failures": 1,
         "distributed.comm.timeouts.connect": "30s",
-        "logging.distributed": "critical",
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     }
     with dask.config.set(settings):
         if scheduler is None:
