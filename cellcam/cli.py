@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cellcam.console import Console
-from cellcam.errors import CellCamError
+from cellcam.errors import CellCamError, StoppedError, UsageError
 
 app = typer.Typer(
     name="cellcam",
@@ -29,6 +29,26 @@ ChannelNames = Annotated[
     str | None, typer.Option(help="Names of the image's channels in the file's order: A,B,C.")
 ]
 PixelSizeOption = Annotated[float | None, typer.Option(help="Pixel size in um, if unknown.")]
+Classes = Annotated[
+    str, typer.Option(help="predicted (the map of each cell's own call), all, or names.")
+]
+PlaneOption = Annotated[
+    str | None,
+    typer.Option("--z", help="Plane number, max or mean; else what the model was trained on."),
+]
+Mapping = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated."),
+]
+SeriesOption = Annotated[int | None, typer.Option(help="Which image of the file, from 0.")]
+FindChannel = Annotated[str | None, typer.Option(help="Channel that shows the cells.")]
+Diameter = Annotated[
+    float | None, typer.Option(help="Typical diameter of a cell; 10 where the model does not say.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
+]
 
 
 @app.command()
@@ -63,29 +83,16 @@ def explain(
     model: Annotated[Path, typer.Option(help="Model folder.")],
     out: Out,
     labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
-    classes: Annotated[
-        str, typer.Option(help="predicted (the map of each cell's own call), all, or names.")
-    ] = "predicted",
-    z: Annotated[
-        str | None,
-        typer.Option(help="Plane number, max or mean; else what the model was trained on."),
-    ] = None,
+    classes: Classes = "predicted",
+    z: PlaneOption = None,
     axes: Axes = None,
     channels: ChannelNames = None,
-    map: Annotated[  # noqa: A002 - the option's name
-        list[str] | None, typer.Option(help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated.")
-    ] = None,
+    map: Mapping = None,  # noqa: A002 - the option's name
     pixel_size: PixelSizeOption = None,
-    series: Annotated[int | None, typer.Option(help="Which image of the file, from 0.")] = None,
-    find_channel: Annotated[str | None, typer.Option(help="Channel that shows the cells.")] = None,
-    diameter_um: Annotated[
-        float | None,
-        typer.Option(help="Typical diameter of a cell; 10 where the model does not say."),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
-    ] = None,
+    series: SeriesOption = None,
+    find_channel: FindChannel = None,
+    diameter_um: Diameter = None,
+    threshold: Threshold = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -109,8 +116,8 @@ def explain(
             load_model(model, device),
             out,
             labels=open_stack(labels) if labels else None,
-            classes=classes if classes in ("predicted", "all") else _names(classes) or (),
-            z=int(z) if z and z.isdecimal() else z,  # type: ignore[arg-type]
+            classes=_classes(classes),
+            z=_plane(z),
             progress=progress,
             channels=mapping,
             find_channel=find_channel,
@@ -131,6 +138,96 @@ def explain(
             "written": [str(path) for path in done.written],
         }
     )
+
+
+@app.command()
+def batch(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of images, or images.")],
+    model: Annotated[Path, typer.Option(help="Model folder.")],
+    out: Out,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Your label images: masks/{name}.tif, seen from the image's folder."),
+    ] = None,
+    classes: Classes = "predicted",
+    explain: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the cells to explain; all are classified.")
+    ] = 1.0,
+    z: PlaneOption = None,
+    axes: Axes = None,
+    channels: ChannelNames = None,
+    map: Mapping = None,  # noqa: A002 - the option's name
+    pixel_size: PixelSizeOption = None,
+    series: SeriesOption = None,
+    find_channel: FindChannel = None,
+    diameter_um: Diameter = None,
+    threshold: Threshold = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression with named groups for Metadata_ columns."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="tcp://HOST:PORT, tls://..., a scheduler file, or sync; else local."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes here; one per GPU, or per core.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n, from 0: only this share, merged by a run without it.")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Call and explain the cells of many stacks; goes on where an earlier run stopped."""
+    from cellcam.pipeline.batch import How, run_batch
+    from cellcam.pipeline.choices import Choices
+
+    console = Console(quiet, json)
+    choices = Choices(
+        classes=_classes(classes), z=_plane(z), axes=axes,
+        channels=tuple(_names(channels) or ()) or None,
+        mapping=tuple(_pair(one) for one in map or ()), pixel_size_um=pixel_size, series=series,
+        find_channel=find_channel, diameter_um=diameter_um, threshold=threshold,
+        explained=explain,
+    )  # fmt: skip
+    how = How(scheduler, workers, _shard(shard), device)
+    with console.progress("images and blocks") as progress:
+        done = run_batch(
+            paths, model, out, choices, how=how, labels=labels, pattern=pattern, progress=progress
+        )
+    if done is None:
+        console.say(f"Shard {shard} is done. The same command without --shard merges all shards.")
+        console.report({"shard": shard})
+        return 0
+    for outcome in done.failed[:10]:
+        console.say(f"{outcome.status}: {outcome.image}: {outcome.reason}")
+    images = len(done.outcomes)
+    console.say(f"{done.cells} cells in {images - len(done.failed)} of {images} images.")
+    _say_written(console, done.written)
+    console.report(
+        {
+            "images": images,
+            "failed": {outcome.image: outcome.reason for outcome in done.failed},
+            "cells": done.cells,
+            "written": [str(path) for path in done.written],
+        }
+    )
+    return 2 if done.failed else 0
+
+
+@app.command()
+def export(
+    image: Annotated[Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr.")],
+    out: Annotated[Path, typer.Argument(help="OME-TIFF to write.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write an OME-Zarr result as one OME-TIFF."""
+    from cellcam.stacks.ome_zarr import export_tiff
+
+    export_tiff(image, out)
+    _say_written(Console(quiet), [out])
 
 
 @app.command()
@@ -165,7 +262,7 @@ def main() -> None:
         message = error.format_message() if isinstance(error, typer.TyperException) else error
         if str(message):  # there is none where the help was shown instead
             print(f"cellcam: {message}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(3 if isinstance(error, StoppedError) else 1)
     except (typer.Abort, KeyboardInterrupt):
         print("cellcam: interrupted", file=sys.stderr)
         sys.exit(3)
@@ -174,6 +271,23 @@ def main() -> None:
 
 def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
+
+
+def _classes(text: str) -> Any:
+    return text if text in ("predicted", "all") else tuple(_names(text) or ())
+
+
+def _plane(text: str | None) -> Any:
+    return int(text) if text and text.isdecimal() else text
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise UsageError(f"--shard {text}: write i/n with i from 0 to n - 1, such as 0/3.")
+    return int(number), int(count)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -17,3 +17,7 @@ class ModelError(CellCamError, ValueError):
 
 class UsageError(CellCamError, ValueError):
     """An option or argument makes no sense, alone or with the others."""
+
+
+class StoppedError(CellCamError):
+    """Work ended early: a full disk, an interrupt, a lost scheduler. It can be resumed."""

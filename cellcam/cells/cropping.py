@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.finding import Labels
 from cellcam.errors import InputError
+from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import Stack
 
 
@@ -30,21 +31,30 @@ class CellPositions:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, labels: Labels) -> CellPositions:
-        """Positions of all cells of a label image."""
-        from scipy import ndimage
+    def of(cls, labels: Labels, part: Part | None = None) -> CellPositions:
+        """Positions of all cells of a label image, or of the part of one that ``labels`` holds.
 
-        numbers = np.unique(labels)
-        numbers = numbers[numbers > 0].astype(np.int32)
-        centres = np.asarray(ndimage.center_of_mass(labels > 0, labels, numbers), float)
-        return cls(numbers, centres.reshape(len(numbers), labels.ndim), labels.shape)
+        Sums of whole numbers are exact: every part that holds a cell gives it the same centre.
+        """
+        part = part or Part.all_of(labels.shape)
+        areas = np.bincount(labels.ravel(), minlength=1)
+        areas[0] = 0
+        numbers = np.flatnonzero(areas)
+        sums = np.empty((len(numbers), labels.ndim))
+        for axis, first in enumerate(part.start):
+            places = np.arange(first, first + labels.shape[axis], dtype=np.float64)
+            places = places.reshape(-1, *[1] * (labels.ndim - axis - 1))
+            weights = np.broadcast_to(places, labels.shape).ravel()
+            sums[:, axis] = np.bincount(labels.ravel(), weights)[numbers]
+        centres = sums / areas[numbers, None]
+        return cls(numbers.astype(np.int32), centres, part.whole)
 
     def at_scale(self, shape: tuple[int, ...]) -> CellPositions:
         """The same cells on the field resized to ``shape`` (pixel centres at half integers)."""
         factor = np.array(shape) / np.array(self.shape)
         return CellPositions(self.numbers, (self.centres + 0.5) * factor - 0.5, shape)
 
-    def __getitem__(self, part: slice) -> CellPositions:
+    def __getitem__(self, part: slice | NDArray[np.bool_]) -> CellPositions:
         return CellPositions(self.numbers[part], self.centres[part], self.shape)
 
     def __len__(self) -> int:
@@ -83,32 +93,70 @@ def shape_at_pixel_size(
     return tuple(scaled)
 
 
-def resized(field: NDArray[Any], shape: Sequence[int], *, labels: bool = False) -> NDArray[Any]:
-    """Field or label image at another pixel size.
+def resized(
+    field: NDArray[Any],
+    shape: Sequence[int],
+    *,
+    labels: bool = False,
+    own: Part | None = None,
+    wanted: Part | None = None,
+) -> NDArray[Any]:
+    """Field or label image at another pixel size, or a part of it.
+
+    Linear interpolation between pixel centres, mirrored at the field's edge; where pixels get
+    larger, after Gaussian smoothing with half of what the factor exceeds 1. A part gets the
+    same values as the whole.
 
     Parameters
     ----------
     field : (..., *spatial) array; leading axes are kept
-    shape : spatial shape wanted
+    shape : spatial shape wanted of the whole field
     labels : take the nearest pixel instead of interpolating
+    own, wanted : the part that ``field`` holds, and the one of the resized field that is wanted
 
     Returns
     -------
     float32 array, or the input's dtype for labels
     """
-    from skimage.transform import resize
+    from scipy import ndimage
 
     shape = tuple(shape)
-    if field.shape[-len(shape) :] == shape:
+    own = own or Part.all_of(field.shape[-len(shape) :])
+    wanted = wanted or Part.all_of(shape)
+    if own.whole == shape:
+        inside: tuple[Any, ...] = (..., *wanted.within(own))
+        field = field[inside]
         return field if labels else field.astype(np.float32)
-    if labels:
-        return resize(field, shape, order=0, preserve_range=True, anti_aliasing=False).astype(
-            field.dtype
+    factors = np.array(own.whole) / np.array(shape)
+    if not labels:
+        sigma = np.maximum(0, (factors - 1) / 2)
+        field = ndimage.gaussian_filter(
+            field.astype(np.float32), (*[0] * (field.ndim - len(shape)), *sigma), mode="mirror"
         )
-    planes = field.reshape(-1, *field.shape[-len(shape) :]).astype(np.float32)
-    smaller = any(new < old for new, old in zip(shape, planes.shape[1:], strict=True))
-    done = [resize(p, shape, order=1, mode="reflect", anti_aliasing=smaller) for p in planes]
-    return np.reshape(done, (*field.shape[: -len(shape)], *shape)).astype(np.float32)
+    for axis, factor in enumerate(factors, field.ndim - len(shape)):
+        i = axis - field.ndim + len(shape)
+        places = (np.arange(wanted.start[i], wanted.stop[i]) + 0.5) * factor - 0.5
+        places = _mirrored(places, own.whole[i]) - own.start[i]
+        field = _interpolated(field, np.clip(places, 0, field.shape[axis] - 1), axis, labels)
+    return field
+
+
+def _mirrored(places: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Places outside an axis of pixels, mirrored at the centres of its first and last pixel."""
+    inside = np.abs(places)
+    return np.where(inside > length - 1, 2 * (length - 1) - inside, inside)
+
+
+def _interpolated(
+    field: NDArray[Any], places: NDArray[np.float64], axis: int, nearest: bool
+) -> NDArray[Any]:
+    """Values between the pixels along one axis."""
+    if nearest:
+        return field.take(np.floor(places + 0.5).astype(np.intp), axis)
+    first = np.minimum(places.astype(np.intp), max(0, field.shape[axis] - 2))
+    second = np.minimum(first + 1, field.shape[axis] - 1)
+    weight = (places - first).astype(np.float32).reshape(-1, *[1] * (field.ndim - axis - 1))
+    return field.take(first, axis) * (1 - weight) + field.take(second, axis) * weight
 
 
 def crop_windows(cells: CellPositions, crop_size: Sequence[int]) -> NDArray[np.int64]:
@@ -117,20 +165,28 @@ def crop_windows(cells: CellPositions, crop_size: Sequence[int]) -> NDArray[np.i
     return np.floor(cells.centres - size / 2 + 1).astype(np.int64)
 
 
-def crop_cells(field: NDArray[Any], cells: CellPositions, crop_size: Sequence[int]) -> NDArray[Any]:
+def crop_cells(
+    field: NDArray[Any],
+    cells: CellPositions,
+    crop_size: Sequence[int],
+    part: Part | None = None,
+) -> NDArray[Any]:
     """Crops of one size around the cells.
 
     Parameters
     ----------
     field : (C, *spatial) array
-    cells : positions in pixels of the field
+    cells : positions in pixels of the whole field
     crop_size : pixels along each spatial axis
+    part : of the whole field that ``field`` holds, unless it is all of it
 
     Returns
     -------
     (N, C, *crop_size) array in the field's dtype; beyond the field's edge it is mirrored
     """
     starts = crop_windows(cells, crop_size)
+    if part is not None:
+        starts = starts - part.start
     padded, before = _padded(field, starts, crop_size)
     crops = np.empty((len(starts), len(field), *crop_size), field.dtype)
     for crop, start in zip(crops, starts + before, strict=True):
@@ -158,6 +214,7 @@ def paste_maps(
     planes: NDArray[np.integer[Any]],
     cells: CellPositions,
     owner: Labels,
+    part: Part | None = None,
 ) -> None:
     """Put maps of single cells onto the field, each pixel from one cell only.
 
@@ -169,11 +226,14 @@ def paste_maps(
     canvas : (P, *spatial), changed in place
     maps : (N, K, *crop_size)
     planes : (N, K) plane of the canvas that each map goes to
-    cells : positions of the N cells on the canvas
+    cells : positions of the N cells on the whole field
     owner : as `nearest_cells` gives it
+    part : of the whole field that the canvas is, unless it is all of it
     """
     crop_size = maps.shape[2:]
     starts = crop_windows(cells, crop_size)
+    if part is not None:
+        starts = starts - part.start
     for one, where, number, start in zip(maps, planes, cells.numbers, starts, strict=True):
         inside = tuple(
             slice(max(0, first), min(first + length, whole))

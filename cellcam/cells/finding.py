@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam.stacks.blocks import sample_parts
 from cellcam.stacks.stack import Stack, ZChoice
 
 Labels = NDArray[np.int32]
 
 DEFAULT_DIAMETER_UM = 10.0
+_UNKNOWN_DIAMETER = 20.0
+# Planes up to this size are looked at whole when threshold and diameter are measured, of larger
+# ones squares that add up to it.
+_SAMPLE_PIXELS, _SAMPLE_EDGE = 2**24, 1024
 # Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
 _MIN_CONTRAST_IN_NOISE = 5.0
+
+
+@dataclass(frozen=True)
+class FieldScale:
+    """What is measured once for a whole field, so that all of its parts are treated alike.
+
+    Attributes
+    ----------
+    threshold : intensity of the smoothed channel above which a pixel is cell
+        Infinite where there is nothing but noise.
+    diameter : typical diameter of a cell in pixels; None where there is no cell to measure
+    smoothing : diameter that the smoothing is made for, in pixels
+    """
+
+    threshold: float
+    diameter: float | None
+    smoothing: float
 
 
 def find_cells(
@@ -26,6 +50,7 @@ def find_cells(
     diameter_um: float | None = None,
     diameter: float | None = None,
     threshold: float | None = None,
+    scale: FieldScale | None = None,
 ) -> Labels:
     """Label bright cells or nuclei in one channel of a field.
 
@@ -37,11 +62,13 @@ def find_cells(
     channel : name of the channel that shows the cells; may be left out for a single channel
     t, z : the field, see `Stack.field`
     diameter_um, diameter : typical diameter of a cell in um or in pixels, one of the two
-        Sets the smoothing and the smallest object. Default: 10 um where the pixel size is
-        known, else the median diameter of the objects above the threshold.
+        Sets the smoothing, the smallest object and the largest hole. Default: 10 um where the
+        pixel size is known, else the median diameter of the objects above the threshold.
     threshold : intensity of the smoothed channel above which a pixel is cell
         Default: Otsu's threshold of the square root of the intensity above the background,
         which keeps dim cells beside bright ones.
+    scale : what `measure_field` found out about the field that this stack is cut from; it
+        replaces diameter and threshold
 
     Returns
     -------
@@ -52,9 +79,36 @@ def find_cells(
     InputError
         If the channel or the field does not exist or the scale makes no sense.
     """
-    image = stack.field(t, z, [_finding_channel(stack, channel)])[0].astype(np.float32)
-    diameter, spacing = _in_pixels(stack, image.ndim, diameter_um, diameter)
-    return label_cells(image, diameter, threshold, spacing)
+    image = _finding_image(stack, channel, t, z)
+    known, spacing = _in_pixels(stack, image.ndim, diameter_um, diameter)
+    if scale is None and _is_large(stack):
+        scale = measure_field(
+            stack, channel, t=t, z=z, diameter_um=diameter_um, diameter=diameter,
+            threshold=threshold,
+        )  # fmt: skip
+    scale = scale or _measured([image], known, threshold, spacing)
+    return _labelled(image, scale, spacing)
+
+
+def measure_field(
+    stack: Stack,
+    channel: str | None = None,
+    *,
+    t: int = 0,
+    z: ZChoice = None,
+    diameter_um: float | None = None,
+    diameter: float | None = None,
+    threshold: float | None = None,
+) -> FieldScale:
+    """Threshold and diameter that `find_cells` takes; parameters and errors are the same.
+
+    Of a plane of more than 16.8 million pixels, squares are looked at that are spread evenly
+    and add up to as many.
+    """
+    parts = sample_parts(stack.data.shape[-2:], _SAMPLE_PIXELS, _SAMPLE_EDGE)
+    images = [_finding_image(stack.cut(*part.slices), channel, t, z) for part in parts]
+    known, spacing = _in_pixels(stack, images[0].ndim, diameter_um, diameter)
+    return _measured(images, known, threshold, spacing)
 
 
 def find_threshold(
@@ -72,10 +126,8 @@ def find_threshold(
     -------
     intensity of the smoothed channel; infinite where there is nothing but noise
     """
-    image = stack.field(t, z, [_finding_channel(stack, channel)])[0].astype(np.float32)
-    diameter, spacing = _in_pixels(stack, image.ndim, diameter_um, diameter)
-    image, smooth, sigma = _smoothed(image, diameter, spacing)
-    return _otsu_above_noise(image, smooth, sigma)
+    how = {"diameter_um": diameter_um, "diameter": diameter}
+    return measure_field(stack, channel, t=t, z=z, **how).threshold
 
 
 def label_cells(
@@ -93,20 +145,30 @@ def label_cells(
     threshold : of the smoothed image; Otsu's when left out
     spacing : edge lengths of a voxel in units of the last axis, such as (3, 1, 1)
     """
+    spacing = spacing or (1.0,) * image.ndim
+    image = _numbers(image)
+    return _labelled(image, _measured([image], diameter, threshold, spacing), spacing)
+
+
+def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
+    """Cells of an image whose scale is known.
+
+    Every step looks no further than a few diameters, so that a part of a field, read with a
+    border, holds the cells that the whole field has there.
+    """
     from scipy import ndimage
     from skimage.feature import peak_local_max
-    from skimage.morphology import remove_small_objects
+    from skimage.morphology import remove_small_holes, remove_small_objects
     from skimage.segmentation import watershed
 
-    spacing = spacing or (1.0,) * image.ndim
-    image, smooth, sigma = _smoothed(image, diameter, spacing)
-    threshold = _otsu_above_noise(image, smooth, sigma) if threshold is None else threshold
-    mask = ndimage.binary_fill_holes(smooth > threshold)
-    if not mask.any():
+    mask = _smoothed(image, scale.smoothing, spacing) > scale.threshold
+    if scale.diameter is None or not mask.any():
         return np.zeros(image.shape, np.int32)
-    diameter = diameter or _median_diameter(mask, spacing)
-    smallest = max(4, int(_ball_volume(diameter / 2, spacing) / 6))
-    mask = remove_small_objects(mask, max_size=smallest)
+    diameter = scale.diameter
+    volume = _ball_volume(diameter / 2, spacing)
+    # A ring of cells around empty field is no cell: only holes smaller than a cell are filled.
+    mask = remove_small_holes(mask, max_size=int(volume))
+    mask = remove_small_objects(mask, max_size=max(4, int(volume / 6)))
     depth = ndimage.distance_transform_edt(mask, sampling=spacing)
     # Smoothing keeps a ragged outline from cutting one cell in two.
     depth = ndimage.gaussian_filter(depth, diameter / 12 / np.array(spacing)) * mask
@@ -181,15 +243,50 @@ def _in_pixels(
     return diameter, _spacing(pixel)
 
 
+def _is_large(stack: Stack) -> bool:
+    """Whether a plane is looked at in a sample when its scale is measured."""
+    height, width = stack.data.shape[-2:]
+    return height * width > _SAMPLE_PIXELS
+
+
+def _finding_image(stack: Stack, channel: str | None, t: int, z: ZChoice) -> NDArray[np.float32]:
+    return _numbers(stack.field(t, z, [_finding_channel(stack, channel)])[0])
+
+
+def _numbers(image: NDArray[Any]) -> NDArray[np.float32]:
+    """The image as float32, with 0 for what is no number."""
+    return np.nan_to_num(image.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _sigma(smoothing: float, spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """Standard deviations of the smoothing, in pixels of each axis."""
+    return np.array([max(0.5, smoothing / 12) / step for step in spacing])
+
+
 def _smoothed(
-    image: NDArray[np.float32], diameter: float | None, spacing: tuple[float, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """The image without what is no number, the same smoothed, and by how much."""
+    image: NDArray[np.float32], smoothing: float, spacing: tuple[float, ...]
+) -> NDArray[np.float32]:
     from scipy import ndimage
 
-    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    sigma = np.array([max(0.5, (diameter or 20.0) / 12) / step for step in spacing])
-    return image, ndimage.gaussian_filter(image, sigma), sigma
+    return ndimage.gaussian_filter(image, _sigma(smoothing, spacing))
+
+
+def _measured(
+    images: Sequence[NDArray[np.float32]],
+    diameter: float | None,
+    threshold: float | None,
+    spacing: tuple[float, ...],
+) -> FieldScale:
+    """Threshold and diameter, as far as they are not given, from samples of a field."""
+    smoothing = diameter or _UNKNOWN_DIAMETER
+    if threshold is not None and diameter is not None:
+        return FieldScale(threshold, diameter, smoothing)
+    smooth = [_smoothed(image, smoothing, spacing) for image in images]
+    if threshold is None:
+        threshold = _otsu_above_noise(images, smooth, _sigma(smoothing, spacing))
+    if diameter is None:
+        diameter = _median_diameter([one > threshold for one in smooth], spacing)
+    return FieldScale(threshold, diameter, smoothing)
 
 
 def _spacing(pixel: tuple[float | None, ...]) -> tuple[float, ...]:
@@ -199,15 +296,18 @@ def _spacing(pixel: tuple[float | None, ...]) -> tuple[float, ...]:
 
 
 def _otsu_above_noise(
-    image: NDArray[np.float32], smooth: NDArray[np.float32], sigma: NDArray[np.float64]
+    images: Sequence[NDArray[np.float32]],
+    smooth_images: Sequence[NDArray[np.float32]],
+    sigma: NDArray[np.float64],
 ) -> float:
-    """Otsu's threshold of the smoothed image; infinite where it only splits noise.
+    """Otsu's threshold of the smoothed images; infinite where it only splits noise.
 
     Taken on the square root above the background: photon noise is even there, so that cells
     four times dimmer than their neighbours are still found.
     """
     from skimage.filters import threshold_otsu
 
+    smooth = np.concatenate([one.ravel() for one in smooth_images])
     if smooth.min() == smooth.max():
         return float("inf")
     background = float(np.percentile(smooth, 1))
@@ -215,21 +315,29 @@ def _otsu_above_noise(
     threshold = float(threshold_otsu(root)) ** 2 + background
     # Pixel noise from differences of neighbours (median, so that edges do not count), and
     # what Gaussian smoothing leaves of it.
-    step = np.abs(np.diff(image, axis=-1))
+    step = np.concatenate([np.abs(np.diff(image, axis=-1)).ravel() for image in images])
     noise = np.median(step) / (0.6745 * np.sqrt(2))
     noise /= float(np.prod(np.sqrt(2 * np.sqrt(np.pi) * sigma)))
     contrast = smooth[smooth > threshold].mean() - smooth[smooth <= threshold].mean()
     return threshold if contrast > _MIN_CONTRAST_IN_NOISE * noise else float("inf")
 
 
-def _median_diameter(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:
-    """Median diameter of the connected objects of a mask, as discs or balls of their size."""
+def _median_diameter(
+    masks: Sequence[NDArray[np.bool_]], spacing: tuple[float, ...]
+) -> float | None:
+    """Median diameter of the connected objects of masks, as discs or balls of their size."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(mask)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    counts = []
+    for mask in masks:
+        parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
+        counts.append(np.bincount(parts.ravel(), minlength=count + 1)[1:])
+    sizes = np.concatenate(counts)
+    if not len(sizes):
+        return None
     median = float(np.median(sizes[sizes >= max(4, sizes.max() / 20)])) * float(np.prod(spacing))
-    radius = (median / np.pi) ** 0.5 if mask.ndim == 2 else (median * 0.75 / np.pi) ** (1 / 3)
+    two_d = len(spacing) == 2
+    radius = (median / np.pi) ** 0.5 if two_d else (median * 0.75 / np.pi) ** (1 / 3)
     return max(2.0, 2 * radius)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
 
+from cellcam.models.batches import Batches
 from cellcam.models.registry import network_entry
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Pixels = Annotated[int, Field(ge=1, le=4096)]
 _PREDICTION_BATCH = 256
+_EXPLANATION_BATCH = 64
 
 
 class _Plain(BaseModel):
@@ -110,12 +112,15 @@ class CellModel:
     spec : `ModelSpec`
     network : module in evaluation mode
     device : where it runs
+    predicting, explaining : batches of cells that its device has room for
     """
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
         self.spec = spec
         self.network = network.to(device).eval()
         self.device = device
+        self.predicting = Batches(_PREDICTION_BATCH)
+        self.explaining = Batches(_EXPLANATION_BATCH)
 
     def with_spec(self, **changes: Any) -> CellModel:
         """The same network with other entries of its description."""
@@ -139,12 +144,14 @@ class CellModel:
         """Class scores before softmax, (N, n_classes) float32, on the CPU."""
         import torch
 
-        parts = [torch.empty(0, len(self.spec.classes))]
+        scores = torch.empty(len(crops), len(self.spec.classes))
+
+        def score(part: slice) -> None:
+            scores[part] = self.network(self.normalised(crops[part])).float().cpu()
+
         with torch.inference_mode():
-            for i in range(0, len(crops), _PREDICTION_BATCH):
-                batch = self.normalised(crops[i : i + _PREDICTION_BATCH])
-                parts.append(self.network(batch).float().cpu())
-        return torch.cat(parts)
+            self.predicting.run(len(crops), score)
+        return scores
 
     def probabilities(self, crops: NDArray[Any]) -> NDArray[np.float32]:
         """Calibrated class probabilities of raw crops: (N, n_classes) float32."""

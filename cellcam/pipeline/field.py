@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import (
-    CellPositions,
-    crop_cells,
-    nearest_cells,
-    paste_maps,
-    resized,
-    shape_at_pixel_size,
-)
-from cellcam.cells.finding import Labels, check_labels, find_cells
-from cellcam.errors import InputError, UsageError
+from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resized
+from cellcam.cells.finding import Labels
+from cellcam.errors import UsageError
 from cellcam.evaluate.localisation import energy_inside
 from cellcam.models.model import CellModel, ModelSpec
+from cellcam.pipeline.found_field import FoundField, find_field
+from cellcam.pipeline.matching import field_seen as field_seen
+from cellcam.pipeline.matching import fields_of as fields_of
+from cellcam.pipeline.matching import finding_choices as finding_choices
+from cellcam.pipeline.matching import matching_channels as matching_channels
 from cellcam.pipeline.table import Evidence, cell_table
 from cellcam.stacks.stack import Stack, ZChoice
 
@@ -30,13 +28,10 @@ if TYPE_CHECKING:
 Classes = Sequence[str] | Literal["predicted", "all"]
 Progress = Callable[[int, int], None]
 
-# Cells explained between two reports of progress.
-_CELLS_AT_ONCE = 64
-
 
 @dataclass(frozen=True, eq=False)
 class FieldResult:
-    """What was found out about one field.
+    """What was found out about one field, or one block of it.
 
     Attributes
     ----------
@@ -54,77 +49,47 @@ class FieldResult:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassifiedField:
+class ClassifiedField(FoundField):
     """The cells of one field with their calls, ready to be explained.
 
     Attributes
     ----------
-    stack, model : what was asked
-    t, z : the field, as the model sees it
-    labels : int32 label image of the field
-    cells : their positions, N of them
-    crops : (N, C, *crop_size) raw counts at the model's scale
+    model : what called them
     probabilities : (N, n_classes)
-    shape_at_scale : of the field at the model's pixel size
     """
 
-    stack: Stack
     model: CellModel
-    t: int
-    z: ZChoice
-    labels: Labels
-    cells: CellPositions
-    crops: NDArray[Any]
     probabilities: NDArray[np.float32]
-    shape_at_scale: tuple[int, ...]
 
     def table(self, evidence: Evidence | None = None) -> pd.DataFrame:
-        """One row per cell, see `cell_table`; without evidence its columns are empty."""
+        """One row per cell that is owned, see `cell_table`; without evidence NaN in its columns."""
         if evidence is None:
-            evidence = Evidence.unknown(len(self.cells), len(self.model.spec.channels))
-        return cell_table(
-            self.stack, self.model.spec, self.labels, self.cells, self.probabilities, evidence,
-            (self.t, self.z), self.shape_at_scale,
-        )  # fmt: skip
+            evidence = Evidence.unknown(len(self.cells), len(self.spec.channels))
+        return cell_table(self, self.probabilities, evidence)
 
     def explained(
         self, classes: Classes = "predicted", progress: Progress | None = None
     ) -> FieldResult:
         """Importance maps of all cells on the field, see `explain_field`."""
-        planes, wanted = _planes(self.model.spec, classes)
-        canvas = np.zeros((len(planes), *self.shape_at_scale), np.float32)
-        evidence = _explain_cells(self, wanted, canvas, progress)
-        maps = resized(canvas, self.labels.shape)
-        return FieldResult(self.table(evidence), maps, planes, self.labels)
+        return explain_fields([self], self.model, classes, progress=progress)[0]
 
 
 def classify_field(
-    stack: Stack,
-    model: CellModel,
-    labels: NDArray[Any] | None = None,
-    *,
-    t: int = 0,
-    z: ZChoice = None,
-    channels: Mapping[str, str] | None = None,
-    find_channel: str | None = None,
-    diameter_um: float | None = None,
-    threshold: float | None = None,
+    stack: Stack, model: CellModel, labels: NDArray[Any] | None = None, **how: Any
 ) -> ClassifiedField:
     """Find the cells of a field and call every one; parameters and errors of `explain_field`."""
-    spec = model.spec
-    names = matching_channels(stack, spec, channels)
-    z = field_seen(stack, spec, z)
-    pixels = stack.field(t, z, names)
-    if labels is None:
-        choices = finding_choices(stack, spec, channels, find_channel, diameter_um)
-        found = find_cells(stack, t=t, z=z, threshold=threshold, **choices)
-    else:
-        found = check_labels(labels, pixels.shape[1:])
-    shape = shape_at_pixel_size(stack, pixels.shape[1:], spec.pixel_size_um)
-    cells = CellPositions.of(found)
-    crops = crop_cells(_at_scale(pixels, shape), cells.at_scale(shape), spec.crop_size)
-    probabilities = model.probabilities(crops)
-    return ClassifiedField(stack, model, t, z, found, cells, crops, probabilities, shape)
+    return classify_fields([find_field(stack, model.spec, labels, **how)], model)[0]
+
+
+def classify_fields(found: Sequence[FoundField], model: CellModel) -> list[ClassifiedField]:
+    """Call the cells of several fields; the network sees them together."""
+    counts = [len(field.crops) for field in found]
+    crops = np.concatenate([field.crops for field in found])
+    parts = np.split(model.probabilities(crops), np.cumsum(counts)[:-1])
+    return [
+        ClassifiedField(**_attributes(field), model=model, probabilities=part)
+        for field, part in zip(found, parts, strict=True)
+    ]
 
 
 def explain_field(
@@ -166,7 +131,7 @@ def explain_field(
     UsageError
         If a class does not exist.
     """
-    _planes(model.spec, classes)  # a class that does not exist is told before any work
+    map_planes(model.spec, classes)  # a class that does not exist is told before any work
     field = classify_field(
         stack, model, labels, t=t, z=z, channels=channels, find_channel=find_channel,
         diameter_um=diameter_um, threshold=threshold,
@@ -174,97 +139,43 @@ def explain_field(
     return field.explained(classes, progress)
 
 
-def matching_channels(
-    stack: Stack, spec: ModelSpec, mapping: Mapping[str, str] | None = None
-) -> list[str]:
-    """The stack's channel for each channel of the model, by name, never by guess.
-
-    A single unnamed channel matches a model of one channel.
-
-    Raises
-    ------
-    InputError
-        If a channel is missing; both lists of names are given.
-    """
-    mapping = dict(mapping or {})
-    unknown = set(mapping) - set(spec.channels)
-    if unknown:
-        raise InputError(
-            f"The model has no channel {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(spec.channels)}."
-        )
-    if len(spec.channels) == len(stack.channels) == 1 and not stack.channels_named:
-        mapping.setdefault(spec.channels[0], stack.channels[0])
-    names = [mapping.get(name, name) for name in spec.channels]
-    missing = [w for w, n in zip(spec.channels, names, strict=True) if n not in stack.channels]
-    if not missing:
-        return names
-    told = (
-        f"The model wants the channels {', '.join(spec.channels)}; {stack.name} has "
-        f"{', '.join(stack.channels)}. Missing: {', '.join(missing)}. "
-    )
-    if len(stack.channels) < len(spec.channels):
-        raise InputError(
-            f"{told}An image of {len(stack.channels)} channels cannot be used with a model of "
-            f"{len(spec.channels)}."
-        )
-    spare = next(name for name in stack.channels if name not in names)
-    raise InputError(
-        f"{told}Name the image's channels in the file's order (--channels A,B,...) or say which "
-        f"is which (--map '{missing[0]}={spare}')."
-    )
-
-
-def field_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:
-    """What the model sees of a stack's planes: ``z`` checked, or the model's own choice."""
-    if spec.spatial_dims == 3:
-        if z not in (None, "volume"):
-            raise UsageError(f"The model sees volumes; z={z!r} does not apply.")
-        return "volume"
-    if z == "volume":
-        raise UsageError("The model sees planes, not volumes. Choose a plane or a projection.")
-    several = stack.data.shape[2] > 1
-    if z is None and several and spec.field in ("max", "mean"):
-        return spec.field
-    return z if several else None
-
-
-def fields_of(stack: Stack, spec: ModelSpec, z: ZChoice) -> Iterator[tuple[int, ZChoice]]:
-    """Time point and plane of every field of a stack.
-
-    Of several planes each is a field, unless ``z`` or the model chooses one, a projection or
-    the volume.
-    """
-    n_times, _, n_planes = stack.data.shape[:3]
-    each_plane = z is None and n_planes > 1 and spec.field == "plane"
-    for t in range(n_times):
-        for plane in range(n_planes) if each_plane else [z]:
-            yield t, plane
-
-
-def finding_choices(
-    stack: Stack,
-    spec: ModelSpec,
-    channels: Mapping[str, str] | None,
-    channel: str | None,
-    diameter_um: float | None,
-) -> dict[str, Any]:
-    """Channel and diameter for `find_cells`: what the user said, else what the model says.
+def explain_fields(
+    fields: Sequence[ClassifiedField],
+    model: CellModel,
+    classes: Classes = "predicted",
+    chosen: Sequence[NDArray[np.bool_]] | None = None,
+    progress: Progress | None = None,
+) -> list[FieldResult]:
+    """Importance maps of the cells of several fields; the network sees them together.
 
     Parameters
     ----------
-    channels : the stack's channel for each of the model's channels whose names differ
+    classes : see `explain_field`
+    chosen : for each field (N,) which of its cells are explained; all of them by default
+    progress : called with (cells done, cells in all)
     """
-    finding = spec.finding
-    own = (channels or {}).get(finding.channel, finding.channel) if finding else None
-    if channel is None and own in stack.channels:
-        channel = own
-    if finding and diameter_um is None and stack.pixel_size_um.x is not None:
-        diameter_um = finding.diameter_um
-    return {"channel": channel, "diameter_um": diameter_um}
+    planes, wanted = map_planes(model.spec, classes)
+    pastings = [_Pasting.onto(field, len(planes)) for field in fields]
+    places = [
+        (pasting, cell)
+        for i, pasting in enumerate(pastings)
+        for cell in (
+            range(len(fields[i].cells)) if chosen is None else np.flatnonzero(chosen[i]).tolist()
+        )
+    ]
+
+    def explain(part: slice) -> None:
+        if progress:
+            progress(part.start, len(places))
+        _explain_batch(places[part], model, wanted)
+
+    model.explaining.run(len(places), explain)
+    if progress:
+        progress(len(places), len(places))
+    return [pasting.result(planes) for pasting in pastings]
 
 
-def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
+def map_planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
     """Names of the maps' planes, and the classes to explain for every cell (None: its call)."""
     if classes == "predicted":
         return spec.classes, None
@@ -278,39 +189,62 @@ def _planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[in
     return names, [spec.classes.index(name) for name in names]
 
 
-def _at_scale(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Pixels at the model's scale; integers stay integers where nothing is resampled."""
-    return pixels if pixels.shape[1:] == shape else resized(pixels, shape)
+@dataclass(frozen=True, eq=False)
+class _Pasting:
+    """A field whose maps are being put together.
+
+    Attributes
+    ----------
+    canvas : (class, *spatial) at the model's scale
+    owner : which cell each pixel belongs to
+    """
+
+    field: ClassifiedField
+    canvas: NDArray[np.float32]
+    owner: Labels
+    evidence: Evidence
+
+    @classmethod
+    def onto(cls, field: ClassifiedField, n_planes: int) -> _Pasting:
+        canvas = np.zeros((n_planes, *field.labels_at_scale.shape), np.float32)
+        owner = nearest_cells(field.labels_at_scale, field.spec.crop_size)
+        evidence = Evidence.unknown(len(field.cells), len(field.spec.channels))
+        return cls(field, canvas, owner, evidence)
+
+    def paste(self, cell: int, maps: NDArray[np.float32]) -> None:
+        """Put the (K, *crop_size) maps of one cell in their place."""
+        field, one = self.field, slice(cell, cell + 1)
+        called = field.probabilities[cell].argmax()
+        planes = np.arange(len(maps)) if len(maps) == len(self.canvas) else called[None]
+        position, part = field.cells_at_scale[one], field.read_at_scale
+        paste_maps(self.canvas, maps[None], planes[None], position, self.owner, part)
+        own = crop_cells(field.labels_at_scale[None], position, field.spec.crop_size, part)[:, 0]
+        self.evidence.inside[cell] = energy_inside(
+            maps.sum(0, keepdims=True), own == position.numbers[0]
+        )[0]
+
+    def result(self, planes: tuple[str, ...]) -> FieldResult:
+        """The maps at the field's own scale, and the table."""
+        field = self.field
+        maps = resized(self.canvas, field.core.whole, own=field.read_at_scale, wanted=field.core)
+        labels = field.labels[field.core.within(field.read)]
+        return FieldResult(field.table(self.evidence), maps, planes, labels)
 
 
-def _explain_cells(
-    field: ClassifiedField,
-    wanted: list[int] | None,
-    canvas: NDArray[np.float32],
-    progress: Progress | None,
-) -> Evidence:
-    """Paste every cell's maps onto the canvas; where the evidence for each cell lies."""
-    model, crops = field.model, field.crops
-    size = model.spec.crop_size
-    labels = resized(field.labels, field.shape_at_scale, labels=True)
-    cells = field.cells.at_scale(labels.shape)
-    owner = nearest_cells(labels, size)
-    evidence = Evidence.unknown(len(crops), len(model.spec.channels))
-    called = field.probabilities.argmax(1)
-    for first in range(0, len(crops), _CELLS_AT_ONCE):
-        part = slice(first, first + _CELLS_AT_ONCE)
-        if progress:
-            progress(first, len(crops))
-        explanation = model.explain(crops[part], wanted)
-        maps = explanation.maps.cpu().numpy()
-        evidence.error[part] = explanation.error.amax(1).cpu().numpy()
-        evidence.shares[part] = model.channel_shares(crops[part])
-        planes = called[part, None] if wanted is None else np.arange(len(canvas))[None]
-        planes = np.broadcast_to(planes, maps.shape[:2])
-        paste_maps(canvas, maps, planes, cells[part], owner)
-        own = crop_cells(labels[None], cells[part], size)[:, 0]
-        regions = own == cells[part].numbers.reshape(-1, *[1] * labels.ndim)
-        evidence.inside[part] = energy_inside(maps.sum(1), regions)
-    if progress:
-        progress(len(crops), len(crops))
-    return evidence
+def _explain_batch(
+    places: Sequence[tuple[_Pasting, int]], model: CellModel, wanted: list[int] | None
+) -> None:
+    """Explain cells of any fields together, and paste every map onto its own."""
+    crops = np.stack([pasting.field.crops[cell] for pasting, cell in places])
+    explanation = model.explain(crops, wanted)
+    maps = explanation.maps.cpu().numpy()
+    errors = explanation.error.amax(1).cpu().numpy()
+    shares = model.channel_shares(crops)
+    for i, (pasting, cell) in enumerate(places):
+        pasting.evidence.error[cell] = errors[i]
+        pasting.evidence.shares[cell] = shares[i]
+        pasting.paste(cell, maps[i])
+
+
+def _attributes(field: FoundField) -> dict[str, Any]:
+    return {name: getattr(field, name) for name in FoundField.__dataclass_fields__}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def explain_stack(
         fields.append((t, plane, result))
     tables = [result.cells for _, _, result in fields]
     cells = pd.concat(tables, ignore_index=True)
-    written = _write_images(stack, out, fields)
+    written = write_images(stack, out, fields)
     written += write_table(out / f"{stack.name}.cells", cells)
     written.append(_write_overview(stack, model, out, fields[0], options.get("channels")))
     written.append(out / "run.json")
@@ -116,20 +116,25 @@ def label_field(labels: Stack, stack: Stack, t: int, z: ZChoice) -> NDArray[Any]
     return labels.field(t, "volume" if z is None and whole else z)[0]
 
 
-def _write_images(
-    stack: Stack, out: Path, fields: Sequence[tuple[int, ZChoice, FieldResult]]
+def write_images(
+    stack: Stack,
+    out: Path,
+    fields: Sequence[tuple[int, ZChoice, FieldResult]],
+    kinds: Sequence[Literal["maps", "labels"]] = ("maps", "labels"),
 ) -> list[Path]:
-    n_times = stack.data.shape[0]
-    maps = np.stack([_with_z(result.maps) for _, _, result in fields])
-    labels = np.stack([_with_z(result.labels[None]) for _, _, result in fields])
+    """Write ``NAME.maps.ome.tif`` and ``NAME.labels.ome.tif`` of all fields of a stack."""
     written = []
-    for kind, images, names in [
-        ("maps", maps, fields[0][2].classes),
-        ("labels", labels.astype(label_dtype(labels)), ("cells",)),
-    ]:
+    for kind in kinds:
+        if kind == "maps":
+            images, names = np.stack([_with_z(r.maps) for *_, r in fields]), fields[0][2].classes
+        else:
+            images, names = np.stack([_with_z(r.labels[None]) for *_, r in fields]), ("cells",)
+            images = images.astype(label_dtype(images))
         # (T * planes, C, Z, Y, X), where either planes or Z is 1, to TCZYX.
-        images = images.reshape(n_times, -1, *images.shape[1:])
-        images = np.moveaxis(images, 1, 3).reshape(n_times, len(names), -1, *images.shape[-2:])
+        images = images.reshape(stack.data.shape[0], -1, *images.shape[1:])
+        images = np.moveaxis(images, 1, 3).reshape(
+            stack.data.shape[0], len(names), -1, *images.shape[-2:]
+        )
         written.append(out / f"{stack.name}.{kind}.ome.tif")
         write_ome_tiff(written[-1], images, names, stack.pixel_size_um, stack.time_step_s)
     return written

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import CellPositions, reaches_outside
-from cellcam.cells.finding import Labels
-from cellcam.models.model import ModelSpec
-from cellcam.stacks.stack import Stack, ZChoice
+from cellcam.cells.cropping import reaches_outside
+from cellcam.pipeline.found_field import FoundField
+from cellcam.stacks.blocks import Part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,26 +38,21 @@ class Evidence:
         inside, error = np.full((2, n_cells), np.nan)
         return cls(inside, error, np.full((n_cells, n_channels), np.nan))
 
+    def of(self, cells: NDArray[np.bool_]) -> Evidence:
+        """The evidence for some of the cells."""
+        return Evidence(self.inside[cells], self.error[cells], self.shares[cells])
+
 
 def cell_table(
-    stack: Stack,
-    spec: ModelSpec,
-    labels: Labels,
-    cells: CellPositions,
-    probabilities: NDArray[np.float32],
-    evidence: Evidence,
-    field: tuple[int, ZChoice],
-    shape_at_scale: tuple[int, ...],
+    field: FoundField, probabilities: NDArray[np.float32], evidence: Evidence
 ) -> pd.DataFrame:
     """Where each cell is, what it is called, and how far to trust that.
 
     Parameters
     ----------
-    labels, cells : label image of the field and the positions of its N cells
+    field : the cells of a field or of a block; only those are listed whose centroid lies in it
     probabilities : (N, n_classes)
     evidence : where it lies
-    field : time point and plane
-    shape_at_scale : of the field at the model's pixel size
 
     Returns
     -------
@@ -70,22 +64,25 @@ def cell_table(
     import pandas as pd
     from scipy import ndimage
 
-    numbers, centres = cells.numbers, cells.centres
-    boxes = [box for box in ndimage.find_objects(labels) if box is not None]
-    edge = reaches_outside(cells.at_scale(shape_at_scale), spec.crop_size)
-    scale = np.array(shape_at_scale) / labels.shape
+    stack, spec, owned = field.stack, field.spec, field.owned
+    numbers, centres = field.cells.numbers[owned], field.cells.centres[owned]
+    probabilities, evidence = probabilities[owned], evidence.of(owned)
+    every_box = ndimage.find_objects(field.labels)
+    boxes = [_placed(every_box[number - 1], field.read) for number in numbers]
+    edge = reaches_outside(field.cells_at_scale[owned], spec.crop_size)
+    scale = np.array(field.shape_at_scale) / field.read.whole
     ranked = np.sort(probabilities, axis=1)
     columns: dict[str, Any] = {
         "image": stack.name,
-        "t": field[0],
-        "z": str(field[1] if field[1] is not None else 0),
+        "t": field.t,
+        "z": str(field.z if field.z is not None else 0),
         "label": numbers,
         "y": centres[:, -2],
         "x": centres[:, -1],
         "y_um": centres[:, -2] * (stack.pixel_size_um.y or np.nan),
         "x_um": centres[:, -1] * (stack.pixel_size_um.x or np.nan),
         "bbox": [_box_text(box) for box in boxes],
-        "area": np.bincount(labels.ravel())[numbers],
+        "area": np.bincount(field.labels.ravel())[numbers],
         "edge": edge,
         "class": [spec.classes[i] for i in probabilities.argmax(1)],
         "probability": ranked[:, -1],
@@ -94,35 +91,50 @@ def cell_table(
         **{f"share_{name}": evidence.shares[:, i] for i, name in enumerate(spec.channels)},
         "inside": evidence.inside,
         "importance_error": evidence.error,
-        "flags": _flags(edge, ranked[:, -1], evidence, boxes, spec, scale),
+        "flags": _flags(edge, ranked[:, -1], evidence, boxes, field, scale),
         "model": spec.weights_sha256[:12],
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))
 
 
-def _box_text(box: tuple[slice, ...]) -> str:
+def _placed(box: tuple[slice, ...], part: Part) -> Part:
+    """A box of an array that holds ``part``, as a part of the whole field."""
+    starts = [s.start + first for s, first in zip(box, part.start, strict=True)]
+    stops = [s.stop + first for s, first in zip(box, part.start, strict=True)]
+    return Part(tuple(starts), tuple(stops), part.whole)
+
+
+def _box_text(box: Part) -> str:
     """First corner, then last corner, half-open: ``y0,x0,y1,x1``."""
-    return ",".join(str(n) for n in [*(s.start for s in box), *(s.stop for s in box)])
+    return ",".join(map(str, [*box.start, *box.stop]))
 
 
 def _flags(
     edge: NDArray[np.bool_],
     probability: NDArray[np.float32],
     evidence: Evidence,
-    boxes: list[tuple[slice, ...]],
-    spec: ModelSpec,
+    boxes: list[Part],
+    field: FoundField,
     factor: NDArray[np.float64],
 ) -> list[str]:
     """Doubts about each cell, separated by semicolons; ``factor`` leads to the model's pixels."""
     texts = []
+    spec, read = field.spec, field.read
     empty = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
     for cut, sure, nothing, box in zip(edge, probability, empty, boxes, strict=True):
-        extent = np.array([s.stop - s.start for s in box]) * factor
         flags = {
             "edge": cut,
             "uncertain": sure < spec.uncertain_below,
-            "larger_than_crop": (extent > spec.crop_size).any(),
+            "larger_than_crop": (np.array(box.shape) * factor > spec.crop_size).any(),
+            "larger_than_border": _is_cut(box, read),
             "empty_map": nothing,
         }
         texts.append(";".join(name for name, holds in flags.items() if holds))
     return texts
+
+
+def _is_cut(box: Part, read: Part) -> bool:
+    """Whether a cell may go on where the block was no longer read."""
+    first = any(a == r > 0 for a, r in zip(box.start, read.start, strict=True))
+    ends = zip(box.stop, read.stop, read.whole, strict=True)
+    return first or any(b == r < n for b, r, n in ends)

@@ -31,7 +31,7 @@ def open_stack(
     time_step_s: float | None = None,
     series: int | None = None,
 ) -> Stack:
-    """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG or PNG without reading its pixels.
+    """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG, PNG or OME-Zarr, reading no pixels yet.
 
     Stored values are kept as they are: no scaling, no colour table, no inversion. RGB samples
     become the channels red, green, blue. Of a pyramid the full resolution is opened.
@@ -58,12 +58,17 @@ def open_stack(
         several images and none was chosen.
     """
     path = Path(path)
+    if path.is_dir() and path.suffix == ".zarr":
+        from cellcam.stacks.ome_zarr import open_zarr_stack
+
+        return open_zarr_stack(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path.")
     if path.suffix.lower() in pictures.ENDINGS:
-        data, known_axes, described = *pictures.lazy_picture(path), Described()
+        data, known_axes = pictures.lazy_picture(path)
+        described, chunks = Described(), data.shape
     else:
-        data, known_axes, described = _opened_tiff(path, axes, series)
+        data, known_axes, described, chunks = _opened_tiff(path, axes, series)
     data, names = _channels_of(data, known_axes, path)
     stated = [name for name in described.channels if name]
     if not names and len(stated) == data.shape[1]:
@@ -77,13 +82,14 @@ def open_stack(
         name=re.sub(r"(\.ome)?\.(tiff?|jpe?g|png|bmp)$", "", path.name, flags=re.IGNORECASE),
         path=path,
         channels_named=bool(names),
+        stored=(chunks[known_axes.index("Y")], chunks[known_axes.index("X")]),
     )
 
 
 def _opened_tiff(
     path: Path, axes: str | None, series: int | None
-) -> tuple[da.Array, str, Described]:
-    """Pixels in the file's own axes, these axes, and what the file says about itself."""
+) -> tuple[da.Array, str, Described, tuple[int, ...]]:
+    """Pixels in the file's axes, these axes, what it says about itself, what it stores together."""
     import tifffile
 
     from cellcam.stacks.tiff_pixels import lazy_pixels
@@ -94,7 +100,8 @@ def _opened_tiff(
             index = _chosen_series(tif, path, series)
             _check_complete(tif, tif.series[index], path)
             known_axes = _stated_axes(tif.series[index], axes, path)
-            return lazy_pixels(path, index), known_axes, describe(tif, index)
+            data, chunks = lazy_pixels(path, index)
+            return data, known_axes, describe(tif, index), chunks
     except InputError:
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything

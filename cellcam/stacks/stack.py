@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -43,6 +43,7 @@ class Stack:
     time_step_s : seconds between time points, or None
     name : the file's name without its ending
     channels_named : whether the names were stated, by the file or by the user
+    stored : (y, x) pixels that the file stores, and so reads, together; None if unknown
     """
 
     data: da.Array
@@ -52,6 +53,7 @@ class Stack:
     name: str = "stack"
     path: Path | None = None
     channels_named: bool = True
+    stored: tuple[int, int] | None = None
 
     @classmethod
     def from_array(
@@ -102,6 +104,16 @@ class Stack:
                 "Name its channels with channels=[...] (--channels)."
             )
         return self.channels.index(name)
+
+    def cut(self, y: slice, x: slice) -> Stack:
+        """The same stack, cut to a rectangle."""
+        return replace(self, data=self.data[..., y, x])
+
+    def loaded(self) -> Stack:
+        """The same stack with its pixels in memory."""
+        import dask.array as da
+
+        return replace(self, data=da.from_array(np.asarray(self.data), chunks=-1))
 
     def field(
         self, t: int = 0, z: ZChoice = None, channels: Sequence[str] | None = None

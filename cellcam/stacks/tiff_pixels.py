@@ -47,8 +47,13 @@ class TiffPixels:
         return self._opened
 
 
-def lazy_pixels(path: Path, series: int) -> da.Array:
-    """Dask array over a TIFF series: one plane a chunk, large planes in blocks of 16 MiB."""
+def lazy_pixels(path: Path, series: int) -> tuple[da.Array, tuple[int, ...]]:
+    """Dask array over a TIFF series: one plane a chunk, large planes in blocks of 16 MiB.
+
+    Returns
+    -------
+    the pixels, and the shape of what the file stores together, both in the file's axes
+    """
     import dask.array as da
     from dask.array.core import normalize_chunks
 
@@ -61,4 +66,4 @@ def lazy_pixels(path: Path, series: int) -> da.Array:
         dtype=pixels.dtype,
         previous_chunks=pixels.chunks,
     )
-    return da.from_array(pixels, chunks=chunks, asarray=False, name=False)
+    return da.from_array(pixels, chunks=chunks, asarray=False, name=False), pixels.chunks

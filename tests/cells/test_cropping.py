@@ -15,6 +15,7 @@ from cellcam.cells.cropping import (
     resized,
     shape_at_pixel_size,
 )
+from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import PixelSize, Stack
 
 
@@ -114,3 +115,32 @@ def test_a_wanted_scale_needs_a_known_pixel_size() -> None:
     unknown = Stack.from_array(np.zeros((10, 20)), "YX")
     with pytest.raises(InputError, match="--pixel-size"):
         shape_at_pixel_size(unknown, (10, 20), (1.0, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("shape", "new"),
+    [
+        ((101, 77), (60, 50)),
+        ((60, 50), (101, 77)),
+        ((64, 64), (64, 100)),
+        ((9, 30, 41), (12, 9, 41)),
+    ],
+)
+def test_resizing_is_that_of_scikit_image(shape: tuple[int, ...], new: tuple[int, ...]) -> None:
+    from skimage.transform import resize
+
+    random = np.random.default_rng(0)
+    field, labels = random.random(shape).astype(np.float32), random.integers(0, 9, shape)
+    smaller = any(n < old for n, old in zip(new, shape, strict=True))
+    expected = resize(field, new, order=1, mode="reflect", anti_aliasing=smaller)
+    np.testing.assert_allclose(resized(field, new), expected, atol=1e-6)
+    nearest = resize(labels, new, order=0, preserve_range=True, anti_aliasing=False)
+    np.testing.assert_array_equal(resized(labels, new, labels=True), nearest)
+
+
+def test_a_part_is_resized_like_the_whole() -> None:
+    field = np.random.default_rng(0).random((300, 280)).astype(np.float32)
+    new = (195, 183)
+    read, wanted = Part((60, 70), (220, 210), (300, 280)), Part((50, 55), (130, 120), new)
+    part = resized(field[read.slices], new, own=read, wanted=wanted)
+    np.testing.assert_array_equal(part, resized(field, new)[wanted.slices])

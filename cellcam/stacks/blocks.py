@@ -1,0 +1,139 @@
+"""Parts of a field: blocks that are read with a border, and each owned by one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from cellcam.stacks.stack import Stack
+
+# Edge of a block in pixels, before it is made to follow the file's storage.
+BLOCK_EDGE = 2048
+_BAND_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box of a field, half-open, in pixels.
+
+    Attributes
+    ----------
+    start, stop : corners, one number for each axis
+    whole : shape of the field
+    """
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    whole: tuple[int, ...]
+
+    @classmethod
+    def all_of(cls, shape: Sequence[int]) -> Part:
+        """The whole field."""
+        return cls((0,) * len(shape), tuple(shape), tuple(shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its size along each axis."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """What cuts it out of the field."""
+        return tuple(map(slice, self.start, self.stop))
+
+    def within(self, other: Part) -> tuple[slice, ...]:
+        """What cuts it out of an array that holds ``other``."""
+        return tuple(
+            slice(a - first, b - first)
+            for a, b, first in zip(self.start, self.stop, other.start, strict=True)
+        )
+
+    def grown(self, border: int) -> Part:
+        """With a border on every side, as far as the field goes."""
+        return Part(
+            tuple(max(0, a - border) for a in self.start),
+            tuple(min(n, b + border) for b, n in zip(self.stop, self.whole, strict=True)),
+            self.whole,
+        )
+
+    def at_scale(self, whole: Sequence[int]) -> Part:
+        """The pixels of the field resized to ``whole`` that this part covers."""
+        factors = [new / old for new, old in zip(whole, self.whole, strict=True)]
+        starts = [int(a * f) for a, f in zip(self.start, factors, strict=True)]
+        stops = [-int(-b * f // 1) for b, f in zip(self.stop, factors, strict=True)]
+        ends = [min(b, n) for b, n in zip(stops, whole, strict=True)]
+        return Part(tuple(starts), tuple(ends), tuple(whole))
+
+    def with_planes(self, n_planes: int) -> Part:
+        """The same box through all planes of a volume."""
+        return Part((0, *self.start), (n_planes, *self.stop), (n_planes, *self.whole))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A rectangle of a field that is worked on by itself.
+
+    Attributes
+    ----------
+    core : (y, x) part that belongs to this block; the blocks of a field tile it
+    read : the same with a border, so that cells are seen whole
+    """
+
+    core: Part
+    read: Part
+
+    @classmethod
+    def all_of(cls, shape: Sequence[int]) -> Block:
+        """One block that is the whole field."""
+        whole = Part.all_of(tuple(shape)[-2:])
+        return cls(whole, whole)
+
+
+def block_shape(stack: Stack) -> tuple[int, int]:
+    """Size of a block, (y, x): tiles that belong together, or a band of full-width strips.
+
+    Squares of about 2048 pixels where the file is tiled or does not say, so that each tile is
+    decompressed once; bands of about 512 rows where it stores strips.
+    """
+    width = stack.data.shape[-1]
+    rows, columns = stack.stored or (1, 1)
+    if columns >= width > BLOCK_EDGE:
+        return max(1, round(_BAND_ROWS / rows)) * rows, width
+    # Tiles are multiples of 16 pixels; anything else says nothing about how to cut.
+    tile = columns if rows == columns <= BLOCK_EDGE and columns % 16 == 0 else 16
+    edge = round(BLOCK_EDGE / tile) * tile
+    return edge, edge
+
+
+def blocks_of(stack: Stack, halo: int) -> list[Block]:
+    """Blocks that tile a field, each read with a border of ``halo`` pixels."""
+    shape: tuple[int, int] = stack.data.shape[-2:]
+    sizes = block_shape(stack)
+    corners = product(*(range(0, n, size) for n, size in zip(shape, sizes, strict=True)))
+    return [_block(start, sizes, shape, halo) for start in corners]
+
+
+def _block(
+    start: tuple[int, ...], sizes: tuple[int, int], shape: tuple[int, int], halo: int
+) -> Block:
+    stop = tuple(min(a + size, n) for a, size, n in zip(start, sizes, shape, strict=True))
+    core = Part(start, stop, shape)
+    return Block(core, core.grown(halo))
+
+
+def sample_parts(shape: Sequence[int], n_pixels: int, edge: int) -> list[Part]:
+    """Squares spread evenly over a field, together about ``n_pixels``; all of it if it is smaller.
+
+    The same field always gives the same squares.
+    """
+    height, width = shape
+    if height * width <= n_pixels:
+        return [Part.all_of(shape)]
+    per_axis = max(1, round((n_pixels / edge**2) ** 0.5))
+    edges = (min(edge, height), min(edge, width))
+    starts = [
+        [round((n - size) * (i + 0.5) / per_axis) for i in range(per_axis)]
+        for n, size in zip(shape, edges, strict=True)
+    ]
+    return [Part((y, x), (y + edges[0], x + edges[1]), tuple(shape)) for y, x in product(*starts)]

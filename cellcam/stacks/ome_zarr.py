@@ -1,0 +1,239 @@
+"""Results too large for one piece: OME-Zarr 0.5, written block by block, each block once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.errors import InputError
+from cellcam.stacks.blocks import Part
+from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize, Stack, unnamed_channels
+from cellcam.stacks.writing import whole_file
+
+if TYPE_CHECKING:
+    import zarr
+
+_CHUNK = 512
+_MAX_LEVELS = 4
+
+
+def create_zarr(
+    path: Path,
+    stack: Stack,
+    channels: Sequence[str],
+    dtype: type[np.generic],
+    block: tuple[int, int],
+    planes: int,
+) -> None:
+    """Create an empty image, with a pyramid, in which each block is one file of each level.
+
+    Parameters
+    ----------
+    path : folder, ``NAME.ome.zarr``
+    stack : image whose axes, pixel size and time step it takes over
+    channels : C names
+    block : (y, x) size of the blocks that will be written, multiples of 16
+    planes : along z
+    """
+    import zarr
+
+    n_times, _, _, height, width = stack.data.shape
+    group = zarr.create_group(path, overwrite=True)
+    shape = (n_times, len(channels), planes, height, width)
+    edges = [_shard_edge(edge, n) for edge, n in zip(block, shape[-2:], strict=True)]
+    for level in range(_levels(block, (height, width))):
+        sizes = tuple(-(-n // 2**level) for n in shape[-2:])
+        shard = tuple(edge >> level for edge in edges)
+        chunk = tuple(min(_CHUNK, _largest_divisor(edge)) for edge in shard)
+        group.create_array(
+            str(level),
+            shape=(*shape[:3], *sizes),
+            dtype=dtype,
+            shards=(1, 1, 1, *shard),
+            chunks=(1, 1, 1, *chunk),
+            fill_value=0,
+            dimension_names=list("tczyx"),
+        )
+    group.attrs["ome"] = _metadata(stack, channels, _levels(block, (height, width)))
+
+
+def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) -> list[Path]:
+    """Write one block into all levels of the pyramid.
+
+    Coarser levels hold means of 2 x 2 pixels, or of label images every second pixel.
+
+    Parameters
+    ----------
+    core : where it lies, (y, x); it must be one of the blocks that the image was created for
+    images : (C, Z, Y, X), planes beginning at ``z``
+
+    Returns
+    -------
+    the files that hold it; where a block is empty there is none
+    """
+    import zarr
+
+    group = zarr.open_group(path, mode="r+")
+    files: list[Path] = []
+    for level in range(len(list(group.array_keys()))):
+        array: zarr.Array[Any] = group[str(level)]
+        y, x = (first >> level for first in core.start)
+        assert array.shards is not None
+        # Two writers of one shard would overwrite each other without a word.
+        assert y % array.shards[-2] == x % array.shards[-1] == 0
+        height, width = images.shape[-2:]
+        region = (t, slice(None), slice(z, z + images.shape[1]))
+        array[(*region, slice(y, y + height), slice(x, x + width))] = images
+        place = f"{y // array.shards[-2]}/{x // array.shards[-1]}"
+        for channel, plane in np.ndindex(*images.shape[:2]):
+            files.append(path / f"{level}/c/{t}/{channel}/{z + plane}/{place}")
+        images = _half(images)
+    return [file for file in files if file.is_file()]
+
+
+def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Full resolution of an OME-Zarr image (0.4 or 0.5), and its metadata.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no image.
+    """
+    import zarr
+
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        metadata: dict[str, Any] = attributes.get("ome", attributes)
+        return group[metadata["multiscales"][0]["datasets"][0]["path"]], metadata
+    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{path} is no OME-Zarr image ({error!r}).") from error
+
+
+def open_zarr_stack(path: Path) -> Stack:
+    """Open an OME-Zarr image, see `open_stack`."""
+    import dask.array as da
+
+    from cellcam.stacks.stack import to_tczyx
+
+    array, metadata = open_zarr(path)
+    scales = metadata["multiscales"][0]
+    axes = "".join(axis["name"] for axis in scales["axes"]).upper()
+    data = to_tczyx(da.from_array(array, name=False), axes)
+    scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
+    steps = dict(zip(axes, scaling, strict=True))
+    units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}
+    size = PixelSize(*(steps[a] if units.get(a) == "micrometer" else None for a in "ZYX"))
+    names = [one.get("label") for one in metadata.get("omero", {}).get("channels", [])]
+    named = len(names) == data.shape[1] and all(names)
+    return Stack(
+        data,
+        tuple(names) if named else unnamed_channels(data.shape[1]),
+        size,
+        steps["T"] if units.get("T") == "second" else None,
+        path.name.removesuffix(".zarr").removesuffix(".ome"),
+        path,
+        channels_named=named,
+        stored=(array.chunks[axes.index("Y")], array.chunks[axes.index("X")]),
+    )
+
+
+def export_tiff(source: Path, target: Path) -> None:
+    """Stream an OME-Zarr image into one tiled OME-TIFF; memory holds one row of tiles.
+
+    Raises
+    ------
+    InputError
+        If ``source`` holds no image.
+    """
+    import tifffile
+
+    stack = open_zarr_stack(source)
+    array, _ = open_zarr(source)
+    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(stack.channels)}}
+    for axis, size in zip("ZYX", stack.pixel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if stack.time_step_s is not None:
+        metadata |= {"TimeIncrement": stack.time_step_s, "TimeIncrementUnit": "s"}
+    with whole_file(target) as temporary:
+        tifffile.imwrite(
+            temporary,
+            _tiles(array),
+            shape=array.shape,
+            dtype=array.dtype,
+            ome=True,
+            bigtiff=array.size * array.dtype.itemsize > 2**31,
+            photometric="minisblack",
+            tile=(_CHUNK, _CHUNK),
+            compression="zlib",
+            metadata=metadata,
+            software="CellCam",
+        )
+
+
+def _tiles(array: Any) -> Iterator[NDArray[Any]]:
+    """Tiles in the order of a TIFF, the last ones filled up with zeros."""
+    *outer, height, width = array.shape
+    for plane in np.ndindex(*outer):
+        for y in range(0, height, _CHUNK):
+            band = array[(*plane, slice(y, y + _CHUNK))]
+            for x in range(0, width, _CHUNK):
+                tile = np.zeros((_CHUNK, _CHUNK), array.dtype)
+                part = band[:, x : x + _CHUNK]
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
+
+
+def _half(images: NDArray[Any]) -> NDArray[Any]:
+    """The images at half the resolution."""
+    if images.dtype.kind in "ui":
+        return images[..., ::2, ::2]
+    padded = np.pad(images, [(0, 0), (0, 0), *((0, n % 2) for n in images.shape[-2:])], mode="edge")
+    corners = padded[..., ::2, ::2], padded[..., 1::2, ::2], padded[..., ::2, 1::2]
+    return (sum(corners) + padded[..., 1::2, 1::2]) / np.asarray(4, images.dtype)
+
+
+def _levels(block: tuple[int, int], shape: tuple[int, int]) -> int:
+    """Levels that a block can be written to by itself, down to a size that fits a screen."""
+    useful = max(1, (max(shape) // _CHUNK).bit_length())
+    return min(_MAX_LEVELS, useful)
+
+
+def _shard_edge(edge: int, length: int) -> int:
+    """Edge of the files: the block's, in whole chunks where the block ends with the image."""
+    return edge if edge < length else -(-length // _CHUNK) * _CHUNK
+
+
+def _largest_divisor(edge: int) -> int:
+    """Largest divisor of an edge that is no larger than a chunk."""
+    return next(n for n in range(min(edge, _CHUNK), 0, -1) if edge % n == 0)
+
+
+def _metadata(stack: Stack, channels: Sequence[str], levels: int) -> dict[str, Any]:
+    size, step = stack.pixel_size_um or UNKNOWN_PIXEL_SIZE, stack.time_step_s
+    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space"} for axis in "zyx"]
+    if step is not None:
+        axes[0]["unit"] = "second"
+    for axis, known in zip(axes[2:], size, strict=True):
+        if known is not None:
+            axis["unit"] = "micrometer"
+    datasets = []
+    for level in range(levels):
+        scale = [step or 1, 1, size.z or 1, *((known or 1) * 2**level for known in size[1:])]
+        datasets.append(
+            {
+                "path": str(level),
+                "coordinateTransformations": [{"type": "scale", "scale": scale}],
+            }
+        )
+    return {
+        "version": "0.5",
+        "multiscales": [{"axes": axes, "datasets": datasets, "name": stack.name}],
+        "omero": {"channels": [{"label": name, "color": "FFFFFF"} for name in channels]},
+    }
