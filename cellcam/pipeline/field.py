@@ -290,6 +290,8 @@ def _explain_cells(
     progress: Progress | None,
 ) -> Evidence:
     """Paste every cell's maps onto the canvas; where the evidence for each cell lies."""
+    import torch
+
     model, crops = field.model, field.crops
     size = model.spec.crop_size
     labels = resized(field.labels, field.shape_at_scale, labels=True)
@@ -310,7 +312,9 @@ def _explain_cells(
         paste_maps(canvas, maps, planes, cells[part], owner)
         own = crop_cells(labels[None], cells[part], size)[:, 0]
         regions = own == cells[part].numbers.reshape(-1, *[1] * labels.ndim)
-        evidence.inside[part] = energy_inside(maps.sum(1), regions)
+        evidence.inside[part] = energy_inside(
+            explanation.maps.sum(1).cpu(), torch.from_numpy(regions)
+        ).numpy()
     if progress:
         progress(len(crops), len(crops))
     return evidence
