@@ -7,7 +7,7 @@ A benchmark for explanations, in four difficulties. Every cell has a nucleus (DN
 difficulty  classes                            what is planted
 ==========  =================================  ====================================================
 plain       none, micronucleus, asters, foci   a satellite (DNA), asters (tubulin), puncta (marker)
-small       none, dot_DNA, dot_tubulin,        one dot of about ten pixels, anywhere in the cell,
+small       none, dot_DNA, dot_tubulin,        one dot of about twenty pixels, anywhere in the cell,
             dot_marker                         in one stain
 shared      none, asters, foci, both           asters (tubulin), puncta (marker), or both: what
                                                speaks for one class speaks for another too
@@ -160,7 +160,7 @@ def _planted(
     if name.startswith("dot_"):
         angle, reach = random.uniform(0, 2 * np.pi), 1.3 * np.sqrt(random.uniform())
         at = (reach * high * np.sin(angle), reach * wide * np.cos(angle))
-        planted.append((name.removeprefix("dot_"), spot(y, x, at, 1.3), random.uniform(500, 900)))
+        planted.append((name.removeprefix("dot_"), spot(y, x, at, 1.6), random.uniform(900, 1500)))
     return planted
 
 
