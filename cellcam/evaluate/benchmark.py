@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 TOP_SHARE = 0.15
+AREA_STEPS = 10
 _TOGETHER = 64
 
 
@@ -183,7 +184,7 @@ def _faithfulness(
 ) -> dict[str, NDArray[np.float64]]:
     given = class_probability(network), x, classes, maps, black
     whole, top = confidence_change(*given), confidence_change(*given, top_share=TOP_SHARE)
-    areas = insertion_and_deletion(*given)
+    areas = insertion_and_deletion(*given, n_steps=AREA_STEPS)
     found = {
         "drop": whole.drop,
         "increase": whole.increase,

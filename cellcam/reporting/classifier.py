@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,27 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.reporting.overview import composite_image
-from cellcam.stacks.writing import whole_file
+from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, eq=False)
-class ShownCell:
-    """A cell with the evidence for one or more classes.
-
-    Attributes
-    ----------
-    crop : (C, Y, X) raw counts; (C, Z, Y, X) is seen from above
-    maps : (K, Y, X) or (K, Z, Y, X) importance
-    caption : what is to be said
-    """
-
-    crop: NDArray[Any]
-    maps: NDArray[np.float32]
-    caption: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +48,9 @@ class ClassifierReport:
 
 def write_classifier_report(path: Path, report: ClassifierReport) -> None:
     """Write one HTML file that needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("cellcam.reporting"), autoescape=True, undefined=StrictUndefined
-    )
-    page = pages.get_template("classifier.html.j2").render(
+    write_page(
+        path,
+        "classifier.html.j2",
         title=report.title,
         subtitle=report.subtitle,
         classes=report.classes,
@@ -81,13 +59,11 @@ def write_classifier_report(path: Path, report: ClassifierReport) -> None:
         drawn=report.drawn,
         warnings=report.warnings,
         confusion=_shaded(report.classes, report.metrics["confusion"]),
-        reliability=_svg(_reliability_diagram(report.reliability)),
-        curves=_svg(_curves(report.history)) if report.history else "",
-        looked_at=[_picture(cell) for cell in report.looked_at],
-        mistakes=[_picture(cell) for cell in report.mistakes],
+        reliability=figure_svg(_reliability_diagram(report.reliability)),
+        curves=figure_svg(_curves(report.history)) if report.history else "",
+        looked_at=[cell_picture(cell) for cell in report.looked_at],
+        mistakes=[cell_picture(cell) for cell in report.mistakes],
     )
-    with whole_file(path) as temporary:
-        temporary.write_text(page, "utf-8")
 
 
 def _shaded(
@@ -135,36 +111,3 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.set(xlabel="epoch", ylabel=what)
     loss.legend(frameon=False)
     return figure
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an SVG element, the same for the same content."""
-    import matplotlib as mpl
-
-    text = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellcam"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def _picture(cell: ShownCell) -> dict[str, str]:
-    """A cell and its evidence side by side, as PNG in base64."""
-    import matplotlib as mpl
-    from PIL import Image
-
-    crop, maps = cell.crop, cell.maps
-    if crop.ndim == 4:
-        crop, maps = crop.max(1), maps.max(1)
-    composite = composite_image(crop)
-    grey = composite.mean(-1, keepdims=True) * 0.75
-    colours = mpl.colormaps["inferno"]
-    panels = [composite]
-    for plane in maps:
-        strength = np.sqrt(np.clip(plane / max(float(plane.max()), 1e-30), 0, 1))
-        glow = colours(strength)[..., :3]
-        panels.append(grey * (1 - 0.85 * strength[..., None]) + glow * 0.85 * strength[..., None])
-    gap = np.ones((composite.shape[0], 2, 3))
-    row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], 1)
-    file = io.BytesIO()
-    Image.fromarray((255 * np.clip(row, 0, 1)).astype(np.uint8)).save(file, "PNG")
-    return {"picture": base64.b64encode(file.getvalue()).decode(), "caption": cell.caption}
