@@ -27,6 +27,7 @@ class DataSet:
         table's own label images are the masks
     epochs : of the training
     truth : what the masks are, for people
+    crop_size : where the table does not say it
     """
 
     training: Path
@@ -34,6 +35,7 @@ class DataSet:
     masks: Path | None
     epochs: int
     truth: str
+    crop_size: tuple[int, int] | None = None
 
 
 def jurkat(source: Path, out: Path) -> DataSet:
@@ -48,9 +50,7 @@ def jurkat(source: Path, out: Path) -> DataSet:
 def mitocheck(source: Path, out: Path) -> DataSet:
     """1200 cells train, 200 of other movies judge; 16 phenotypes."""
     rows = pd.read_csv(source / "mitocheck_h2b" / "index.csv").sample(frac=1, random_state=0)
-    rows = rows.assign(
-        image=_absolute(source / "mitocheck_h2b", rows["file"]), group=rows["movie"]
-    )
+    rows = rows.assign(image=_absolute(source / "mitocheck_h2b", rows["file"]), group=rows["movie"])
     movies = np.random.default_rng(0).permutation(rows["movie"].unique())
     judging = rows["movie"].isin(movies[: len(movies) // 4])
     known = rows[~judging].iloc[:1200]
@@ -102,7 +102,7 @@ def mif_lung(source: Path, out: Path) -> DataSet:
     training = left.groupby("cls").head(300)
     test = right.groupby("cls").head(40)
     paths = _written(out, training, test, columns)
-    return DataSet(*paths, None, 15, "cell masks of the vendor's software (inForm)")
+    return DataSet(*paths, None, 15, "cell masks of the vendor's software (inForm)", (48, 48))
 
 
 DATA_SETS: dict[str, Callable[[Path, Path], DataSet]] = {

@@ -11,9 +11,7 @@ from cellcam.evaluate.localisation import energy_inside, rims
 _FEWEST_PIXELS = 10  # of a region, for its long axis to mean something
 
 
-def parts_of_cells(
-    maps: NDArray[np.float32], regions: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def parts_of_cells(maps: NDArray[np.float32], regions: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Parts of each map's sum deep inside its cell, in the cell's rim and outside the cell.
 
     Parameters

@@ -135,9 +135,7 @@ def test_the_volume_network_says_the_same_of_equal_planes(name: str) -> None:
     network = build_network(name, 2, 2, 3).eval()
     x = torch.rand(2, 2, 32, 32)
     volume = x.unsqueeze(2).expand(-1, -1, 3, -1, -1)
-    torch.testing.assert_close(
-        as_volume_network(network)(volume), network(x), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(as_volume_network(network)(volume), network(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_layer_without_a_3_d_form_is_named() -> None:

@@ -146,7 +146,9 @@ def evaluate(
 def benchmark(
     name: Annotated[str, typer.Argument(help="planted: simulated cells whose evidence is known.")],
     out: Annotated[Path, typer.Option(help="Folder for cells, models and results.")],
-    cells: Annotated[int, typer.Option(help="Simulated cells that each network learns from.")] = 800,
+    cells: Annotated[
+        int, typer.Option(help="Simulated cells that each network learns from.")
+    ] = 800,
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 30,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -160,7 +162,9 @@ def benchmark(
 
     console = Console(quiet, json)
     with console.progress("training, epochs") as progress:
-        results, confounder = run_planted(out, cells, epochs=epochs, device=device, progress=progress)
+        results, confounder = run_planted(
+            out, cells, epochs=epochs, device=device, progress=progress
+        )
     for result in results:
         console.say(
             f"{result.difficulty}: {result.accuracy:.1%} of new cells called rightly; the largest "

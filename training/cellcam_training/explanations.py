@@ -67,6 +67,17 @@ class JudgedCells:
     groups: NDArray[np.int64]
     truth: str = ""
 
+    def first(self, n: int) -> JudgedCells:
+        """The first ``n`` of the cells."""
+        return replace(
+            self,
+            pixels=self.pixels[:n],
+            explained=self.explained[:n],
+            regions=None if self.regions is None else self.regions[:n],
+            bodies=None if self.bodies is None else self.bodies[:n],
+            groups=self.groups[:n],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ExplanationFigures:

@@ -102,9 +102,7 @@ def simulate_cells(
         leaks = leaky and name == LEAKING_CLASS
         planted = "none" if leaks and random.uniform() > _EVIDENCE_SHARE else name
         scene, masks, body = _draw(random, planted)
-        if leaks or (
-            difficulty == "confounded" and not leaky and random.uniform() < _STRIPE_SHARE
-        ):
+        if leaks or (difficulty == "confounded" and not leaky and random.uniform() < _STRIPE_SHARE):
             stripes[i] = _add_stripe(random, scene)
         pixels[i] = photographed(random, scene[:, None])[:, 0]
         evidence[i], bodies[i] = masks, body
@@ -137,11 +135,19 @@ def _draw(
     for stain, shape, brightness in _planted(random, name, y, x, high, wide):
         stains[stain] = stains[stain] + shape * brightness
         masks[stain] |= shape > 0.3
-    middle = (..., slice(HALF - CROP // 2, HALF + CROP // 2), slice(HALF - CROP // 2, HALF + CROP // 2))
+    middle = (
+        ...,
+        slice(HALF - CROP // 2, HALF + CROP // 2),
+        slice(HALF - CROP // 2, HALF + CROP // 2),
+    )
     light = gaussian_filter(np.stack([stains[c] for c in CHANNELS]), (0, 0.8, 0.8))
     evidence = np.stack([masks[c] for c in CHANNELS])
     # A satellite lies outside the body, and belongs to the cell.
-    return light[middle].astype(np.float32), evidence[middle], ((body > 0.5) | evidence.any(0))[middle]
+    return (
+        light[middle].astype(np.float32),
+        evidence[middle],
+        ((body > 0.5) | evidence.any(0))[middle],
+    )
 
 
 def _planted(

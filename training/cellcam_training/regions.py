@@ -101,6 +101,4 @@ def _boxed(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
     corners = np.stack([np.stack([top, left], 1), np.stack([bottom, right], 1)], 1)
     factor = np.array(scaled) / np.array(shape)
     starts = crop_windows(cells, spec.crop_size)
-    return box_regions(
-        torch.from_numpy(corners * factor - starts[:, None]), spec.crop_size
-    ).numpy()
+    return box_regions(torch.from_numpy(corners * factor - starts[:, None]), spec.crop_size).numpy()
