@@ -199,7 +199,7 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
             if cost["method"] != ADAPTIVE and row["p"] is not None and row["p"] < 0.05:
                 sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
             mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
-            cells.append(f"{mean} ({low}–{high}){sign}")
+            cells.append(f"{mean} ({low} to {high}){sign}")
         yield (
             f"| {cost['method']} | "
             + " | ".join(cells)
@@ -209,7 +209,7 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
     for check in found["checks"]:
         passed = "passed" if check["passed"] else "**failed**"
         yield (
-            f"- {check['name']}: {check['value']:.4f} ({check['low']:.4f}–{check['high']:.4f}), "
+            f"- {check['name']}: {check['value']:.4f} ({check['low']:.4f} to {check['high']:.4f}), "
             f"{passed}"
         )
 
@@ -221,7 +221,7 @@ def _settings(found: list[dict[str, Any]]) -> Iterator[str]:
     for row in found:
         mean, apart = row["ebpg"], row["difference"]
         yield (
-            f"| {row['setting']} | {mean[0]:.3f} ({mean[1]:.3f}–{mean[2]:.3f}) | {apart[0]:+.3f} "
+            f"| {row['setting']} | {mean[0]:.3f} ({mean[1]:.3f} to {mean[2]:.3f}) | {apart[0]:+.3f} "
             f"({apart[1]:+.3f} to {apart[2]:+.3f}) | {row['p']:.4f} | {row['bbox']:.3f} | "
             f"{row['drop']:.1f} | {row['empty']:.0%} |"
         )

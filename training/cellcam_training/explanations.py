@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ SEEN_THROUGH = (
     "image by 1 - map / largest value; the “top 15 %” columns keep these pixels and blacken all "
     "others. Insertion and deletion put the most important pixels in, or take them away, first."
 )
-_CHECKED, _EXAMPLES, _TYPICAL, _DOUBTFUL = 24, 8, 2, 8
+_CHECKED, _EXAMPLES, _TYPICAL, _DOUBTFUL = 12, 6, 2, 6
 _AT_ONCE = 64
 
 
@@ -107,10 +108,7 @@ def cells_of_table(
     part = table.part(chosen)
     crops = matching_crops(part, model.spec, channels)
     regions = cell_regions(part, model.spec, masks)
-    if masks is None and part.place == "box":
-        truth = "the cell's box"
-    else:
-        truth = "the cell's mask"
+    truth = "the cell's box" if masks is None and part.place == "box" else "the cell's mask"
     return JudgedCells(
         crops.pixels,
         model.probabilities(crops.pixels).argmax(1).astype(np.int64),
@@ -158,10 +156,9 @@ def sanity_checks(model: CellModel, x: Tensor, classes: Tensor) -> tuple[SanityC
         def either(network: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
             return (deep if x.ndim == 5 else explain)(network, x, classes)
 
-        try:
+        # Where a layer has no 3-D form there is nothing to compare.
+        with suppress(ValueError):
             checks.append(dimension_check(either, network, x, classes))
-        except ValueError:  # a layer without a 3-D form: nothing to compare
-            pass
     return tuple(checks)
 
 
