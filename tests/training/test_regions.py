@@ -13,6 +13,8 @@ from cellcam_training.regions import cell_regions
 
 from cellcam import InputError, ModelSpec
 from cellcam.models.model import Normalisation
+from cellcam.stacks.stack import PixelSize
+from cellcam.stacks.writing import write_ome_tiff
 
 
 def spec(size: int, pixel_size_um: float | None = None) -> ModelSpec:
@@ -38,11 +40,12 @@ def labelled(tmp_path: Path) -> CellTable:
     labels = np.zeros((60, 80), np.uint16)
     for number, (y, x) in {7: (10, 10), 2: (30, 40), 5: (52, 70)}.items():
         labels[y : y + 8, x : x + 10] = number
-    resolution = {"resolution": (1e4 / 0.5, 1e4 / 0.5), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(tmp_path / "labels.tif", labels, metadata={"axes": "YX"}, **resolution)
     pixels = np.where(labels, 900, 100).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "image.tif", pixels, metadata={"axes": "YX"}, **resolution)
-    rows = {"image": "image.tif", "labels": "labels.tif", "label": [5, 7, 2], "cls": ["a", "b", "a"]}
+    for name, image in (("labels", labels), ("image", pixels)):
+        image = image[None, None, None]
+        write_ome_tiff(tmp_path / f"{name}.ome.tif", image, ["DNA"], PixelSize(None, 0.5, 0.5))
+    rows = {"label": [5, 7, 2], "cls": ["a", "b", "a"]}
+    rows |= {"image": "image.ome.tif", "labels": "labels.ome.tif"}
     return written(tmp_path, pd.DataFrame(rows))
 
 
@@ -62,7 +65,7 @@ def test_masks_are_taken_by_the_name_of_the_image_and_the_index(tmp_path: Path) 
     masks = np.random.default_rng(0).integers(0, 2, (4, 16, 16)).astype(np.uint8)
     (tmp_path / "masks").mkdir()
     for folder in (tmp_path, tmp_path / "masks"):
-        tifffile.imwrite(folder / "crops.tif", masks, metadata={"axes": "TYX"})
+        tifffile.imwrite(folder / "crops.tif", masks, photometric="minisblack")
     table = written(
         tmp_path, pd.DataFrame({"image": "crops.tif", "index": [2, 0], "cls": ["a", "b"]})
     )

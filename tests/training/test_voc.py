@@ -45,10 +45,16 @@ def write_voc(folder: Path, boxes: pd.DataFrame, parts: dict[str, list[str]]) ->
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     boxes = pd.DataFrame(
-        [("a.jpg", "cat", 0, 0, 4, 6), ("a.jpg", "dog", 10, 8, 30, 20), ("b.jpg", "cat", 3, 5, 9, 9)],
+        [
+            ("a.jpg", "cat", 0, 0, 4, 6),
+            ("a.jpg", "dog", 10, 8, 30, 20),
+            ("b.jpg", "cat", 3, 5, 9, 9),
+        ],
         columns=["image", "cls", "xmin", "ymin", "xmax", "ymax"],
     )
-    write_voc(tmp_path, boxes, {"train": ["a"], "test": ["b"], "trainval": ["a"], "cat_test": ["b -1"]})
+    write_voc(
+        tmp_path, boxes, {"train": ["a"], "test": ["b"], "trainval": ["a"], "cat_test": ["b -1"]}
+    )
     for name in ("a", "b"):
         Image.fromarray(np.full((24, 32, 3), 99, np.uint8)).save(
             tmp_path / "JPEGImages" / f"{name}.jpg"
