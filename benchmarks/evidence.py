@@ -219,9 +219,10 @@ def _settings(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "| setting | EBPG | against the default | p | Bbox | Drop % | empty |"
     yield "|---|---|---|---|---|---|---|"
     for row in found:
-        mean, apart = row["ebpg"], row["difference"]
+        mean, low, high = row["ebpg"]
+        apart = row["difference"]
         yield (
-            f"| {row['setting']} | {mean[0]:.3f} ({mean[1]:.3f} to {mean[2]:.3f}) | {apart[0]:+.3f} "
+            f"| {row['setting']} | {mean:.3f} ({low:.3f} to {high:.3f}) | {apart[0]:+.3f} "
             f"({apart[1]:+.3f} to {apart[2]:+.3f}) | {row['p']:.4f} | {row['bbox']:.3f} | "
             f"{row['drop']:.1f} | {row['empty']:.0%} |"
         )

@@ -34,7 +34,7 @@ MEAN, SPREAD = (
 
 
 def pairs(folder: Path, part: str, most: int) -> pd.DataFrame:
-    """Boxes of the images of one set that are not difficult, of so many pairs of image and class."""
+    """Boxes that are not difficult, of so many pairs of image and class of one set."""
     boxes = voc_boxes(folder)
     boxes = boxes[(boxes["difficult"] == 0) & (boxes["set"] == part if part else True)]
     names = sorted(boxes["cls"].unique())

@@ -1,4 +1,4 @@
-"""The forms that labelled cells come in: a table, folders of one class each, VOC, napari's points."""
+"""The forms of labelled cells: a table, folders of one class each, VOC, napari's points."""
 
 from __future__ import annotations
 
@@ -117,10 +117,10 @@ def voc_boxes(folder: Path, class_column: str = "cls") -> pd.DataFrame:
 
 
 def _boxes_of(file: Path, class_column: str) -> Iterator[dict[str, str | int]]:
-    from xml.etree import ElementTree
+    from xml.etree import ElementTree as ET
 
     try:
-        root = ElementTree.parse(file).getroot()
+        root = ET.parse(file).getroot()
         image = f"JPEGImages/{Path(root.findtext('filename') or f'{file.stem}.jpg').name}"
         for thing in root.iter("object"):
             corners = {name: round(float(_text(thing, f"bndbox/{name}"))) for name in _CORNERS}
@@ -130,7 +130,7 @@ def _boxes_of(file: Path, class_column: str) -> Iterator[dict[str, str | int]]:
                 **{n: v - 1 if n.endswith("min") else v for n, v in corners.items()},
                 "difficult": int(thing.findtext("difficult") or 0),
             }
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError) as error:
         raise InputError(f"{file} is no annotation in the form of VOC: {error}") from error
 
 
