@@ -19,7 +19,7 @@ from cellcam.cells.cropping import (
 )
 from cellcam.cells.finding import Labels, check_labels, find_cells
 from cellcam.errors import InputError, UsageError
-from cellcam.evaluate.localisation import energy_inside
+from cellcam.evaluate.localisation import energy_inside, rims
 from cellcam.models.model import CellModel, ModelSpec
 from cellcam.pipeline.table import Evidence, cell_table
 from cellcam.stacks.stack import Stack, ZChoice
@@ -311,10 +311,10 @@ def _explain_cells(
         planes = np.broadcast_to(planes, maps.shape[:2])
         paste_maps(canvas, maps, planes, cells[part], owner)
         own = crop_cells(labels[None], cells[part], size)[:, 0]
-        regions = own == cells[part].numbers.reshape(-1, *[1] * labels.ndim)
-        evidence.inside[part] = energy_inside(
-            explanation.maps.sum(1).cpu(), torch.from_numpy(regions)
-        ).numpy()
+        regions = torch.from_numpy(own == cells[part].numbers.reshape(-1, *[1] * labels.ndim))
+        importance = explanation.maps.sum(1).cpu()
+        evidence.inside[part] = energy_inside(importance, regions).numpy()
+        evidence.rim[part] = energy_inside(importance, rims(regions)).numpy()
     if progress:
         progress(len(crops), len(crops))
     return evidence

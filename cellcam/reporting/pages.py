@@ -72,7 +72,11 @@ def cell_picture(cell: ShownCell) -> dict[str, str]:
         strength = np.sqrt(np.clip(plane / max(float(plane.max()), 1e-30), 0, 1))
         glow = colours(strength)[..., :3]
         panels.append(grey * (1 - 0.85 * strength[..., None]) + glow * 0.85 * strength[..., None])
-    return {"picture": png_row(panels), "caption": cell.caption}
+    return {
+        "picture": png_row(panels),
+        "caption": cell.caption,
+        "panels": str(len(panels)),
+    }
 
 
 def png_row(panels: Sequence[NDArray[Any]]) -> str:
