@@ -124,13 +124,21 @@ def _choices(model: CellModel, cells: JudgedCells) -> list[dict[str, Any]]:
     network, layer, black = model.network, model.spec.target_layer, model.black()
     cam = IntegratedGradCAM(network, layer, black=black)
     methods = [own_method(name, cam, **settings) for name, settings in CHOICES.items()]
-    for other in ("features", "features.6", "features.4", "features.2"):
+    for other in ("features", "features.6", "features.3", "features.1"):
         if other != layer and _has(network, other):
-            methods.append(
-                own_method(f"layer {other}", IntegratedGradCAM(network, other, black=black))
-            )
+            there = IntegratedGradCAM(network, other, black=black)
             plain = {m.name: m for m in compared_methods(network, other, black)}["Grad-CAM"]
-            methods.append(Method(f"plain Grad-CAM, layer {other}", plain.source, plain.maps))
+            methods += [
+                own_method(f"layer {other}", there),
+                own_method(f"layer {other}, complete", there, formula="complete"),
+                own_method(
+                    f"layer {other}, complete, background",
+                    there,
+                    formula="complete",
+                    baselines="background",
+                ),
+                Method(f"plain Grad-CAM, layer {other}", plain.source, plain.maps),
+            ]
     plain = {m.name: m for m in compared_methods(network, layer, black)}["Grad-CAM"]
     methods.append(Method("plain Grad-CAM", plain.source, plain.maps))
     x, classes = model.normalised(cells.pixels), torch.from_numpy(cells.explained)

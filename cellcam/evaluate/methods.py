@@ -25,6 +25,7 @@ from cellcam.explain.splitting import left_as_it_was
 Maps = Callable[[Tensor, Tensor], Tensor]
 
 ADAPTIVE, FIXED = "Integrated Grad-CAM, 1 %", "Integrated Grad-CAM, 20 steps"
+COMPLETE = "Integrated Grad-CAM, complete"
 _PEER_STEPS = 50  # captum's own default for Integrated Gradients
 
 
@@ -57,7 +58,7 @@ def own_method(name: str, cam: IntegratedGradCAM, **settings: Any) -> Method:
 def compared_methods(
     network: nn.Module, layer: str, black: float | Tensor, spatial_dims: int = 2
 ) -> list[Method]:
-    """Integrated Grad-CAM, adaptive and with the paper's sum, and the peers that are installed.
+    """Integrated Grad-CAM (adaptive, the paper's sum, complete) and the peers that are installed.
 
     Plain ones of our own stand in for Grad-CAM and Grad-CAM++ where no library is installed.
 
@@ -72,6 +73,7 @@ def compared_methods(
     methods = [
         own_method(ADAPTIVE, cam),
         own_method(FIXED, cam, method="riemann_right", n_steps=20),
+        own_method(COMPLETE, cam, formula="complete"),
     ]
     copied = copy.deepcopy(network).eval()
     captum = find_spec("captum") is not None

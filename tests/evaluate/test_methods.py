@@ -16,6 +16,7 @@ from cellcam.models.registry import build_network
 NAMES = {
     "Integrated Grad-CAM, 1 %",
     "Integrated Grad-CAM, 20 steps",
+    "Integrated Grad-CAM, complete",
     "Grad-CAM",
     "Grad-CAM++",
     "LayerCAM",
