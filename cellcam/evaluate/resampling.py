@@ -90,4 +90,4 @@ def _by_group(
     """Sum and number of the values of each group."""
     own = np.arange(len(values)) if groups is None else groups
     own = np.unique(own, return_inverse=True)[1]
-    return np.bincount(own, values), np.bincount(own).astype(np.float64)
+    return np.bincount(own, values).astype(np.float64), np.bincount(own).astype(np.float64)

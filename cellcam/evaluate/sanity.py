@@ -194,10 +194,10 @@ def _convolution(flat: nn.Conv2d) -> nn.Module:
     deep = nn.Conv3d(
         flat.in_channels,
         flat.out_channels,
-        (1, *flat.kernel_size),
-        (1, *flat.stride),
+        _one_plane(flat.kernel_size, 1),
+        _one_plane(flat.stride, 1),
         _one_plane(flat.padding, 0),
-        (1, *flat.dilation),
+        _one_plane(flat.dilation, 1),
         flat.groups,
         flat.bias is not None,
     )

@@ -84,22 +84,27 @@ def write_explanation_report(path: Path, report: ExplanationReport) -> None:
     )
 
 
-def verdict(row: pd.Series[Any], metric: Metric) -> str:
-    """Whether the reference is better or worse than the method of a row, or neither is sure."""
-    if not row["p"] < _SURE:
+def verdict(difference: float, p: float, metric: Metric) -> str:
+    """Whether the reference is better or worse than a method, or empty where neither is sure.
+
+    ``difference`` is the reference less the method, ``p`` of the test; NaN for itself.
+    """
+    if not p < _SURE:
         return ""
-    better = (row["difference"] > 0) == metric.higher_is_better
+    better = (difference > 0) == metric.higher_is_better
     return "better" if better else "worse"
 
 
 def _row(name: str, report: ExplanationReport, metrics: Sequence[Metric]) -> dict[str, Any]:
-    own = report.summary[report.summary["method"] == name].set_index("metric")
+    own: Any = report.summary[report.summary["method"] == name].set_index("metric")
     cells = [
         {
             "mean": own.loc[metric.name, "mean"],
             "low": own.loc[metric.name, "low"],
             "high": own.loc[metric.name, "high"],
-            "verdict": verdict(own.loc[metric.name], metric),
+            "verdict": verdict(
+                float(own.loc[metric.name, "difference"]), float(own.loc[metric.name, "p"]), metric
+            ),
             "digits": 1 if metric.percent else 3,
         }
         for metric in metrics

@@ -91,4 +91,4 @@ def test_the_verdict_knows_which_way_is_good(
     metric: str, difference: float, p: float, expected: str
 ) -> None:
     known = {m.name: m for m in METRICS}
-    assert verdict(pd.Series({"difference": difference, "p": p}), known[metric]) == expected
+    assert verdict(difference, p, known[metric]) == expected

@@ -230,7 +230,7 @@ def write_results(
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
+        {str(k): None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
         for row in table.to_dict("records")
     ]
 

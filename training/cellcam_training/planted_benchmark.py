@@ -125,17 +125,18 @@ def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> P
     right = model.probabilities(cells.pixels).argmax(1) == truth
     rows = np.flatnonzero(right & cells.evidence.any((1, 2, 3)))
     evidence = cells.evidence[rows]
+    place = np.logical_or.reduce(evidence, axis=1)
+    planted = np.logical_or.reduce(evidence, axis=(2, 3))
     chosen = JudgedCells(
         cells.pixels[rows],
         truth[rows],
-        evidence.any(1),
+        place,
         cells.bodies[rows],
         np.arange(len(rows)),
         TRUTH,
     )
     figures = judge_explanations(model, chosen)
     shares = model.channel_shares(chosen.pixels, torch.from_numpy(chosen.explained))
-    planted = evidence.any((2, 3))
     named = planted[np.arange(len(rows)), shares.argmax(1)]
     about = (
         f"Planted truth, {name}: {len(rows)} simulated cells that carry evidence and are called "
@@ -146,7 +147,7 @@ def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> P
         name,
         float(right.mean()),
         figures,
-        float(evidence.any(1).mean()),
+        float(place.mean()),
         bootstrap_mean(named.astype(np.float64)),
     )
 

@@ -28,7 +28,10 @@ def write_planted(folder: Path, cells: PlantedCells) -> Path:
     path of the cell table; ``evidence/`` holds what was planted, ``bodies/`` the cells
     """
     write_ome_tiff(folder / CELLS, cells.pixels[:, :, None], CHANNELS)
-    for name, masks in ((EVIDENCE, cells.evidence.any(1)), (BODIES, cells.bodies)):
+    for name, masks in (
+        (EVIDENCE, np.logical_or.reduce(cells.evidence, axis=1)),
+        (BODIES, cells.bodies),
+    ):
         write_ome_tiff(folder / name / CELLS, _as_image(masks), (name,))
     table = pd.DataFrame({"image": CELLS, "index": range(len(cells.classes)), "cls": cells.classes})
     with whole_file(folder / TABLE) as temporary:
