@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from cellcam_training import planted_benchmark
 from cellcam_training.cell_table import read_cell_table
 from cellcam_training.explanations import evaluate_explanations
 from cellcam_training.planted import (
@@ -19,7 +20,9 @@ from cellcam_training.planted_benchmark import run_planted
 from cellcam_training.planted_data import write_planted
 
 from cellcam import load_model
+from cellcam.errors import UsageError
 
+QUICKLY_LEARNT = ("plain", "confounded")
 STAINS = {
     "none": set(),
     "micronucleus": {"DNA"},
@@ -84,15 +87,22 @@ def test_stripes_lie_outside_cells_and_only_add_light() -> None:
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("planted")
-    run_planted(out, n_training=40, n_test=16, epochs=1, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted_benchmark, "DIFFICULTIES", dict.fromkeys(QUICKLY_LEARNT))
+        run_planted(out, n_training=240, n_test=16, epochs=10, device="cpu")
     return out
+
+
+def test_a_network_that_has_learnt_nothing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="train it on more cells"):
+        run_planted(tmp_path, n_training=20, n_test=4, epochs=1, device="cpu")
 
 
 def test_the_benchmark_writes_cells_truth_models_and_figures(benchmark: Path) -> None:
     found = json.loads((benchmark / "planted.json").read_text("utf-8"))
-    assert [r["difficulty"] for r in found["difficulties"]] == list(DIFFICULTIES)
+    assert [r["difficulty"] for r in found["difficulties"]] == list(QUICKLY_LEARNT)
     assert 0 <= found["confounder"]["told_apart"] <= 1
-    for name in DIFFICULTIES:
+    for name in QUICKLY_LEARNT:
         assert (benchmark / name / "test" / "evidence" / "cells.ome.tif").is_file()
         assert load_model(benchmark / name / "model").spec.classes
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.console import Progress
+from cellcam.errors import UsageError
 from cellcam.evaluate.localisation import energy_inside
 from cellcam.evaluate.resampling import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
@@ -89,6 +90,11 @@ def run_planted(
     """Simulate, train and judge all difficulties; write cells, models and results to a folder.
 
     A difficulty whose model is there already is not trained again.
+
+    Raises
+    ------
+    UsageError
+        If a network has learnt nothing, so that there is no right call to explain.
     """
     results = []
     models: dict[str, CellModel] = {}
@@ -124,6 +130,11 @@ def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> P
     truth = np.array([model.spec.classes.index(own) for own in cells.classes], np.int64)
     right = model.probabilities(cells.pixels).argmax(1) == truth
     rows = np.flatnonzero(right & cells.evidence.any((1, 2, 3)))
+    if not len(rows):
+        raise UsageError(
+            f"The network calls none of the cells with evidence rightly ({name}): train it on more "
+            "cells (--cells) or longer (--epochs)."
+        )
     evidence = cells.evidence[rows]
     place = np.logical_or.reduce(evidence, axis=1)
     planted = np.logical_or.reduce(evidence, axis=(2, 3))
