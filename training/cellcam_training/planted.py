@@ -110,12 +110,12 @@ def simulate_cells(
 
 
 def with_stripes(cells: PlantedCells, seed: int) -> PlantedCells:
-    """The same cells, all of them with a stripe."""
+    """The same cells, all of them with a stripe, and those that have one with another."""
     random = np.random.default_rng(seed)
-    pixels, stripes = cells.pixels.copy(), np.zeros_like(cells.stripes)
+    pixels, stripes = cells.pixels.copy(), cells.stripes.copy()
     for i in range(len(pixels)):
         light = np.zeros((len(CHANNELS), CROP, CROP), np.float32)
-        stripes[i] = _add_stripe(random, light)
+        stripes[i] |= _add_stripe(random, light)
         pixels[i] += random.poisson(light).astype(np.uint16)
     return PlantedCells(pixels, cells.classes, cells.evidence, cells.bodies, stripes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from cellcam.evaluate.localisation import energy_inside
 from cellcam.evaluate.resampling import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
-from cellcam.reporting.pages import ShownCell
-from cellcam.stacks.writing import write_json
+from cellcam.reporting.pages import ShownCell, cell_picture
+from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.explanations import (
     ExplanationFigures,
     JudgedCells,
@@ -107,6 +108,9 @@ def run_planted(
         out / "confounded_leaky", "confounded", n_training, epochs, device, progress, leaky=True
     )
     confounder = _confounder(models["confounded"], leaky, n_test)
+    for number, cell in enumerate(confounder.shown, start=1):
+        with whole_file(out / f"confounder_{number}.png") as temporary:
+            temporary.write_bytes(base64.b64decode(cell_picture(cell)["picture"]))
     write_json(out / "planted.json", _as_json(results, confounder))
     return results, confounder
 
