@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cellcam_training import planted_benchmark
+from cellcam_training import commands, planted_benchmark
 from cellcam_training.cell_table import read_cell_table
 from cellcam_training.explanations import evaluate_explanations
 from cellcam_training.planted import (
@@ -121,3 +121,21 @@ def test_a_table_of_planted_cells_is_judged_by_its_masks(benchmark: Path, tmp_pa
     one = judged[judged["method"] == judged["method"][0]]
     np.testing.assert_array_equal(one["ebpg"].notna(), with_evidence)
     assert (tmp_path / "explanations.html").is_file()
+
+
+def test_the_command_knows_what_benchmarks_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is: planted"):
+        commands.benchmark("voc", tmp_path)
+
+
+def test_the_command_judges_explanations_of_a_table(
+    benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = benchmark / "plain" / "test" / "cells.csv"
+    masks = benchmark / "plain" / "test" / "bodies"
+    commands.evaluate(
+        table, benchmark / "plain" / "model", tmp_path, explanations=True, masks=masks, device="cpu"
+    )
+    said = capsys.readouterr().out
+    assert "Integrated Grad-CAM, 20 steps: ebpg" in said
+    assert {f.name for f in tmp_path.iterdir()} >= {"explanations.html", "explanations.json"}
