@@ -15,8 +15,8 @@ from cellcam.pipeline.choices import Job
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.matching import matching_channels
 from cellcam.pipeline.merging import Merged
+from cellcam.reporting.pages import ShownCell
 from cellcam.reporting.run import PlateRow, RunReport, write_run_report
-from cellcam.reporting.shown_cells import ShownCell
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import ZChoice
 

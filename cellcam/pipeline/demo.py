@@ -72,6 +72,8 @@ def check_against_truth(
     labels : (Y, X) true cells
     evidence : (Y, X) label of the cell whose evidence a pixel carries, else 0
     """
+    import torch
+
     from cellcam.cells.cropping import nearest_cells
 
     classes = dict(zip(truth["label"], truth["cls"], strict=True))
@@ -87,7 +89,8 @@ def check_against_truth(
         if planted.any():
             plane = result.classes.index(cells["class"][row])
             importance = np.where(around, result.maps[plane], 0)
-            shares.append(energy_inside(importance[None], planted[None])[0])
+            own = torch.from_numpy(importance[None]), torch.from_numpy(planted[None])
+            shares.append(energy_inside(*own).item())
             chances.append((planted & around).sum() / around.sum())
     return TruthCheck(
         n_cells=len(truth),

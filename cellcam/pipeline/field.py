@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resized
 from cellcam.cells.finding import Labels
 from cellcam.errors import UsageError
-from cellcam.evaluate.localisation import energy_inside
+from cellcam.evaluate.localisation import energy_inside, rims
 from cellcam.models.model import CellModel, ModelSpec
 from cellcam.pipeline.found_field import FoundField, find_field
 from cellcam.pipeline.matching import field_seen as field_seen
@@ -213,15 +213,18 @@ class _Pasting:
 
     def paste(self, cell: int, maps: NDArray[np.float32]) -> None:
         """Put the (K, *crop_size) maps of one cell in their place."""
+        import torch
+
         field, one = self.field, slice(cell, cell + 1)
         called = field.probabilities[cell].argmax()
         planes = np.arange(len(maps)) if len(maps) == len(self.canvas) else called[None]
         position, part = field.cells_at_scale[one], field.read_at_scale
         paste_maps(self.canvas, maps[None], planes[None], position, self.owner, part)
         own = crop_cells(field.labels_at_scale[None], position, field.spec.crop_size, part)[:, 0]
-        self.evidence.inside[cell] = energy_inside(
-            maps.sum(0, keepdims=True), own == position.numbers[0]
-        )[0]
+        importance = torch.from_numpy(maps.sum(0, keepdims=True))
+        region = torch.from_numpy(own == position.numbers[0])
+        self.evidence.inside[cell] = energy_inside(importance, region)[0]
+        self.evidence.rim[cell] = energy_inside(importance, rims(region))[0]
 
     def result(self, planes: tuple[str, ...]) -> FieldResult:
         """The maps at the field's own scale, and the table."""
@@ -236,9 +239,11 @@ def _explain_batch(
 ) -> None:
     """Explain cells of any fields together, and paste every map onto its own."""
     crops = np.stack([pasting.field.crops[cell] for pasting, cell in places])
-    explanation = model.explain(crops, wanted)
+    # The maps of a field are looked at on one scale.
+    explanation = model.explain(crops, wanted, rtol_of="strongest")
     maps = explanation.maps.cpu().numpy()
-    errors = explanation.error.amax(1).cpu().numpy()
+    strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
+    errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()
     shares = model.channel_shares(crops)
     for i, (pasting, cell) in enumerate(places):
         pasting.evidence.error[cell] = errors[i]

@@ -23,24 +23,26 @@ class Evidence:
     Attributes
     ----------
     inside : (N,) part of the importance that lies inside the cell; NaN where there is none
-    error : (N,) largest estimated relative error of its maps
+    rim : (N,) of that, the part in the cell's outer layer, see `rims`
+    error : (N,) estimated relative error of its strongest map
     shares : (N, C) what the score of its class loses without each stain, see
         `CellModel.channel_shares`
     """
 
     inside: NDArray[np.float64]
+    rim: NDArray[np.float64]
     error: NDArray[np.float64]
     shares: NDArray[np.float64]
 
     @classmethod
     def unknown(cls, n_cells: int, n_channels: int) -> Evidence:
         """Evidence that was not looked for: NaN everywhere."""
-        inside, error = np.full((2, n_cells), np.nan)
-        return cls(inside, error, np.full((n_cells, n_channels), np.nan))
+        inside, rim, error = np.full((3, n_cells), np.nan)
+        return cls(inside, rim, error, np.full((n_cells, n_channels), np.nan))
 
     def of(self, cells: NDArray[np.bool_]) -> Evidence:
         """The evidence for some of the cells."""
-        return Evidence(self.inside[cells], self.error[cells], self.shares[cells])
+        return Evidence(self.inside[cells], self.rim[cells], self.error[cells], self.shares[cells])
 
 
 def cell_table(
@@ -59,7 +61,7 @@ def cell_table(
     table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
     corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
     edge), class, probability, p_<class>, margin (to the runner-up), share_<channel>, inside,
-    importance_error, flags, model
+    rim (part of inside), outside, importance_error, flags, model
     """
     import pandas as pd
     from scipy import ndimage
@@ -90,6 +92,8 @@ def cell_table(
         "margin": ranked[:, -1] - ranked[:, -2],
         **{f"share_{name}": evidence.shares[:, i] for i, name in enumerate(spec.channels)},
         "inside": evidence.inside,
+        "rim": evidence.rim,
+        "outside": 1 - evidence.inside,
         "importance_error": evidence.error,
         "flags": _flags(edge, ranked[:, -1], evidence, boxes, field, scale),
         "model": spec.weights_sha256[:12],

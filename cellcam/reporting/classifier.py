@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.reporting.shown_cells import ShownCell as ShownCell
-from cellcam.reporting.shown_cells import picture
-from cellcam.stacks.writing import whole_file
+from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,12 +48,9 @@ class ClassifierReport:
 
 def write_classifier_report(path: Path, report: ClassifierReport) -> None:
     """Write one HTML file that needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("cellcam.reporting"), autoescape=True, undefined=StrictUndefined
-    )
-    page = pages.get_template("classifier.html.j2").render(
+    write_page(
+        path,
+        "classifier.html.j2",
         title=report.title,
         subtitle=report.subtitle,
         classes=report.classes,
@@ -65,13 +59,11 @@ def write_classifier_report(path: Path, report: ClassifierReport) -> None:
         drawn=report.drawn,
         warnings=report.warnings,
         confusion=_shaded(report.classes, report.metrics["confusion"]),
-        reliability=_svg(_reliability_diagram(report.reliability)),
-        curves=_svg(_curves(report.history)) if report.history else "",
-        looked_at=[picture(cell) for cell in report.looked_at],
-        mistakes=[picture(cell) for cell in report.mistakes],
+        reliability=figure_svg(_reliability_diagram(report.reliability)),
+        curves=figure_svg(_curves(report.history)) if report.history else "",
+        looked_at=[cell_picture(cell) for cell in report.looked_at],
+        mistakes=[cell_picture(cell) for cell in report.mistakes],
     )
-    with whole_file(path) as temporary:
-        temporary.write_text(page, "utf-8")
 
 
 def _shaded(
@@ -119,13 +111,3 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.set(xlabel="epoch", ylabel=what)
     loss.legend(frameon=False)
     return figure
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an SVG element, the same for the same content."""
-    import matplotlib as mpl
-
-    text = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellcam"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]

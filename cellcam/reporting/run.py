@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcam.reporting.overview import class_colours
-from cellcam.reporting.shown_cells import ShownCell, picture
-from cellcam.stacks.writing import whole_file
+from cellcam.reporting.pages import ShownCell, cell_picture, write_page
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,12 @@ class RunReport:
 
 def write_run_report(path: Path, report: RunReport) -> None:
     """Write one HTML file that needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("cellcam.reporting"), autoescape=True, undefined=StrictUndefined
-    )
-    page = pages.get_template("run.html.j2").render(
+    write_page(
+        path,
+        "run.html.j2",
         title=report.title,
         report=report,
         colours=class_colours(report.classes),
-        examples=[picture(cell) for cell in report.examples],
-        doubtful=[picture(cell) for cell in report.doubtful],
+        examples=[cell_picture(cell) for cell in report.examples],
+        doubtful=[cell_picture(cell) for cell in report.doubtful],
     )
-    with whole_file(path) as temporary:
-        temporary.write_text(page, "utf-8")

@@ -35,6 +35,8 @@ def test_own_labels_keep_their_numbers_and_places(stack: Stack, make_model: Make
     np.testing.assert_allclose(cells["probability"], probabilities.max(1))
     assert cells["class"].tolist() == [("G1", "S", "M")[i] for i in probabilities.argmax(1)]
     assert cells["inside"].between(0, 1).all()
+    assert (cells["rim"] <= cells["inside"]).all()
+    np.testing.assert_allclose(cells["inside"] + cells["outside"], 1)
     np.testing.assert_array_equal(result.labels, two_labels())
 
 

@@ -14,7 +14,8 @@ from cellcam.evaluate.classification import (
     classification_metrics,
     reliability,
 )
-from cellcam.reporting.classifier import ClassifierReport, ShownCell, write_classifier_report
+from cellcam.reporting.classifier import ClassifierReport, write_classifier_report
+from cellcam.reporting.pages import ShownCell
 
 CLASSES = ("G1", "<script>alert(1)</script>")
 

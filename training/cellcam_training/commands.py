@@ -15,6 +15,7 @@ from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
     from cellcam_training.cell_table import CellTable
+    from cellcam_training.explanations import ExplanationFigures
     from cellcam_training.recipe import Recipe
 
 Table = Annotated[
@@ -100,11 +101,22 @@ def evaluate(
     only: Only = None,
     image: Image = None,
     channels: Channels = None,
+    explanations: Annotated[
+        bool,
+        typer.Option(
+            "--explanations",
+            help="Judge explanations too: Integrated Grad-CAM beside the peers that are installed.",
+        ),
+    ] = False,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Of crops: folder with masks under the names of the images."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Judge a classifier on cells whose classes are known."""
+    """Judge a classifier, and its explanations, on cells whose classes are known."""
     with _training_packages():
         from cellcam_training.cell_table import read_cell_table
         from cellcam_training.evaluation import evaluate_model
@@ -112,9 +124,8 @@ def evaluate(
 
     console = Console(quiet, json)
     cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
-    metrics = evaluate_model(
-        cells, load_model(model, device), out, _named(channels).get("channels")
-    )
+    judged, names = load_model(model, device), _named(channels).get("channels")
+    metrics = evaluate_model(cells, judged, out, names)
     low, high = metrics["intervals"]["balanced_accuracy"] or (float("nan"), float("nan"))
     console.say(
         f"{metrics['n']} cells: balanced accuracy {metrics['balanced_accuracy']:.3f} "
@@ -122,7 +133,64 @@ def evaluate(
         f"{metrics['macro_f1']:.3f}, calibration error {metrics['ece']:.3f}."
     )
     console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
+    if explanations:
+        from cellcam_training.explanations import evaluate_explanations
+
+        with console.progress("explaining, batches") as progress:
+            figures = evaluate_explanations(cells, judged, out, names, masks, progress)
+        _tell_explanations(figures, console)
+        console.say(f"Wrote {out / 'explanations.html'}, .json and .csv")
     console.report(metrics)
+
+
+def benchmark(
+    name: Annotated[str, typer.Argument(help="planted: simulated cells whose evidence is known.")],
+    out: Annotated[Path, typer.Option(help="Folder for cells, models and results.")],
+    cells: Annotated[
+        int, typer.Option(help="Simulated cells that each network learns from.")
+    ] = 800,
+    epochs: Annotated[int, typer.Option(help="Of each training.")] = 30,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Judge explanations where the truth is known: planted evidence, and a network that cheats."""
+    if name != "planted":
+        raise UsageError(f"There is no benchmark {name!r}; there is: planted.")
+    with _training_packages():
+        from cellcam_training.planted_benchmark import run_planted
+
+    console = Console(quiet, json)
+    with console.progress("training, epochs") as progress:
+        results, confounder = run_planted(
+            out, cells, epochs=epochs, device=device, progress=progress
+        )
+    for result in results:
+        console.say(
+            f"{result.difficulty}: {result.accuracy:.1%} of new cells called rightly; the largest "
+            f"share names a planted stain in {result.stain_named.value:.0%}; evidence fills "
+            f"{result.by_chance:.1%} of a crop."
+        )
+        _tell_explanations(result.figures, console)
+    console.say(
+        f"Outside the cell lie {confounder.outside_cheating.value:.0%} of the importance where the "
+        f"network cheats, {confounder.outside_honest.value:.0%} where it does not."
+    )
+    console.say(f"Wrote {out}")
+    console.report({"out": str(out)})
+
+
+def _tell_explanations(figures: ExplanationFigures, console: Console) -> None:
+    """Means of the methods, and checks that fail."""
+    means = figures.summary.pivot(index="method", columns="metric", values="mean")
+    order = figures.costs["method"]
+    shown = [name for name in ("ebpg", "bbox", "drop", "increase") if name in means]
+    for method in order:
+        listed = ", ".join(f"{name} {means.loc[method, name]:.3g}" for name in shown)
+        console.say(f"  {method}: {listed}")
+    for check in figures.checks:
+        if not check.passed:
+            console.say(f"  Beware: {check.name} is {check.figure.value:.3g}, {check.expected}.")
 
 
 def _cross_validated(

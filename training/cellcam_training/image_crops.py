@@ -82,7 +82,7 @@ def crops_of_image(
         chosen = np.flatnonzero((t == time) & (z == plane))
         view: Any = plane if by_plane else _view(stack, seen.field)
         shape = stack.data.shape[-len(seen.crop_size) :]
-        cells = _positions(rows.iloc[chosen], seen.place, shape)
+        cells = cell_positions(rows.iloc[chosen], seen.place, shape)
         for own, crops in _crops_of_field(stack, time, view, cells, seen):
             yield chosen[own], crops
 
@@ -142,8 +142,8 @@ def _bands(
         order = order[n:]
 
 
-def _positions(rows: pd.DataFrame, place: str, shape: tuple[int, ...]) -> CellPositions:
-    """Centres of the cells in pixels of their field."""
+def cell_positions(rows: pd.DataFrame, place: str, shape: tuple[int, ...]) -> CellPositions:
+    """Centres of the cells of one image in pixels of their field; see `Seen` for ``place``."""
     if place == "label":
         return _labelled_positions(rows, shape)
     if place == "whole":

@@ -24,15 +24,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from cellcam_training.drawing import (
+    HALF,
+    Image,
+    asters,
+    photographed,
+    puncta,
+    soft_ellipse,
+    spot_outside,
+    texture,
+    turned,
+)
+
 CHANNELS = ("DNA", "tubulin", "marker")
 CLASSES = ("interphase", "mitotic", "micronucleus", "asters", "foci")
 EVIDENCE_CHANNEL = dict(zip(CLASSES, ("", "DNA", "DNA", "tubulin", "marker"), strict=True))
 PIXEL_SIZE_UM = (1.5, 0.325, 0.325)
-
-_HALF = 40  # a cell is drawn into a patch of 2 * _HALF pixels
-_OFFSET, _READ_NOISE = 100.0, 6.0  # camera counts
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -79,21 +86,21 @@ def simulate_field(
     random = np.random.default_rng(seed)
     centres = _scattered(random, size, n_cells)
     classes = [CLASSES[i % len(CLASSES)] for i in random.permutation(len(centres))]
-    scene = np.zeros((len(CHANNELS), n_planes, size + 2 * _HALF, size + 2 * _HALF), np.float32)
+    scene = np.zeros((len(CHANNELS), n_planes, size + 2 * HALF, size + 2 * HALF), np.float32)
     labels = np.zeros(scene.shape[-2:], np.uint16)
     evidence = np.zeros_like(labels)
     for number, (centre, name) in enumerate(zip(centres, classes, strict=True), start=1):
         cell = _draw_cell(random, name)
         y, x = (round(c) for c in centre)
-        window = (slice(y, y + 2 * _HALF), slice(x, x + 2 * _HALF))
+        window = (slice(y, y + 2 * HALF), slice(x, x + 2 * HALF))
         focus = random.uniform(0.25, 0.75) * (n_planes - 1)
         for plane in range(n_planes):
             sigma = 1.0 + 0.9 * abs(plane - focus)
             scene[(slice(None), plane, *window)] += gaussian_filter(cell.stains, (0, sigma, sigma))
         labels[window][cell.nucleus] = number
         evidence[window][cell.evidence] = number
-    inner = (..., slice(_HALF, -_HALF), slice(_HALF, -_HALF))
-    pixels = _photographed(random, scene[inner])
+    inner = (..., slice(HALF, -HALF), slice(HALF, -HALF))
+    pixels = photographed(random, scene[inner])
     return SimulatedField(pixels, labels[inner], evidence[inner], classes, centres)
 
 
@@ -118,97 +125,30 @@ def _scattered(random: np.random.Generator, size: int, n_cells: int) -> NDArray[
 
 
 def _draw_cell(random: np.random.Generator, name: str) -> _Cell:
-    y, x = _turned(random)
+    y, x = turned(random)
     wide, high = random.uniform(12.5, 15.5), random.uniform(10, 12.5)
-    nucleus = _soft_ellipse(y, x, high, wide)
-    body = _soft_ellipse(y, x, high * 1.9, wide * 1.75)
-    dna = nucleus * random.uniform(300, 650) * _texture(random, 2.0, 0.25)
-    tubulin = body * (1 - 0.6 * nucleus) * random.uniform(150, 400) * _texture(random, 1.2, 0.5)
-    marker = (body * random.uniform(20, 120) + nucleus * random.uniform(20, 200)) * _texture(
+    nucleus = soft_ellipse(y, x, high, wide)
+    body = soft_ellipse(y, x, high * 1.9, wide * 1.75)
+    dna = nucleus * random.uniform(300, 650) * texture(random, 2.0, 0.25)
+    tubulin = body * (1 - 0.6 * nucleus) * random.uniform(150, 400) * texture(random, 1.2, 0.5)
+    marker = (body * random.uniform(20, 120) + nucleus * random.uniform(20, 200)) * texture(
         random, 3.0, 0.2
     )
     evidence = np.zeros(nucleus.shape, bool)
     if name == "mitotic":
-        plate = _soft_ellipse(y, x, random.uniform(3, 4), random.uniform(10, 12.5))
-        dna = plate * random.uniform(700, 1300) * _texture(random, 1.5, 0.2)
+        plate = soft_ellipse(y, x, random.uniform(3, 4), random.uniform(10, 12.5))
+        dna = plate * random.uniform(700, 1300) * texture(random, 1.5, 0.2)
         nucleus, evidence = plate, plate > 0.4
     elif name == "micronucleus":
-        spot = _spot_outside(random, y, x, high, wide)
+        spot = spot_outside(random, y, x, high, wide)
         dna += spot * random.uniform(250, 500)
         evidence = spot > 0.4
     elif name == "asters":
-        asters = _asters(random, y, x, high, wide)
-        tubulin += asters * random.uniform(500, 900)
-        evidence = asters > 0.25
+        stars = asters(random, y, x, high, wide)
+        tubulin += stars * random.uniform(500, 900)
+        evidence = stars > 0.25
     elif name == "foci":
-        puncta = _puncta(random, y, x, high, wide)
-        marker += puncta * random.uniform(400, 900)
-        evidence = puncta > 0.3
+        dots = puncta(random, y, x, high, wide)
+        marker += dots * random.uniform(400, 900)
+        evidence = dots > 0.3
     return _Cell(np.stack([dna, tubulin, marker]).astype(np.float32), nucleus > 0.5, evidence)
-
-
-def _turned(random: np.random.Generator) -> tuple[Image, Image]:
-    """Coordinates of a patch about its centre, turned by a random angle."""
-    angle = random.uniform(0, np.pi)
-    y, x = np.mgrid[-_HALF:_HALF, -_HALF:_HALF].astype(np.float32)
-    return y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)
-
-
-def _soft_ellipse(y: Image, x: Image, high: float, wide: float) -> Image:
-    """1 inside, 0 outside, with an edge about one pixel soft."""
-    radius = np.sqrt((y / high) ** 2 + (x / wide) ** 2)
-    return (1 / (1 + np.exp((radius - 1) * min(high, wide)))).astype(np.float32)
-
-
-def _texture(random: np.random.Generator, grain: float, depth: float) -> Image:
-    """Multiplicative texture of mean 1."""
-    noise = gaussian_filter(random.standard_normal((2 * _HALF, 2 * _HALF)), grain)
-    return np.clip(1 + depth * noise / noise.std(), 0.1, None).astype(np.float32)
-
-
-def _spot(y: Image, x: Image, at: tuple[float, float], radius: float) -> Image:
-    return np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / (2 * radius**2)).astype(np.float32)
-
-
-def _spot_outside(
-    random: np.random.Generator, y: Image, x: Image, high: float, wide: float
-) -> Image:
-    """A micronucleus: a disc of 1 to 1.5 um radius next to the nucleus."""
-    angle, gap = random.uniform(0, 2 * np.pi), random.uniform(5.5, 8.5)
-    at = ((high + gap) * np.sin(angle), (wide + gap) * np.cos(angle))
-    radius = random.uniform(3, 4.5)
-    return _soft_ellipse(y - at[0], x - at[1], radius, radius)
-
-
-def _asters(random: np.random.Generator, y: Image, x: Image, high: float, wide: float) -> Image:
-    """Two to four asters around the nucleus: a bright centre and fading rays."""
-    total = np.zeros_like(y)
-    first, count = random.uniform(0, 2 * np.pi), random.integers(2, 5)
-    for angle in first + np.arange(count) * 2 * np.pi / count:
-        at = ((high + 4) * np.sin(angle), (wide + 4) * np.cos(angle))
-        rays = 0.5 + 0.5 * np.cos(7 * np.arctan2(y - at[0], x - at[1]) + angle)
-        total += _spot(y, x, at, 1.6) + 0.6 * rays * _spot(y, x, at, 3.5)
-    return np.minimum(total, 1)
-
-
-def _puncta(random: np.random.Generator, y: Image, x: Image, high: float, wide: float) -> Image:
-    """Five to nine puncta well inside the nucleus."""
-    total = np.zeros_like(y)
-    for _ in range(random.integers(5, 10)):
-        angle, reach = random.uniform(0, 2 * np.pi), 0.75 * np.sqrt(random.uniform())
-        at = (reach * high * np.sin(angle), reach * wide * np.cos(angle))
-        total += _spot(y, x, at, 1.3)
-    return np.minimum(total, 1)
-
-
-def _photographed(random: np.random.Generator, scene: Image) -> NDArray[np.uint16]:
-    """Uneven background and illumination, shot noise and camera noise."""
-    n_channels, _, height, width = scene.shape
-    v, u = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    shape = (n_channels, 1, 1, 1)
-    tilt = random.uniform(-0.15, 0.15, (2, *shape))
-    light = 1 - random.uniform(0.05, 0.25, shape) * (u**2 + v**2) + tilt[0] * u + tilt[1] * v
-    background = random.uniform(20, 60, shape) * (1.5 - light)
-    expected = np.clip(scene * light + background, 0, None)
-    counts = random.poisson(expected) + random.normal(_OFFSET, _READ_NOISE, scene.shape)
-    return np.clip(np.round(counts), 0, 65535).astype(np.uint16)

@@ -1,8 +1,8 @@
-"""The forms that labelled cells come in: a table, folders of one class each, napari's points."""
+"""The forms of labelled cells: a table, folders of one class each, VOC, napari's points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from cellcam.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     import pandas as pd
 
 _IMAGES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".bmp")
+_VOC_SETS = ("train", "val", "test")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _NAPARI_AXES = ("x", "y", "z", "t")  # from the last axis of a points layer to the first
 
 
@@ -21,8 +25,8 @@ def raw_table(path: Path, class_column: str, image: Path | None = None) -> pd.Da
 
     Parameters
     ----------
-    path : CSV or Parquet; the CSV that napari saves of a points layer; or a folder that holds
-        one folder for each class, with one image for each cell
+    path : CSV or Parquet; the CSV that napari saves of a points layer; a folder that holds
+        one folder for each class, with one image for each cell; or one in the layout of VOC
     class_column : name of the column with the class, for class folders
     image : the image that all rows are about, where no column says it
 
@@ -34,7 +38,8 @@ def raw_table(path: Path, class_column: str, image: Path | None = None) -> pd.Da
     import pandas as pd
 
     if path.is_dir():
-        return _class_folders(path, class_column)
+        voc = (path / "Annotations").is_dir()
+        return voc_boxes(path, class_column) if voc else _class_folders(path, class_column)
     if not path.is_file():
         raise InputError(f"There is no cell table {path}. Check the path.")
     try:
@@ -72,6 +77,68 @@ def chosen_rows(table: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
         column = table[name.removesuffix("!")].fillna("").astype(str)
         table = table[[fnmatchcase(text, pattern) == wanted for text in column]]
     return table
+
+
+def voc_boxes(folder: Path, class_column: str = "cls") -> pd.DataFrame:
+    """One row for each box of a folder in the layout of PASCAL VOC.
+
+    Parameters
+    ----------
+    folder : with ``Annotations/*.xml``, ``JPEGImages`` and perhaps ``ImageSets/Main``
+
+    Returns
+    -------
+    image (relative to the folder), the class, xmin, ymin, xmax, ymax (0-based, half-open; VOC
+    counts from 1 and includes the last pixel), difficult (0 or 1) and set (train, val or test,
+    else empty)
+
+    Raises
+    ------
+    InputError
+        If an annotation cannot be read, or none has a box.
+    """
+    import pandas as pd
+
+    sets = {
+        name.split()[0]: file.stem
+        for file in sorted((folder / "ImageSets" / "Main").glob("*.txt"))
+        if file.stem in _VOC_SETS
+        for name in file.read_text("utf-8").splitlines()
+        if name.strip()
+    }
+    rows = [
+        {**box, "set": sets.get(file.stem, "")}
+        for file in sorted((folder / "Annotations").glob("*.xml"))
+        for box in _boxes_of(file, class_column)
+    ]
+    if not rows:
+        raise InputError(f"{folder / 'Annotations'} holds no XML file with a box.")
+    return pd.DataFrame(rows)
+
+
+def _boxes_of(file: Path, class_column: str) -> Iterator[dict[str, str | int]]:
+    from xml.etree import ElementTree as ET
+
+    try:
+        root = ET.parse(file).getroot()
+        image = f"JPEGImages/{Path(root.findtext('filename') or f'{file.stem}.jpg').name}"
+        for thing in root.iter("object"):
+            corners = {name: round(float(_text(thing, f"bndbox/{name}"))) for name in _CORNERS}
+            yield {
+                "image": image,
+                class_column: _text(thing, "name"),
+                **{n: v - 1 if n.endswith("min") else v for n, v in corners.items()},
+                "difficult": int(thing.findtext("difficult") or 0),
+            }
+    except (ET.ParseError, ValueError) as error:
+        raise InputError(f"{file} is no annotation in the form of VOC: {error}") from error
+
+
+def _text(thing: Element, path: str) -> str:
+    text = thing.findtext(path)
+    if not text:
+        raise ValueError(f"an object has no {path}")
+    return text.strip()
 
 
 def _class_folders(folder: Path, class_column: str) -> pd.DataFrame:

@@ -1,0 +1,240 @@
+r"""The figures of docs/evidence.md: are the explanations right, and which defaults are best?
+
+    python benchmarks/evidence.py ../shared/data --out evidence
+
+Trains a network on a part of each data set, judges maps of cells that it was not trained on, and
+writes one report for each and ``tables.md``. What is in the folder already is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from cellcam_training.cell_table import read_cell_table
+from cellcam_training.explanations import (
+    JudgedCells,
+    cells_of_table,
+    judge_explanations,
+    write_results,
+)
+from cellcam_training.planted import DIFFICULTIES, simulate_cells
+from cellcam_training.planted_benchmark import run_planted
+from cellcam_training.planted_data import TEST_SEED
+from cellcam_training.recipe import Recipe
+from cellcam_training.trainer import train_model
+from evidence_data import DATA_SETS
+
+from cellcam import IntegratedGradCAM, load_model
+from cellcam.evaluate.benchmark import METRICS
+from cellcam.evaluate.faithfulness import class_probability, confidence_change
+from cellcam.evaluate.localisation import energy_inside, largest_inside
+from cellcam.evaluate.methods import ADAPTIVE, Method, compared_methods, own_method
+from cellcam.evaluate.resampling import bootstrap_mean, sign_flip_test
+from cellcam.models.model import CellModel
+from cellcam.stacks.writing import write_json
+
+SHOWN = ("ebpg", "bbox", "pointing", "drop", "increase", "insertion", "deletion")
+CHOICES: dict[str, dict[str, Any]] = {
+    "as it is: logit, paper, black": {},
+    "score probability": {"score": "probability"},
+    "score log_probability": {"score": "log_probability"},
+    "formula complete": {"formula": "complete"},
+    "baseline background": {"baselines": "background"},
+    "baseline blur": {"baselines": "blur"},
+}
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder with the real data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for models, reports and tables.")],
+    cells: Annotated[int, typer.Option(help="Cells that judge, of each data set.")] = 100,
+    threads: int = 2,
+    only: Annotated[str | None, typer.Option(help="One data set, or planted.")] = None,
+) -> None:
+    """Judge everything that is not judged yet, and write the tables."""
+    torch.set_num_threads(threads)
+    if only in (None, "planted") and not (out / "planted" / "planted.json").is_file():
+        run_planted(out / "planted", n_test=cells, device="cpu")
+    for name in DATA_SETS:
+        if only in (None, name) and not (out / name / "explanations.json").is_file():
+            _judge(name, data, out / name, cells)
+    for name, model, own in _chosen(data, out, min(cells, 48)):
+        if only in (None, name.split("/")[0]) and not (out / name / "choices.json").is_file():
+            write_json(out / name / "choices.json", _choices(model, own))
+    (out / "tables.md").write_text("\n".join(_tables(out)), "utf-8")
+
+
+def _model(name: str, data: Path, out: Path) -> tuple[CellModel, JudgedCells]:
+    """A network trained on the training cells, and the cells that judge."""
+    prepared = DATA_SETS[name](data, out)
+    if not (out / "model").is_dir():
+        recipe = Recipe(epochs=prepared.epochs, all_cells=False, crop_size=prepared.crop_size)
+        train_model(read_cell_table(prepared.training), recipe, out / "model", "cpu")
+    model = load_model(out / "model", "cpu")
+    table = read_cell_table(prepared.test, to_train=False)
+    cells = cells_of_table(table, model, masks=prepared.masks)
+    return model, replace(cells, truth=prepared.truth)
+
+
+def _judge(name: str, data: Path, out: Path, most: int) -> None:
+    model, cells = _model(name, data, out)
+    cells = cells.first(most)
+    about = (
+        f"{name}: {len(cells.explained)} cells that the network was not trained on; "
+        f"{model.spec.network} at {model.spec.target_layer}."
+    )
+    write_results(out, "explanations", model, cells, judge_explanations(model, cells), about)
+
+
+def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, JudgedCells]]:
+    """Models and cells by which settings are compared: planted and real ones."""
+    for name in DIFFICULTIES:
+        folder = out / "planted" / name / "model"
+        if folder.is_dir():
+            cells = simulate_cells(name, most, TEST_SEED)
+            model = load_model(folder, "cpu")
+            called = model.probabilities(cells.pixels).argmax(1)
+            rows = cells.evidence.any((1, 2, 3))
+            yield (
+                f"planted/{name}",
+                model,
+                JudgedCells(
+                    cells.pixels[rows],
+                    called[rows],
+                    cells.evidence[rows].any(1),
+                    None,
+                    rows.nonzero()[0],
+                ),
+            )
+    for name in DATA_SETS:
+        if (out / name / "model").is_dir():
+            model, own = _model(name, data, out / name)
+            yield name, model, own.first(most)
+
+
+def _choices(model: CellModel, cells: JudgedCells) -> list[dict[str, Any]]:
+    """Each other setting against the default, on the same cells."""
+    network, layer, black = model.network, model.spec.target_layer, model.black()
+    cam = IntegratedGradCAM(network, layer, black=black)
+    methods = [own_method(name, cam, **settings) for name, settings in CHOICES.items()]
+    for other in ("features", "features.6", "features.3", "features.1"):
+        if other != layer and _has(network, other):
+            there = IntegratedGradCAM(network, other, black=black)
+            plain = {m.name: m for m in compared_methods(network, other, black)}["Grad-CAM"]
+            methods += [
+                own_method(f"layer {other}", there),
+                own_method(f"layer {other}, complete", there, formula="complete"),
+                own_method(
+                    f"layer {other}, complete, background",
+                    there,
+                    formula="complete",
+                    baselines="background",
+                ),
+                Method(f"plain Grad-CAM, layer {other}", plain.source, plain.maps),
+            ]
+    plain = {m.name: m for m in compared_methods(network, layer, black)}["Grad-CAM"]
+    methods.append(Method("plain Grad-CAM", plain.source, plain.maps))
+    x, classes = model.normalised(cells.pixels), torch.from_numpy(cells.explained)
+    regions = torch.from_numpy(cells.regions)
+    seen = regions.flatten(1).any(1)
+    share = regions.flatten(1).double().mean(1)
+    found: list[dict[str, Any]] = []
+    first = None
+    for method in methods:
+        maps = method.maps(x, classes)
+        points = maps.flatten(1).any(1)
+        ebpg = torch.where(points, energy_inside(maps, regions), share)[seen].numpy()
+        bbox = torch.where(points, largest_inside(maps, regions), share)[seen].numpy()
+        drop = confidence_change(class_probability(network), x, classes, maps, black).drop
+        first = ebpg if first is None else first
+        own = cells.groups[seen.numpy()]
+        found.append(
+            {
+                "setting": method.name,
+                "layer": layer,
+                "ebpg": bootstrap_mean(ebpg, own),
+                "difference": bootstrap_mean(ebpg - first, own),
+                "p": sign_flip_test(ebpg - first, own),
+                "bbox": float(bbox.mean()),
+                "drop": 100 * float(drop.mean()),
+                "empty": float((~points).double().mean()),
+                "n": len(ebpg),
+            }
+        )
+    return found
+
+
+def _has(network: torch.nn.Module, layer: str) -> bool:
+    return layer in dict(network.named_modules())
+
+
+def _tables(out: Path) -> Iterator[str]:
+    """Markdown of everything that was judged."""
+    for folder in [
+        *(out / "planted" / name for name in DIFFICULTIES),
+        *map(out.joinpath, DATA_SETS),
+    ]:
+        name = f"planted: {folder.name}" if folder.parent.name == "planted" else folder.name
+        if (folder / "explanations.json").is_file():
+            yield from _one(name, json.loads((folder / "explanations.json").read_text("utf-8")))
+        if (folder / "choices.json").is_file():
+            yield from _settings(json.loads((folder / "choices.json").read_text("utf-8")))
+    if (out / "planted" / "planted.json").is_file():
+        yield "\n```\n" + (out / "planted" / "planted.json").read_text("utf-8") + "\n```"
+
+
+def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
+    table = pd.DataFrame(found["summary"]).set_index(["method", "metric"])
+    metrics = [m for m in METRICS if m.name in SHOWN and m.name in table.index.levels[1]]
+    n = int(table["n"].max())
+    yield f"\n### {name}\n\n{n} cells.\n"
+    arrows = [f"{m.title} {'↑' if m.higher_is_better else '↓'}" for m in metrics]
+    yield "| " + " | ".join(["method", *arrows, "ms a map", "empty"]) + " |"
+    yield "|" + "---|" * (len(metrics) + 3)
+    for cost in found["costs"]:
+        cells = []
+        for metric in metrics:
+            row = table.loc[(cost["method"], metric.name)]
+            digits = 1 if metric.percent else 3
+            sign = ""
+            if cost["method"] != ADAPTIVE and row["p"] is not None and row["p"] < 0.05:
+                sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
+            mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
+            cells.append(f"{mean} ({low} to {high}){sign}")
+        yield (
+            f"| {cost['method']} | "
+            + " | ".join(cells)
+            + f" | {1000 * cost['seconds']:.1f} | {cost['empty']:.0%} |"
+        )
+    yield ""
+    for check in found["checks"]:
+        passed = "passed" if check["passed"] else "**failed**"
+        yield (
+            f"- {check['name']}: {check['value']:.4f} ({check['low']:.4f} to {check['high']:.4f}), "
+            f"{passed}"
+        )
+
+
+def _settings(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"\nSettings, {found[0]['n']} cells, layer `{found[0]['layer']}`:\n"
+    yield "| setting | EBPG | against the default | p | Bbox | Drop % | empty |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in found:
+        mean, low, high = row["ebpg"]
+        apart = row["difference"]
+        yield (
+            f"| {row['setting']} | {mean:.3f} ({low:.3f} to {high:.3f}) | {apart[0]:+.3f} "
+            f"({apart[1]:+.3f} to {apart[2]:+.3f}) | {row['p']:.4f} | {row['bbox']:.3f} | "
+            f"{row['drop']:.1f} | {row['empty']:.0%} |"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,217 @@
+"""The methods that are compared: CellCam's own, and peers from the libraries that are installed.
+
+All give one map >= 0 at the resolution of the image, of the class asked for, as a score before
+softmax has it. Peers' maps are taken before their own rescaling: pytorch-grad-cam subtracts each
+map's minimum, which would count as pointing better than it does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from cellcam.explain.explanation import Explanation
+from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+from cellcam.explain.splitting import left_as_it_was
+
+Maps = Callable[[Tensor, Tensor], Tensor]
+
+ADAPTIVE, FIXED = "Integrated Grad-CAM, 1 %", "Integrated Grad-CAM, 20 steps"
+COMPLETE = "Integrated Grad-CAM, complete"
+_PEER_STEPS = 50  # captum's own default for Integrated Gradients
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make maps.
+
+    Attributes
+    ----------
+    name : for tables
+    source : whose implementation
+    maps : (images (N, C, *spatial), classes (N,)) -> (N, *spatial), >= 0
+    """
+
+    name: str
+    source: str
+    maps: Maps
+
+
+def own_method(name: str, cam: IntegratedGradCAM, **settings: Any) -> Method:
+    """Integrated Grad-CAM with other settings; of signed maps the positive part."""
+
+    def maps(x: Tensor, classes: Tensor) -> Tensor:
+        explanation: Explanation = cam(x, classes, **settings)
+        return explanation.maps[:, 0].clamp(min=0)
+
+    return Method(name, "cellcam", maps)
+
+
+def compared_methods(
+    network: nn.Module, layer: str, black: float | Tensor, spatial_dims: int = 2
+) -> list[Method]:
+    """Integrated Grad-CAM (adaptive, the paper's sum, complete) and the peers that are installed.
+
+    Plain ones of our own stand in for Grad-CAM and Grad-CAM++ where no library is installed.
+
+    Parameters
+    ----------
+    network : in evaluation mode; peers work on a copy, on which their hooks stay
+    layer : name of the layer that is explained
+    black : what zero counts become in the network's input
+    spatial_dims : 2 or 3; pytorch-grad-cam has Grad-CAM only in 3-D
+    """
+    cam = IntegratedGradCAM(network, layer, black=black)
+    methods = [
+        own_method(ADAPTIVE, cam),
+        own_method(FIXED, cam, method="riemann_right", n_steps=20),
+        own_method(COMPLETE, cam, formula="complete"),
+    ]
+    copied = copy.deepcopy(network).eval()
+    captum = find_spec("captum") is not None
+    pytorch_grad_cam = find_spec("pytorch_grad_cam") is not None and spatial_dims == 2
+    methods.append(
+        _captum_grad_cam(copied, layer)
+        if captum
+        else Method("Grad-CAM", "cellcam", lambda x, k: _plain(network, layer, grad_cam, x, k))
+    )
+    if pytorch_grad_cam:
+        methods += [
+            _of_pytorch_grad_cam(name, kind, copied, layer)
+            for name, kind in (
+                ("Grad-CAM++", "GradCAMPlusPlus"),
+                ("LayerCAM", "LayerCAM"),
+                ("Score-CAM", "ScoreCAM"),
+            )
+        ]
+    else:
+        methods.append(
+            Method(
+                "Grad-CAM++",
+                "cellcam",
+                lambda x, k: _plain(network, layer, grad_cam_plus_plus, x, k),
+            )
+        )
+    if captum:
+        methods.append(_integrated_gradients(copied, black))
+    return methods
+
+
+def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Selvaraju et al., "Grad-CAM", ICCV 2017, before ReLU: (N, K, *spatial) -> (N, *spatial)."""
+    space = tuple(range(2, activations.ndim))
+    return (gradients.mean(space, keepdim=True) * activations).sum(1)
+
+
+def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Chattopadhay et al., "Grad-CAM++", WACV 2018, before ReLU; shapes as in `grad_cam`.
+
+    The second and third derivatives of exp(y) are powers of the first one of y, the score
+    before softmax (equation 19).
+    """
+    space = tuple(range(2, activations.ndim))
+    total = activations.sum(space, keepdim=True)
+    # The constant keeps 0 / 0 out, and is the one that libraries use.
+    alpha = gradients**2 / (2 * gradients**2 + total * gradients**3 + 1e-6)
+    alpha = torch.where(gradients != 0, alpha, 0)
+    weights = (alpha * gradients.relu()).sum(space, keepdim=True)
+    return (weights * activations).sum(1)
+
+
+def _plain(
+    network: nn.Module,
+    layer: str,
+    formula: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    classes: Tensor,
+) -> Tensor:
+    with left_as_it_was(network), torch.enable_grad():
+        kept: list[Tensor] = []
+        hook = network.get_submodule(layer).register_forward_hook(
+            lambda _m, _i, output: kept.append(output)
+        )
+        try:
+            scores = network(x.clone().requires_grad_())
+        finally:
+            hook.remove()
+        chosen = scores.gather(1, classes[:, None]).sum()
+        (gradients,) = torch.autograd.grad(chosen, kept[-1])
+    return _upsampled(formula(kept[-1].detach(), gradients), x)
+
+
+def _upsampled(maps: Tensor, x: Tensor) -> Tensor:
+    """Positive part of maps (N, *coarse), at the resolution of the images."""
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    positive = maps.detach().relu().unsqueeze(1)
+    return interpolate(positive, x.shape[2:], mode=mode, align_corners=False)[:, 0]
+
+
+def _captum_grad_cam(network: nn.Module, layer: str) -> Method:
+    from captum.attr import LayerGradCam
+
+    cam = LayerGradCam(network, network.get_submodule(layer))
+
+    def maps(x: Tensor, classes: Tensor) -> Tensor:
+        return _upsampled(cam.attribute(x, target=classes)[:, 0], x)
+
+    return Method("Grad-CAM", "captum", maps)
+
+
+def _integrated_gradients(network: nn.Module, black: float | Tensor) -> Method:
+    """The positive part of what the channels of a pixel add up to."""
+    from captum.attr import IntegratedGradients
+
+    gradients = IntegratedGradients(network)
+
+    def maps(x: Tensor, classes: Tensor) -> Tensor:
+        start = torch.as_tensor(black, dtype=x.dtype, device=x.device).expand_as(x)
+        found = gradients.attribute(
+            x, start, target=classes, n_steps=_PEER_STEPS, internal_batch_size=max(64, len(x))
+        )
+        return found.detach().sum(1).clamp(min=0).to(x.dtype)
+
+    return Method("Integrated Gradients", "captum", maps)
+
+
+def _of_pytorch_grad_cam(name: str, kind: str, network: nn.Module, layer: str) -> Method:
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    class Unscaled(getattr(pytorch_grad_cam, kind)):  # type: ignore[misc]
+        """The same method, with its maps as they are before rescaling."""
+
+        def compute_cam_per_layer(self, x: Tensor, targets: Sequence[Any], smooth: bool) -> Any:
+            recorded = self.activations_and_grads
+            gradients = recorded.gradients[0].numpy() if recorded.gradients else None
+            layers = self.target_layers[0], targets, recorded.activations[0].numpy(), gradients
+            return self.get_cam_image(x, *layers, smooth)
+
+        def aggregate_multi_layers(self, maps: Any) -> Any:
+            return maps
+
+    def maps(x: Tensor, classes: Tensor) -> Tensor:
+        targets = [ClassifierOutputTarget(k) for k in classes.tolist()]
+        with Unscaled(network, [network.get_submodule(layer)]) as cam, _silent():
+            cam.batch_size = 64
+            found = torch.as_tensor(cam(x, targets), dtype=x.dtype, device=x.device)
+        return _upsampled(found, x)
+
+    return Method(name, "pytorch-grad-cam", maps)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Score-CAM draws a progress bar for every image."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
