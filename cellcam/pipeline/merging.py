@@ -15,7 +15,7 @@ from cellcam.pipeline.huge_images import finished
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.planning import Plan
 from cellcam.pipeline.records import Outcome, cells_path
-from cellcam.pipeline.running import records_of
+from cellcam.pipeline.running import KILLED, records_of
 from cellcam.stacks.writing import whole_file, write_json
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
         If parts are missing: other shards have not run, or files were taken away.
     """
     by_image: dict[str, list[Outcome]] = {
-        name: [Outcome(name, "refused", reason)] for name, reason in plan.refused.items()
+        name: [Outcome(name, "failed" if reason == KILLED else "refused", reason)]
+        for name, reason in plan.refused.items()
     }
     missing = 0
     for item in plan.items:
