@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 Classes = Sequence[str] | Literal["predicted", "all"]
 Progress = Callable[[int, int], None]
 
-# Cells explained between two reports of progress.
+# Cells explained together. A CPU gains nothing from more, and answers sooner with fewer.
 _CELLS_AT_ONCE = 64
+_CELLS_AT_ONCE_ON_CPU = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,8 @@ def explain_field(
     channels : the stack's channel for each of the model's channels whose names differ
     find_channel, diameter_um, threshold : for `find_cells`; default: as the model says, and
         a threshold by itself
-    progress : called with (cells done, cells in all)
+    progress : called before each pass through the network with (cells done, cells in all)
+        What it raises ends the call.
 
     Returns
     -------
@@ -297,11 +299,15 @@ def _explain_cells(
     owner = nearest_cells(labels, size)
     evidence = Evidence.unknown(len(crops), len(model.spec.channels))
     called = field.probabilities.argmax(1)
-    for first in range(0, len(crops), _CELLS_AT_ONCE):
-        part = slice(first, first + _CELLS_AT_ONCE)
-        if progress:
-            progress(first, len(crops))
-        explanation = model.explain(crops[part], wanted)
+    at_once = _CELLS_AT_ONCE_ON_CPU if model.device.type == "cpu" else _CELLS_AT_ONCE
+    for first in range(0, len(crops), at_once):
+        part = slice(first, first + at_once)
+
+        def tick(done: int, _: int, first: int = first) -> None:
+            if progress:
+                progress(first + done, len(crops))
+
+        explanation = model.explain(crops[part], wanted, progress=tick)
         maps = explanation.maps.cpu().numpy()
         evidence.error[part] = explanation.error.amax(1).cpu().numpy()
         evidence.shares[part] = model.channel_shares(crops[part])
