@@ -118,7 +118,7 @@ class ResultLayers:
         table = self.session.table
         is_volume = self.session.fields[0].labels.ndim == 3
         layer = self.viewer.add_labels(
-            drawable(self.session.cells_image()),
+            drawable(self.session.cells_image),
             name="cells by class",
             features=dense_features(table, table.index + 1),
             opacity=0.4 if is_volume else 0.9,

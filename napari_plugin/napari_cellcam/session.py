@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,7 @@ class Session:
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
 
+    @cached_property
     def cells_image(self) -> NDArray[np.int32]:
         """Numbers of all cells, each once, on the axes of `kept_axes`."""
         images = []
@@ -206,4 +207,6 @@ def classify(
         own = None if labels is None else label_field(labels, stack, t, plane)
         fields.append(classify_field(stack, model, own, t=t, z=plane, **options))
     progress(len(places), len(places))
-    return Session(stack, model, fields)
+    session = Session(stack, model, fields)
+    _ = session.cells_image  # now, not in the GUI thread
+    return session

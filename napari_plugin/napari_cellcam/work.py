@@ -20,7 +20,7 @@ _POOL = ThreadPoolExecutor(1, "cellcam")
 _SOON: deque[Callable[[], None]] = deque()
 # Qt objects must not go away in the computing thread, which holds those it works on.
 _UNDERWAY: set[Job] = set()
-_PROGRESS_EVERY_S = 0.1
+_PROGRESS_EVERY_S = 0.5  # the whole window is drawn for it
 
 
 class _CancelledError(Exception):
