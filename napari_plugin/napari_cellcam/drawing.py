@@ -18,7 +18,7 @@ _CLEAR_TO = 0.08
 _NEW_CLASS = "#ffffff"
 # napari draws a whole plane at once, in the GUI thread: larger ones come as pyramids, of which it
 # draws what is seen.
-_LARGEST_PLANE = 2**21
+_LARGEST_PLANE = 2**20
 
 
 def drawable(image: NDArray[Any]) -> NDArray[Any] | list[NDArray[Any]]:

@@ -117,8 +117,10 @@ class ResultLayers:
     def _add_cells(self) -> Labels:
         table = self.session.table
         is_volume = self.session.fields[0].labels.ndim == 3
+        # Shown when all is set: napari draws anew for each change of what is seen.
         layer = self.viewer.add_labels(
             drawable(self.session.cells_image),
+            visible=False,
             name="cells by class",
             features=dense_features(table, table.index + 1),
             opacity=0.4 if is_volume else 0.9,
@@ -127,8 +129,9 @@ class ResultLayers:
         )
         self.cells = layer
         layer.contour = 0 if is_volume else _OUTLINE  # napari draws no outlines in 3-D
-        layer.editable = False
         self.recolour(table["class"])
+        layer.visible = True
+        layer.editable = False
         layer.mouse_drag_callbacks.append(self._on_click)
         return layer
 
