@@ -92,9 +92,7 @@ class Pictures(QWidget):
             left, top = i % _COLUMNS * step, i // _COLUMNS * (step + self._NAME)
             size = image.size().scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
             painter.drawImage(QRect(QPoint(left, top), size), image)
-            fitting = painter.fontMetrics().elidedText(
-                name, Qt.TextElideMode.ElideRight, _PICTURE
-            )
+            fitting = painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, _PICTURE)
             painter.drawText(QRectF(left, top + _PICTURE, _PICTURE, self._NAME), fitting)
 
 
