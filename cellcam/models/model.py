@@ -25,6 +25,8 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Pixels = Annotated[int, Field(ge=1, le=4096)]
 _PREDICTION_BATCH = 256
 _EXPLANATION_BATCH = 64
+# A CPU gains nothing from more, and answers sooner with fewer.
+_EXPLANATION_BATCH_ON_CPU = 16
 
 
 class _Plain(BaseModel):
@@ -120,7 +122,8 @@ class CellModel:
         self.network = network.to(device).eval()
         self.device = device
         self.predicting = Batches(_PREDICTION_BATCH)
-        self.explaining = Batches(_EXPLANATION_BATCH)
+        on_cpu = device.type == "cpu"
+        self.explaining = Batches(_EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH)
 
     def with_spec(self, **changes: Any) -> CellModel:
         """The same network with other entries of its description."""

@@ -118,7 +118,8 @@ def explain_field(
     channels : the stack's channel for each of the model's channels whose names differ
     find_channel, diameter_um, threshold : for `find_cells`; default: as the model says, and
         a threshold by itself
-    progress : called with (cells done, cells in all)
+    progress : called before each pass through the network with (cells done, cells in all)
+        What it raises ends the call.
 
     Returns
     -------
@@ -152,7 +153,7 @@ def explain_fields(
     ----------
     classes : see `explain_field`
     chosen : for each field (N,) which of its cells are explained; all of them by default
-    progress : called with (cells done, cells in all)
+    progress : called before each pass through the network with (cells done, cells in all)
     """
     planes, wanted = map_planes(model.spec, classes)
     pastings = [_Pasting.onto(field, len(planes)) for field in fields]
@@ -165,9 +166,11 @@ def explain_fields(
     ]
 
     def explain(part: slice) -> None:
-        if progress:
-            progress(part.start, len(places))
-        _explain_batch(places[part], model, wanted)
+        def tick(done: int, _: int) -> None:
+            if progress:
+                progress(part.start + done, len(places))
+
+        _explain_batch(places[part], model, wanted, tick)
 
     model.explaining.run(len(places), explain)
     if progress:
@@ -235,12 +238,15 @@ class _Pasting:
 
 
 def _explain_batch(
-    places: Sequence[tuple[_Pasting, int]], model: CellModel, wanted: list[int] | None
+    places: Sequence[tuple[_Pasting, int]],
+    model: CellModel,
+    wanted: list[int] | None,
+    tick: Progress,
 ) -> None:
     """Explain cells of any fields together, and paste every map onto its own."""
     crops = np.stack([pasting.field.crops[cell] for pasting, cell in places])
     # The maps of a field are looked at on one scale.
-    explanation = model.explain(crops, wanted, rtol_of="strongest")
+    explanation = model.explain(crops, wanted, rtol_of="strongest", progress=tick)
     maps = explanation.maps.cpu().numpy()
     strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
     errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()

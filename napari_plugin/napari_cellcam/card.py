@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QPoint, QRect, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QImage, QPainter
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,46 +21,79 @@ _STAIN, _AGAINST = "#56B4E9", "#D55E00"
 
 
 class CellCardView(QWidget):
-    """Shows one `CellCard`."""
+    """Shows one `CellCard` after the other.
+
+    Its parts stay and get new contents: new ones would have the whole window laid out and drawn
+    again, which takes longer than the card.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._content: QWidget | None = None
-        self.say("Click a cell to see what it is called, and why.")
-
-    def say(self, text: str) -> None:
-        """Text instead of a card."""
-        label = QLabel(text)
-        label.setWordWrap(True)
-        self._put(label)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.headline = _text("Click a cell to see what it is called, and why.")
+        self.pictures = Pictures()
+        self.runner_up = _text("")
+        self.probabilities = Bars("{:.0%}", "Probability")
+        self.shares = Bars("{:+.2f}", "What the call's score loses without each stain")
+        self.exactness = _text("")
+        column.addWidget(self.headline)
+        for part in (
+            self.pictures, self.runner_up, self.probabilities, self.shares, self.exactness
+        ):  # fmt: skip
+            column.addWidget(part)
+            part.hide()
+        column.addStretch()
 
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""
-        content = QWidget()
-        rows = QVBoxLayout(content)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addWidget(_text(_headline(card)))
-        rows.addLayout(_pictures(card))
-        named = f"{card.runner_up} is what the call would change to."
-        rows.addWidget(_text(f"Where the evidence for each class lies, on one scale. {named}"))
-        rows.addWidget(Bars(card.probabilities, colours, "{:.0%}", "Probability"))
-        # As many bars before the cell is explained as after: nothing may jump under the mouse.
-        shares = card.shares or dict.fromkeys(card.channels, 0.0)
-        rows.addWidget(
-            Bars(shares, {}, "{:+.2f}", "What the call's score loses without each stain")
+        self.headline.setText(_headline(card))
+        self.pictures.show_pictures(_pictures(card))
+        self.runner_up.setText(
+            "Where the evidence for each class lies, on one scale. "
+            f"{card.runner_up} is what the call would change to."
         )
+        self.probabilities.show_values(card.probabilities, colours)
+        # As many bars before the cell is explained as after: nothing may jump under the mouse.
+        self.shares.show_values(card.shares or dict.fromkeys(card.channels, 0.0), {})
         exact = f"The maps are exact to {card.error:.1%} of themselves (estimated)."
-        rows.addWidget(_text(exact if card.maps else "Explaining..."))
-        self._put(content)
+        self.exactness.setText(exact if card.maps else "Explaining...")
+        for part in self.findChildren(QWidget):
+            part.show()
 
-    def _put(self, content: QWidget) -> None:
-        if self._content is not None:
-            self._column.removeWidget(self._content)
-            self._content.deleteLater()
-        self._content = content
-        self._column.addWidget(content)
+
+class Pictures(QWidget):
+    """Named pictures, a few in a row."""
+
+    _NAME, _GAP = 18, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pictures: list[tuple[str, QImage]] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_pictures(self, pictures: list[tuple[str, NDArray[np.float32]]]) -> None:
+        """Show names and RGB pictures (Y, X, 3) of 0 to 1 in place of those before."""
+        if len(pictures) != len(self._pictures):
+            self.updateGeometry()
+        self._pictures = [(name, _image(pixels)) for name, pixels in pictures]
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        rows = -(-len(self._pictures) // _COLUMNS)
+        step = _PICTURE + self._GAP
+        return QSize(_COLUMNS * step, rows * (step + self._NAME))
+
+    def paintEvent(self, _: Any) -> None:  # noqa: N802, D102 - Qt's name
+        painter = QPainter(self)
+        painter.setPen(self.palette().windowText().color())
+        step = _PICTURE + self._GAP
+        for i, (name, image) in enumerate(self._pictures):
+            left, top = i % _COLUMNS * step, i // _COLUMNS * (step + self._NAME)
+            size = image.size().scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
+            painter.drawImage(QRect(QPoint(left, top), size), image)
+            fitting = painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, _PICTURE)
+            painter.drawText(QRectF(left, top + _PICTURE, _PICTURE, self._NAME), fitting)
 
 
 class Bars(QWidget):
@@ -68,21 +101,26 @@ class Bars(QWidget):
 
     Parameters
     ----------
-    values : name and number
-    colours : of some names
     form : how a number is written
     title : above the bars
     """
 
     _ROW, _NAME, _NUMBER = 18, 110, 52
 
-    def __init__(
-        self, values: Mapping[str, float], colours: Mapping[str, str], form: str, title: str
-    ) -> None:
+    def __init__(self, form: str, title: str) -> None:
         super().__init__()
-        self.values = dict(sorted(values.items(), key=lambda item: -item[1]))
-        self.colours, self.form, self.title = colours, form, title
+        self.form, self.title = form, title
+        self.values: dict[str, float] = {}
+        self.colours: Mapping[str, str] = {}
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_values(self, values: Mapping[str, float], colours: Mapping[str, str]) -> None:
+        """Show other numbers; ``colours`` of some names."""
+        if len(values) != len(self.values):
+            self.updateGeometry()
+        self.values = dict(sorted(values.items(), key=lambda item: -item[1]))
+        self.colours = colours
+        self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
         return QSize(260, self._ROW * (len(self.values) + 1) + 4)
@@ -119,7 +157,7 @@ def _headline(card: CellCard) -> str:
     )
 
 
-def _pictures(card: CellCard) -> QGridLayout:
+def _pictures(card: CellCard) -> list[tuple[str, NDArray[np.float32]]]:
     """The crop, and beside it the crop under the map of each class, surest first."""
     from cellcam.reporting.overview import composite_image
 
@@ -127,16 +165,8 @@ def _pictures(card: CellCard) -> QGridLayout:
     largest = max((float(image.max()) for image in card.maps.values()), default=0) or 1.0
     names = sorted(card.probabilities, key=card.probabilities.__getitem__, reverse=True)
     nothing = np.zeros(cell.shape[:2], np.float32)
-    pictures = [("the cell", cell)]
-    pictures += [(name, _under_map(cell, card.maps.get(name, nothing) / largest)) for name in names]
-    grid = QGridLayout()
-    grid.setSpacing(4)
-    for i, (name, picture) in enumerate(pictures):
-        column, row = i % _COLUMNS, 2 * (i // _COLUMNS)
-        grid.addWidget(_picture(picture), row, column)
-        grid.addWidget(QLabel(name), row + 1, column)
-    grid.setColumnStretch(_COLUMNS, 1)
-    return grid
+    maps = [(name, card.maps.get(name, nothing) / largest) for name in names]
+    return [("the cell", cell), *((name, _under_map(cell, image)) for name, image in maps)]
 
 
 def _under_map(cell: NDArray[np.float32], importance: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -150,15 +180,11 @@ def _under_map(cell: NDArray[np.float32], importance: NDArray[np.float32]) -> ND
     return (1 - shown) * grey + shown * colour
 
 
-def _picture(pixels: NDArray[np.float32]) -> QLabel:
+def _image(pixels: NDArray[np.float32]) -> QImage:
     data = np.ascontiguousarray(np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8))
     height, width = data.shape[:2]
-    image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    label = QLabel()
-    label.setPixmap(
-        QPixmap.fromImage(image).scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
-    )
-    return label
+    # A copy: Qt does not hold on to numpy's memory.
+    return QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888).copy()
 
 
 def _text(text: str) -> QLabel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
@@ -29,6 +30,8 @@ class Command(QObject):
         self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         self._process.readyReadStandardOutput.connect(self._read)
         self._process.finished.connect(self._end)
+        # Qt ends Python with an abort where a process outlives the interpreter.
+        atexit.register(self._end_now)
         self._process.start(sys.executable, ["-u", "-m", "cellcam", *words])
 
     @property
@@ -42,6 +45,12 @@ class Command(QObject):
         if not self._process.waitForFinished(_PATIENCE_MS):
             self._process.kill()
 
+    def _end_now(self) -> None:
+        """End it without telling anyone."""
+        self._process.blockSignals(True)
+        self._process.kill()
+        self._process.waitForFinished(_PATIENCE_MS)
+
     def _read(self) -> None:
         text = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
         self._output += text
@@ -49,6 +58,7 @@ class Command(QObject):
             self.said.emit(line)
 
     def _end(self, status: int, how: Any) -> None:
+        atexit.unregister(self._end_now)
         self._read()
         crashed = how == QProcess.ExitStatus.CrashExit
         self.ended.emit(-1 if crashed else status, self._output)

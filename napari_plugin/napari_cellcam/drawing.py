@@ -10,12 +10,26 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
     from napari.utils import Colormap, DirectLabelColormap
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 _FEATURES = ("label", "class", "probability", "margin", "flags")
 # Importance below this part of the largest is not drawn: the image stays readable.
 _CLEAR_TO = 0.08
 _NEW_CLASS = "#ffffff"
+# napari draws a whole plane at once, in the GUI thread: larger ones come as pyramids, of which it
+# draws what is seen.
+_LARGEST_PLANE = 2**20
+
+
+def drawable(image: NDArray[Any]) -> NDArray[Any] | list[NDArray[Any]]:
+    """An image as napari draws it without delay: a pyramid where its planes (..., Y, X) are large.
+
+    The levels are every second pixel of those before, and share their memory.
+    """
+    levels = [image]
+    while levels[-1].shape[-2] * levels[-1].shape[-1] > _LARGEST_PLANE:
+        levels.append(levels[-1][..., ::2, ::2])
+    return levels if len(levels) > 1 else image
 
 
 def cell_colours(calls: Mapping[int, str], colours: Mapping[str, str]) -> DirectLabelColormap:

@@ -24,7 +24,7 @@ from napari_cellcam.cells_table import CellsTable
 from napari_cellcam.choice_panel import ChoicePanel, forget, preferred_model
 from napari_cellcam.preview import FindingPreview
 from napari_cellcam.results import ResultLayers
-from napari_cellcam.session import CellCard, Session, classify
+from napari_cellcam.session import CellCard, Evidence, Session, classify
 from napari_cellcam.train_panel import TrainPanel
 from napari_cellcam.work import Job, told
 
@@ -141,7 +141,7 @@ class ExplainWidget(QScrollArea):
             "Explaining cells",
             session.explain,
             self.choices.chosen_classes(),
-            then=lambda found: self._explained(session, *found),
+            then=lambda evidence: self._explained(session, evidence),
         )
 
     def go_to_cell(self, row: int, more: bool = False) -> None:
@@ -159,12 +159,12 @@ class ExplainWidget(QScrollArea):
         if self.results:
             self.results.go_to(session.table.iloc[row], row)
         self._show_card(session.glance(row))
-        for job in self.jobs:
+        for job in [*self.jobs]:
             if job.soon:  # nobody looks at the card before any more
                 job.cancel()
         self._start(
             "Explaining a cell",
-            lambda _: session.card(row),
+            partial(session.card, row),
             then=self._show_card,
             soon=True,
         )
@@ -258,12 +258,12 @@ class ExplainWidget(QScrollArea):
         self.choices.choose_model(folder)
         self.classify()
 
-    def _explained(self, session: Session, maps: Any, table: Any) -> None:
+    def _explained(self, session: Session, evidence: Evidence) -> None:
         if session is not self.session or self.results is None:
             return  # other cells were classified meanwhile
-        session.table = table
-        self.results.show_maps(maps)
-        self.table.show_cells(table)
+        session.table = evidence.table
+        self.results.show_evidence(evidence)
+        self.table.show_cells(session.table)
         self._classes_given(self.training.given)
         self._say("The brighter, the more it speaks for the class; all classes on one scale.")
 
@@ -272,7 +272,7 @@ class ExplainWidget(QScrollArea):
             self.card.show_card(card, self.results.colours)
 
     def _cancel(self) -> None:
-        for job in self.jobs:
+        for job in [*self.jobs]:
             job.cancel()
 
     def _working(self, now: bool) -> None:

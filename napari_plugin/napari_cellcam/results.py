@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellcam.reporting.overview import class_colours
-from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features
-from napari_cellcam.session import Session
+from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features, drawable
+from napari_cellcam.session import Evidence, Session
 from napari_cellcam.sources import place_of
 
 if TYPE_CHECKING:
@@ -54,24 +53,22 @@ class ResultLayers:
         for layer in self.layers():
             self.viewer.layers.remove(layer)
 
-    def show_maps(self, maps: dict[str, NDArray[np.float32]]) -> None:
-        """One importance layer for each class that occurs, all on one scale."""
+    def show_evidence(self, evidence: Evidence) -> None:
+        """One importance layer for each class, all on one scale."""
         for layer in self.maps:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        largest = max((float(image.max()) for image in maps.values()), default=0.0)
-        shown = {name: image for name, image in maps.items() if image.any() or len(maps) == 1}
         self.maps = [
             self.viewer.add_image(
-                image,
+                drawable(image),
                 name=f"evidence for {name}",
                 colormap=clear_colormap(self.colours[name]),
-                contrast_limits=(0, largest or 1.0),
+                contrast_limits=(0, evidence.largest or 1.0),
                 blending="translucent_no_depth",
                 metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
                 **self._place,
             )
-            for name, image in shown.items()
+            for name, image in evidence.maps.items()
         ]
         if len(self.maps) > 1:
             from napari.experimental import link_layers
@@ -87,13 +84,21 @@ class ResultLayers:
         at = {"T": float(facts["t"]), "Z": float(facts["z"]) if facts["z"].isdecimal() else 0.0}
         at |= {"Y": float(facts["y"]), "X": float(facts["x"])}
         world = self.cells.data_to_world([at[axis] for axis in axes])
-        ndim = self.viewer.dims.ndim
-        step = list(self.viewer.dims.point)
-        step[ndim - len(world) :] = world
-        self.viewer.dims.point = step
+        self._turn_to(world)
         scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
         if not self._in_view(world[-2:], scene.camera):
             scene.camera.center = tuple(world[-2:])
+
+    def _turn_to(self, world: Sequence[float]) -> None:
+        """Show the plane of a place; napari draws anew even where it does not change."""
+        dims = self.viewer.dims
+        first = dims.ndim - len(world)
+        for axis in dims.not_displayed:
+            if axis < first:
+                continue
+            start, _, step = dims.range[axis]
+            if round((world[axis - first] - start) / step) != dims.current_step[axis]:
+                dims.set_point(axis, world[axis - first])
 
     def _in_view(self, point: Sequence[float], camera: Any) -> bool:
         """Whether a point of the plane lies well inside what the canvas shows."""
@@ -112,8 +117,10 @@ class ResultLayers:
     def _add_cells(self) -> Labels:
         table = self.session.table
         is_volume = self.session.fields[0].labels.ndim == 3
+        # Shown when all is set: napari draws anew for each change of what is seen.
         layer = self.viewer.add_labels(
-            self.session.cells_image(),
+            drawable(self.session.cells_image),
+            visible=False,
             name="cells by class",
             features=dense_features(table, table.index + 1),
             opacity=0.4 if is_volume else 0.9,
@@ -122,8 +129,9 @@ class ResultLayers:
         )
         self.cells = layer
         layer.contour = 0 if is_volume else _OUTLINE  # napari draws no outlines in 3-D
-        layer.editable = False
         self.recolour(table["class"])
+        layer.visible = True
+        layer.editable = False
         layer.mouse_drag_callbacks.append(self._on_click)
         return layer
 
@@ -134,6 +142,8 @@ class ResultLayers:
             dims_displayed=event.dims_displayed,
             world=True,
         )
+        if isinstance(number, tuple):  # of a pyramid, with its level
+            number = number[1]
         if number:
             self.clicked(int(number) - 1, "Shift" in event.modifiers)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cellcam.stacks.stack import Stack, ZChoice
 
 Progress = Callable[[int, int], None]
+Maps = dict[str, NDArray[np.float32]]
 
 # A card is looked at: nobody sees 3 %, and its maps come in half the time.
 _CARD_RTOL = 0.03
@@ -45,7 +46,7 @@ class CellCard:
     channels: tuple[str, ...]
     probabilities: dict[str, float]
     facts: dict[str, Any]
-    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    maps: Maps = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     error: float = float("nan")
 
@@ -53,6 +54,23 @@ class CellCard:
     def runner_up(self) -> str:
         """The class that the call would change to first."""
         return sorted(self.probabilities, key=self.probabilities.__getitem__)[-2]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Where the evidence lies, for all cells.
+
+    Attributes
+    ----------
+    maps : importance for each class in which some lies, on the axes of `Session.kept_axes`; for
+        a single class also where none does
+    largest : importance in all of them
+    table : of the cells, see `cell_table`
+    """
+
+    maps: Maps
+    largest: float
+    table: pd.DataFrame
 
 
 class Session:
@@ -79,6 +97,7 @@ class Session:
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
 
+    @cached_property
     def cells_image(self) -> NDArray[np.int32]:
         """Numbers of all cells, each once, on the axes of `kept_axes`."""
         images = []
@@ -88,10 +107,8 @@ class Session:
             images.append(lookup[one.labels])
         return self._on_axes(images)
 
-    def explain(
-        self, classes: Any, progress: Progress
-    ) -> tuple[dict[str, NDArray[np.float32]], pd.DataFrame]:
-        """Importance of all cells for each class, on the axes of `kept_axes`, and their table."""
+    def explain(self, classes: Any, progress: Progress) -> Evidence:
+        """Importance of all cells for classes as `explain_field` takes them."""
         import pandas as pd
 
         results = []
@@ -103,7 +120,10 @@ class Session:
             name: self._on_axes([result.maps[i] for result in results])
             for i, name in enumerate(names)
         }
-        return maps, pd.concat([result.cells for result in results], ignore_index=True)
+        largest = {name: float(image.max()) for name, image in maps.items()}
+        shown = {name: maps[name] for name in names if largest[name] > 0 or len(names) == 1}
+        table = pd.concat([result.cells for result in results], ignore_index=True)
+        return Evidence(shown, max(largest.values()), table)
 
     def glance(self, row: int) -> CellCard:
         """What is known without computing about the cell in one row of the table."""
@@ -117,11 +137,11 @@ class Session:
             facts={str(name): value for name, value in self.table.iloc[row].items()},
         )
 
-    def card(self, row: int) -> CellCard:
+    def card(self, row: int, progress: Progress) -> CellCard:
         """Everything about the cell in one row of the table."""
         owner, place = self._place(row)
         spec, crop = self.model.spec, owner.crops[[place]]
-        explanation = self.model.explain(crop, "all", rtol=_CARD_RTOL)
+        explanation = self.model.explain(crop, "all", rtol=_CARD_RTOL, progress=progress)
         shares = self.model.channel_shares(crop)[0]
         maps = explanation.maps[0].cpu().numpy()
         maps = maps.max(axis=1) if maps.ndim == 4 else maps
@@ -187,4 +207,6 @@ def classify(
         own = None if labels is None else label_field(labels, stack, t, plane)
         fields.append(classify_field(stack, model, own, t=t, z=plane, **options))
     progress(len(places), len(places))
-    return Session(stack, model, fields)
+    session = Session(stack, model, fields)
+    _ = session.cells_image  # now, not in the GUI thread
+    return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 
 def load_torch() -> None:
@@ -21,3 +22,15 @@ def load_torch() -> None:
     finally:
         if hidden:
             del sys.modules["triton"]
+
+
+@cache  # once: each time it would take one more
+def leave_a_core() -> None:
+    """Leave one core to the window, in the thread that computes.
+
+    Where computing takes all cores, the window waits for its turn, and on a busy machine the
+    threads wait for each other most of the time.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))

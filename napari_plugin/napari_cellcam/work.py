@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,15 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_cellcam.torch_loading import load_torch
+from napari_cellcam.torch_loading import leave_a_core, load_torch
 
 # One thread computes at a time: two networks side by side would only slow each other down.
 _POOL = ThreadPoolExecutor(1, "cellcam")
 # Short jobs that somebody waits for: they run between the steps of a long one.
 _SOON: deque[Callable[[], None]] = deque()
+# Qt objects must not go away in the computing thread, which holds those it works on.
+_UNDERWAY: set[Job] = set()
+_PROGRESS_EVERY_S = 0.5  # the whole window is drawn for it
 
 
 class _CancelledError(Exception):
@@ -25,6 +29,9 @@ class _CancelledError(Exception):
 
 class Job(QObject):
     """One piece of work.
+
+    It comes to one end, told in the GUI thread. Cancelled, that is at once; its result is
+    dropped, and the computing thread is free again after the step it is in.
 
     Parameters
     ----------
@@ -44,30 +51,41 @@ class Job(QObject):
     finished = Signal(object, object)
     failed = Signal(object, object)
     cancelled = Signal(object)
+    _returned = Signal(object)
+    _raised = Signal(object)
 
     def __init__(self, title: str, then: Callable[[Any], None], soon: bool = False) -> None:
         super().__init__()
         self.title, self.then, self.soon = title, then, soon
         self._stop = False
+        self._told_at = 0.0
         self._bar: Any = None
         self.progressed.connect(self._show)
-        for end in (self.finished, self.failed, self.cancelled):
-            end.connect(self._close)
+        self._returned.connect(self._finish)
+        self._raised.connect(self._fail)
 
     def cancel(self) -> None:
-        """Ask the work to end at its next step."""
-        self._stop = True
+        """End the job; the work itself ends at its next step."""
+        if not self._stop:
+            self._stop = True
+            self._close()
+            self.cancelled.emit(self)
 
-    def step(self, done: int, total: int, note: str = "") -> None:
-        """Progress, told by the work itself; ends it if it was cancelled."""
+    def step(self, done: int, total: int) -> None:
+        """Progress, told by the work itself; ends it if the job was cancelled."""
         if self._stop:
             raise _CancelledError
-        if not self.soon:
+        if self.soon:
+            return
+        now = time.monotonic()
+        if now - self._told_at > _PROGRESS_EVERY_S or done == total:
+            self._told_at = now
             self.progressed.emit(done, total)
-            _run_soon()
+        _run_soon()
 
     def start(self, work: Callable[..., Any], *arguments: Any) -> Job:
         """Begin ``work(*arguments, progress)`` in the computing thread."""
+        _UNDERWAY.add(self)
         if self.soon:
             _SOON.append(partial(self._run, work, arguments))
             _POOL.submit(_run_soon)
@@ -79,20 +97,33 @@ class Job(QObject):
         try:
             self.step(0, 0)
             load_torch()
+            leave_a_core()
             result = work(*arguments, self.step)
-        except _CancelledError:
-            self.cancelled.emit(self)
         except Exception as error:  # noqa: BLE001 - shown to the user, whatever it is
-            self.failed.emit(self, error)
+            self._raised.emit(error)
         else:
-            self.finished.emit(self, result)
+            self._returned.emit(result)
         finally:
             if not self.soon:
                 _give_memory_back()
 
+    def _finish(self, result: Any) -> None:
+        self._close()
+        _UNDERWAY.discard(self)
+        if not self._stop:
+            self.finished.emit(self, result)
+
+    def _fail(self, error: Exception) -> None:
+        self._close()
+        _UNDERWAY.discard(self)
+        if not self._stop:
+            self.failed.emit(self, error)
+
     def _show(self, done: int, total: int) -> None:
         from napari.utils import progress
 
+        if self._stop:
+            return
         if self._bar is None:
             self._bar = progress(total=total or None, desc=self.title)
         if total:
@@ -100,7 +131,7 @@ class Job(QObject):
         self._bar.n = done
         self._bar.refresh()
 
-    def _close(self, *_: Any) -> None:
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PLACE, TWO, discs
-from napari_cellcam import choice_panel, device_line
+from napari_cellcam import choice_panel, device_line, drawing
 from napari_cellcam import session as session_module
 from napari_cellcam.work import Job
 from qtpy.QtCore import Qt
@@ -275,6 +275,129 @@ def test_cancelling_or_deleting_while_it_explains(
     assert bool(widget.results.maps) == (how == "deleted")
     if how == "cancelled":
         assert widget.status.text() == "Cancelled."
+
+
+def test_cancelling_ends_in_the_middle_of_a_map(widget: Any, until: Until) -> None:
+    session = classified(widget, until)
+    begun, go_on = threading.Event(), threading.Event()
+    passes: list[int] = []
+
+    def slowly(_: Any, images: tuple[Any, ...]) -> None:
+        if images[0].shape[2:] != (16, 16):
+            return  # only what follows the layer is run, on a tiny image
+        passes.append(1)
+        if len(passes) == 3:
+            begun.set()
+            go_on.wait(30)
+
+    session.model.explain(session.fields[0].crops)  # what is found out once about a network
+    hook = session.model.network.register_forward_pre_hook(slowly)
+    widget.explain()
+    until(begun.is_set)
+    widget.cancel_button.click()
+    assert widget.status.text() == "Cancelled."  # at once, while the pass goes on
+    assert widget.explain_button.isEnabled()
+    free: list[Any] = []
+    job = Job("next", free.append)
+    job.finished.connect(lambda job, result: job.then(result))
+    job.start(lambda step: "done")
+    go_on.set()
+    until(lambda: free)
+    hook.remove()
+    assert len(passes) == 3
+    assert not widget.results.maps
+
+
+def test_a_card_in_the_middle_of_a_map_changes_neither(widget: Any, until: Until) -> None:
+    session = classified(widget, until)
+    alone, card = session.explain("all", lambda *_: None), session.card(0, lambda *_: None)
+    between: list[Any] = []
+
+    def step(done: int, total: int) -> None:
+        if not between:
+            between.append(session.card(0, lambda *_: None))
+
+    together = session.explain("all", step)
+    for name, image in alone.maps.items():
+        np.testing.assert_array_equal(together.maps[name], image)
+    for name, image in card.maps.items():
+        np.testing.assert_array_equal(between[0].maps[name], image)
+
+
+def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
+    widget: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "_LARGEST_PLANE", 1000)
+    classified(widget, until)
+    cells = widget.results.cells
+    assert [level.shape for level in cells.data] == [(40, 60), (20, 30)]
+    gone_to: list[int] = []
+    widget.results.clicked = lambda row, more: gone_to.append(row)
+    click(cells, (20, 40))
+    assert gone_to == [cells.data[0][20, 40] - 1]
+    widget.explain()
+    until(lambda: widget.results.maps)
+    assert widget.results.maps[0].multiscale
+
+
+def test_thousands_of_cells(widget: Any, until: Until) -> None:
+    side = 71
+    labels = np.kron(np.arange(1, side**2 + 1).reshape(side, side), np.ones((5, 5), int))
+    labels = np.pad(labels.reshape(side, 5, side, 5), ((0, 0), (0, 2), (0, 0), (0, 2)))
+    labels = labels.reshape(side * 7, side * 7)
+    widget.viewer.layers.clear()
+    for name in ("DNA", "actin"):
+        image = np.random.default_rng(0).poisson(20 + 3 * (labels % 50)).astype(np.uint8)
+        widget.viewer.add_image(image, name=name, **PLACE)
+    widget.viewer.add_labels(labels, name="mine", **PLACE)
+    widget.choices.cells.setCurrentText("mine")
+    session = classified(widget, until)
+    assert len(session.table) == side**2
+    margin = [widget.table.model().headerData(i, Qt.Orientation.Horizontal) for i in range(4)]
+    widget.table.sortByColumn(margin.index("margin"), Qt.SortOrder.AscendingOrder)
+    widget.table.step(1)
+    assert session.table["margin"].iloc[widget.table.selected_rows()[0]] == pytest.approx(
+        session.table["margin"].min()
+    )
+
+
+def test_cells_and_evidence_of_a_shifted_anisotropic_stack_lie_on_it(
+    widget: Any, until: Until
+) -> None:
+    widget.viewer.layers.clear()
+    place = {
+        "scale": (2.0, 0.5, 0.25),
+        "translate": (10.0, 3.0, -7.0),
+        "units": ("um",) * 3,
+        "axis_labels": ("z", "y", "x"),
+    }
+    centres = [(20, 15), (20, 40)]
+    for name in ("DNA", "actin"):
+        widget.viewer.add_image(discs((3, 40, 60), centres), name=name, **place)
+    widget.choices.diameter.setValue(5)
+    session = classified(widget, until)
+    widget.choices.classes.setCurrentText("all classes")
+    widget.explain()
+    until(lambda: widget.results.maps)
+    for row, facts in session.table.iterrows():
+        nearest = min(centres, key=lambda centre: abs(centre[1] - facts["x"]))
+        world = [10 + 2.0 * int(facts["z"]), 3 + 0.5 * nearest[0], -7 + 0.25 * nearest[1]]
+        index = np.argwhere(widget.results.cells.data == int(str(row)) + 1).mean(axis=0)
+        half = np.array(place["scale"]) / 2
+        offset = np.subtract(widget.results.cells.data_to_world(index), world)
+        assert np.all(np.abs(offset) <= half)
+        for layer in widget.results.maps:
+            np.testing.assert_allclose(layer.data_to_world(index), world, atol=half.min())
+            assert layer.units == widget.results.cells.units
+
+
+def test_a_layer_that_was_deleted_and_added_again_is_taken_up(widget: Any, until: Until) -> None:
+    layer = widget.viewer.layers["DNA"]
+    widget.viewer.layers.remove(layer)
+    widget.classify()
+    assert "No image layer was chosen for DNA" in widget.status.text()
+    widget.viewer.add_layer(layer)
+    assert len(classified(widget, until).table) == 2
 
 
 def test_layers_are_held_not_named(widget: Any, until: Until) -> None:

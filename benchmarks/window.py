@@ -1,0 +1,168 @@
+"""How the window feels: gaps in its event loop, from click to card, and napari's start.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python benchmarks/window.py
+
+5,082 cells: the demo's plane side by side in both directions, with its true cells. Everything is
+measured in the real window, from outside of the plugin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import napari
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from cellcam import open_stack, samples
+
+_SIDE = 11  # times the demo's plane; 42 cells each
+_CARDS = 100
+_STARTS = 10
+_TICK_MS = 5
+
+# Without the plugin napari does not see that cellcam is installed; all else is the same.
+_START = """
+import importlib.metadata, os, sys, time
+began, shown = time.perf_counter(), importlib.metadata.distributions
+without = {without}
+importlib.metadata.distributions = lambda **how: (
+    one for one in shown(**how) if not (without and one.metadata["Name"] == "cellcam")
+)
+import napari
+viewer = napari.Viewer()
+from qtpy.QtWidgets import QApplication
+QApplication.processEvents()
+from npe2 import PluginManager
+known = [manifest.name for manifest in PluginManager.instance().iter_manifests()]
+assert ("cellcam" in known) != without, known
+print(time.perf_counter() - began, flush=True)
+os._exit(0)  # how it ends is not asked
+"""
+
+
+class LoopWatch:
+    """Times at which the event loop came round."""
+
+    def __init__(self) -> None:
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._note)
+        self._timer.start(_TICK_MS)
+        self.times: list[float] = []
+
+    def _note(self) -> None:
+        self.times.append(time.perf_counter())
+
+    def told(self, what: str) -> None:
+        """Say how long the loop was held up since the last time, and begin anew."""
+        gaps = np.sort(np.diff(self.times))
+        worst = ", ".join(f"{gap:.3f}" for gap in gaps[:-6:-1])
+        print(f"{what}: {np.ptp(self.times):.1f} s, longest gaps {worst} s", flush=True)
+        self.times.clear()
+
+
+def many_cells() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Three stains (C, Y, X) with thousands of cells, and their labels (Y, X)."""
+    stack = open_stack(samples.sample_path(samples.DEMO_STACK))
+    labels = open_stack(samples.sample_path(samples.DEMO_LABELS)).field()[0]
+    shifts = np.arange(_SIDE**2).reshape(_SIDE, _SIDE) * int(labels.max())
+    many = np.tile(labels, (_SIDE, _SIDE)).astype(np.int32)
+    many += np.where(many > 0, np.kron(shifts, np.ones_like(labels)), 0)
+    return np.tile(stack.field(0, "max"), (1, _SIDE, _SIDE)), many
+
+
+def wait(condition: Callable[[], object]) -> None:
+    """Let the window work until a condition holds."""
+    while not condition():
+        QApplication.processEvents()
+        time.sleep(0.001)
+
+
+def rest(seconds: float = 1.0) -> None:
+    """Let the window draw what is left to draw."""
+    end = time.perf_counter() + seconds
+    wait(lambda: time.perf_counter() > end)
+
+
+def in_the_window(device: str) -> None:
+    """Classify, explain, and click cells; what the loop felt of it."""
+    viewer = napari.Viewer()
+    stack = open_stack(samples.sample_path(samples.DEMO_STACK))
+    pixels, labels = many_cells()
+    place = {"scale": stack.pixel_size_um[1:], "units": ("um", "um"), "axis_labels": ("y", "x")}
+    for image, name in zip(pixels, stack.channels, strict=True):
+        viewer.add_image(image, name=name, blending="additive", **place)
+    viewer.add_labels(labels, name="true cells", visible=False, **place)
+    _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+    widget.choices.cells.setCurrentText("true cells")
+    device_choice = widget.choices.device.choice
+    device_choice.setCurrentIndex(max(0, device_choice.findData(device)))
+    rest()
+    watch = LoopWatch()
+    widget.classify()
+    wait(lambda: not widget.jobs)
+    rest()
+    watch.told(f"classifying {len(widget.session.table)} cells")
+    cards(widget, "before the cells are explained")
+    watch.told("clicking cells")
+    widget.explain()
+    wait(lambda: not widget.jobs)
+    rest()
+    watch.told(f"explaining {len(widget.session.table)} cells")
+    print(widget.status.text())
+    cards(widget, "after")
+    viewer.close()
+
+
+def cards(widget: Any, when: str) -> None:
+    """Click cells all over the table, one after the other."""
+    called, whole = [], []
+    for row in np.linspace(0, len(widget.session.table) - 1, _CARDS).astype(int).tolist():
+        began = time.perf_counter()
+        widget.go_to_cell(row)
+        QApplication.processEvents()
+        called.append(time.perf_counter() - began)
+        wait(lambda: not widget.jobs)
+        QApplication.processEvents()
+        whole.append(time.perf_counter() - began)
+    for what, times in {"call": called, "whole card": whole}.items():
+        print(
+            f"click to {what}, {when}: median {np.median(times):.3f} s, "
+            f"95 % {np.quantile(times, 0.95):.3f} s"
+        )
+
+
+def starts() -> None:
+    """How long napari takes until its window is there, with and without the plugin."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(_STARTS):
+        for without, seen in times.items():
+            done = subprocess.run(
+                [sys.executable, "-c", _START.format(without=without)],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            seen.append(float(done.stdout.split()[-1]))
+    for without, seen in times.items():
+        print(
+            f"start {'without' if without else 'with'} the plugin: median {np.median(seen):.3f} s, "
+            f"quickest {min(seen):.3f} s"
+        )
+    print(f"longer by {1000 * np.median(np.subtract(times[False], times[True])):.0f} ms, median")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--what", choices=["all", "window", "starts"], default="all")
+    given = parser.parse_args()
+    if given.what != "starts":
+        in_the_window(given.device)
+    if given.what != "window":
+        starts()
