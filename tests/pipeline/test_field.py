@@ -205,4 +205,5 @@ def test_a_field_without_cells_gives_an_empty_table(make_model: Make) -> None:
 def test_progress_is_reported(stack: Stack, make_model: Make) -> None:
     seen: list[tuple[int, int]] = []
     explain_field(stack, make_model(), two_labels(), progress=lambda *now: seen.append(now))
-    assert seen == [(0, 2), (2, 2)]
+    assert seen == sorted(seen)  # before each pass: cells done only grow
+    assert set(seen) == {(0, 2), (2, 2)}
