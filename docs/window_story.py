@@ -169,7 +169,7 @@ class Story:
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
     def _done(self) -> float:
-        return _wait(lambda: not self.widget.jobs)
+        return _wait(lambda: not self.widget.busy)
 
 
 def _wait(condition: Callable[[], Any], seconds: float = 120) -> float:

@@ -56,7 +56,7 @@ class CellCardView(QWidget):
         self.probabilities.show_values(card.probabilities, colours)
         # As many bars before the cell is explained as after: nothing may jump under the mouse.
         self.shares.show_values(card.shares or dict.fromkeys(card.channels, 0.0), {})
-        exact = f"The maps are exact to {card.error:.1%} of themselves (estimated)."
+        exact = f"The maps are exact to {card.error:.1%} of the strongest (estimated)."
         self.exactness.setText(exact if card.maps else "Explaining...")
         for part in self.findChildren(QWidget):
             part.show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from napari_cellcam.preview import FindingPreview
 from napari_cellcam.results import ResultLayers
 from napari_cellcam.session import CellCard, Evidence, Session, classify
 from napari_cellcam.train_panel import TrainPanel
-from napari_cellcam.work import Job, told
+from napari_cellcam.work import Job, Turns, told
 
 if TYPE_CHECKING:
     import napari
@@ -48,16 +49,23 @@ class ExplainWidget(QScrollArea):
         self.session: Session | None = None
         self.results: ResultLayers | None = None
         self.jobs: list[Job] = []  # in the order in which they are worked off
+        self.turns = Turns(self)
         self._build()
         # napari keeps Python's half of a widget that Qt has deleted with its window.
         self.destroyed.connect(partial(forget, napari_viewer, self.choices.refresh_layers))
         self.choices.choose_model(preferred_model())
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is under way, or its result not shown yet."""
+        return bool(self.jobs) or self.turns.isActive()
 
     def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
         self.choices.let_go()
         self.preview.let_go()
         self._cancel()
+        self.turns.stop()
         self.training.cancel()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
@@ -261,9 +269,20 @@ class ExplainWidget(QScrollArea):
     def _explained(self, session: Session, evidence: Evidence) -> None:
         if session is not self.session or self.results is None:
             return  # other cells were classified meanwhile
+        self.turns.begin(self._evidence_shown(session, self.results, evidence))
+
+    def _evidence_shown(
+        self, session: Session, results: ResultLayers, evidence: Evidence
+    ) -> Iterator[None]:
+        """Show the evidence, unless other cells are classified meanwhile."""
+        for _ in results.show_evidence(evidence):
+            yield
+            if session is not self.session:
+                return
+        yield
         session.table = evidence.table
-        self.results.show_evidence(evidence)
         self.table.show_cells(session.table)
+        yield
         self._classes_given(self.training.given)
         self._say("The brighter, the more it speaks for the class; all classes on one scale.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import napari
     import pandas as pd
     from napari.layers import Image, Labels, Layer
+    from numpy.typing import NDArray
 
 _OUTLINE = 2  # screen pixels
 _WELL_INSIDE = 0.9  # part of the canvas in which a cell need not be brought into view
@@ -53,23 +54,15 @@ class ResultLayers:
         for layer in self.layers():
             self.viewer.layers.remove(layer)
 
-    def show_evidence(self, evidence: Evidence) -> None:
-        """One importance layer for each class, all on one scale."""
+    def show_evidence(self, evidence: Evidence) -> Iterator[None]:
+        """Add one importance layer for each class, all on one scale, layer by layer."""
         for layer in self.maps:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.maps = [
-            self.viewer.add_image(
-                drawable(image),
-                name=f"evidence for {name}",
-                colormap=clear_colormap(self.colours[name]),
-                contrast_limits=(0, evidence.largest or 1.0),
-                blending="translucent_no_depth",
-                metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
-                **self._place,
-            )
-            for name, image in evidence.maps.items()
-        ]
+        self.maps = []
+        for name, image in evidence.maps.items():
+            yield
+            self.maps.append(self._add_map(name, image, evidence.largest or 1.0))
         if len(self.maps) > 1:
             from napari.experimental import link_layers
 
@@ -113,6 +106,17 @@ class ResultLayers:
         """Colour the cells by these classes, one for each row."""
         calls = {i + 1: name for i, name in enumerate(classes)}
         self.cells.colormap = cell_colours(calls, self.colours)
+
+    def _add_map(self, name: str, image: NDArray[np.float32], largest: float) -> Image:
+        return self.viewer.add_image(
+            drawable(image),
+            name=f"evidence for {name}",
+            colormap=clear_colormap(self.colours[name]),
+            contrast_limits=(0, largest),
+            blending="translucent_no_depth",
+            metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
+            **self._place,
+        )
 
     def _add_cells(self) -> Labels:
         table = self.session.table

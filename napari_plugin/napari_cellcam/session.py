@@ -39,7 +39,7 @@ class CellCard:
     facts : the cell's row of the table
     maps : of each class, (Y, X) importance, unnormalised; empty before the cell is explained
     shares : of each channel, what the score of the call loses without it; empty before
-    error : largest estimated relative error of the maps
+    error : estimated relative error of the strongest map; the others are as exact beside it
     """
 
     crop: NDArray[Any]
@@ -141,7 +141,10 @@ class Session:
         """Everything about the cell in one row of the table."""
         owner, place = self._place(row)
         spec, crop = self.model.spec, owner.crops[[place]]
-        explanation = self.model.explain(crop, "all", rtol=_CARD_RTOL, progress=progress)
+        explanation = self.model.explain(
+            crop, "all", rtol=_CARD_RTOL, rtol_of="strongest", progress=progress
+        )
+        strongest = explanation.maps[0].flatten(1).norm(dim=1).argmax()
         shares = self.model.channel_shares(crop)[0]
         maps = explanation.maps[0].cpu().numpy()
         maps = maps.max(axis=1) if maps.ndim == 4 else maps
@@ -149,7 +152,7 @@ class Session:
             self.glance(row),
             maps=dict(zip(spec.classes, maps, strict=True)),
             shares=dict(zip(spec.channels, shares.tolist(), strict=True)),
-            error=float(explanation.error.max()),
+            error=float(explanation.error[0, strongest]),
         )
 
     def crop(self, row: int) -> NDArray[Any]:

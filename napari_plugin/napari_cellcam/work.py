@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellcam.torch_loading import leave_a_core, load_torch
 
@@ -135,6 +135,31 @@ class Job(QObject):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Turns(QTimer):
+    """Work in the GUI thread, one step each time the event loop comes round.
+
+    Parameters
+    ----------
+    owner : with which it goes away
+    """
+
+    def __init__(self, owner: QObject) -> None:
+        super().__init__(owner)
+        self._steps: Iterator[None] = iter(())
+        self.timeout.connect(self._take)
+
+    def begin(self, steps: Iterator[None]) -> None:
+        """Take these steps; those before that are not taken yet are dropped."""
+        self._steps = steps
+        self.start(0)
+
+    def _take(self) -> None:
+        try:
+            next(self._steps)
+        except StopIteration:
+            self.stop()
 
 
 def _run_soon() -> None:

@@ -30,7 +30,7 @@ Until = Callable[..., None]
 
 def classified(widget: Any, until: Until) -> Any:
     widget.classify()
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     return widget.session
 
 
@@ -53,7 +53,7 @@ def test_evidence_lies_where_the_image_lies(widget: Any, until: Until) -> None:
     assert len(classified(widget, until).table)
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     image = widget.viewer.layers["DNA"]
     for layer in (*widget.results.maps, widget.results.cells):
         np.testing.assert_allclose(
@@ -128,13 +128,37 @@ def test_keys_step_through_the_cells_and_give_classes(
     assert widget.training.given == {0: "M"}
 
 
+def test_sorting_keeps_the_selection_and_steps_follow_it(widget: Any, until: Until) -> None:
+    session = classified(widget, until)
+    session.table["margin"] = [0.9, 0.1]
+    widget.table.show_cells(session.table)
+    widget.go_to_cell(0)
+    headings = [widget.table.model().headerData(i, Qt.Orientation.Horizontal) for i in range(4)]
+    widget.table.sortByColumn(headings.index("margin"), Qt.SortOrder.AscendingOrder)
+    assert widget.table.selected_rows() == [0]
+    assert widget.table.currentIndex().row() == 1
+    widget.table.step(-1)
+    assert widget.table.selected_rows() == [1]
+
+
+def test_evidence_of_other_cells_is_not_shown(widget: Any, until: Until) -> None:
+    classified(widget, until)
+    widget.choices.classes.setCurrentText("all classes")
+    widget.explain()
+    until(lambda: not widget.jobs)
+    assert widget.turns.isActive()  # the layers come one by one
+    widget.session = None
+    until(lambda: not widget.busy)
+    assert len(widget.results.maps) < 2
+
+
 def test_results_are_not_offered_as_images_and_what_was_written_stays(
     widget: Any, until: Until
 ) -> None:
     widget.choices.axes.setText("yx")
     classified(widget, until)
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     offered = [widget.choices.cells.itemText(i) for i in range(widget.choices.cells.count())]
     assert offered == ["find them"]
     for choice in widget.choices.sources.values():
@@ -150,7 +174,7 @@ def test_a_click_while_it_explains_waits_for_no_end(widget: Any, until: Until) -
     widget.explain()
     widget.go_to_cell(0)
     widget.go_to_cell(1)
-    until(lambda: not widget.jobs)
+    until(lambda: not widget.busy)
     assert widget.results.maps
     assert seen[-1].maps
     assert seen[-1].facts["label"] == widget.session.table["label"][1]
@@ -209,7 +233,7 @@ def test_planes_and_time_points_get_their_own_calls(widget: Any, until: Until) -
     assert widget.results.cells.data.shape == (2, 3, 40, 60)
     assert len(np.unique(widget.results.cells.data)) == 13
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     assert widget.results.maps[0].data.shape == (2, 3, 40, 60)
     np.testing.assert_allclose(widget.results.maps[0].scale, place["scale"])
     at = session.table.index[(session.table["t"] == 1) & (session.table["z"] == "2")][0]
@@ -236,7 +260,7 @@ def test_volumes(widget: Any, until: Until, make_folder: Callable[..., Path]) ->
     )
     assert len(classified(widget, until).table) == 2
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     assert widget.results.maps[0].data.shape == (9, 40, 60)
     widget.viewer.dims.ndisplay = 3
 
@@ -271,7 +295,7 @@ def test_cancelling_or_deleting_while_it_explains(
         widget.viewer.layers.remove(widget.results.cells)
         widget.viewer.layers.remove("DNA")
     go_on.set()
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     assert bool(widget.results.maps) == (how == "deleted")
     if how == "cancelled":
         assert widget.status.text() == "Cancelled."
@@ -336,7 +360,7 @@ def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
     click(cells, (20, 40))
     assert gone_to == [cells.data[0][20, 40] - 1]
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     assert widget.results.maps[0].multiscale
 
 
@@ -378,7 +402,7 @@ def test_cells_and_evidence_of_a_shifted_anisotropic_stack_lie_on_it(
     session = classified(widget, until)
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     for row, facts in session.table.iterrows():
         nearest = min(centres, key=lambda centre: abs(centre[1] - facts["x"]))
         world = [10 + 2.0 * int(facts["z"]), 3 + 0.5 * nearest[0], -7 + 0.25 * nearest[1]]
@@ -405,7 +429,7 @@ def test_layers_are_held_not_named(widget: Any, until: Until) -> None:
     assert len(classified(widget, until).table) == 2
     widget.results.cells.name = "my cells"
     widget.explain()
-    until(lambda: widget.results.maps)
+    until(lambda: not widget.busy)
     classified(widget, until)
     names = [layer.name for layer in widget.viewer.layers]
     assert names == ["renamed", "actin", "cells by class"]
