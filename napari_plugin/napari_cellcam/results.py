@@ -63,6 +63,8 @@ class ResultLayers:
         for name, image in evidence.maps.items():
             yield
             self.maps.append(self._add_map(name, image, evidence.largest or 1.0))
+            yield
+            self.maps[-1].visible = True
         if len(self.maps) > 1:
             from napari.experimental import link_layers
 
@@ -108,8 +110,10 @@ class ResultLayers:
         self.cells.colormap = cell_colours(calls, self.colours)
 
     def _add_map(self, name: str, image: NDArray[np.float32], largest: float) -> Image:
+        # Shown at the next turn: adding and drawing each take a tenth of a second.
         return self.viewer.add_image(
             drawable(image),
+            visible=False,
             name=f"evidence for {name}",
             colormap=clear_colormap(self.colours[name]),
             contrast_limits=(0, largest),

@@ -20,6 +20,7 @@ _POOL = ThreadPoolExecutor(1, "cellcam")
 _SOON: deque[Callable[[], None]] = deque()
 # Qt objects must not go away in the computing thread, which holds those it works on.
 _UNDERWAY: set[Job] = set()
+_TURN_MS = 20  # for what else waits: with 0 it would only be drawn what came before
 _PROGRESS_EVERY_S = 0.5  # the whole window is drawn for it
 
 
@@ -153,7 +154,7 @@ class Turns(QTimer):
     def begin(self, steps: Iterator[None]) -> None:
         """Take these steps; those before that are not taken yet are dropped."""
         self._steps = steps
-        self.start(0)
+        self.start(_TURN_MS)
 
     def _take(self) -> None:
         try:
