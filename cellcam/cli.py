@@ -99,7 +99,7 @@ def explain(
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
     from cellcam.models.bundle import load_model, read_spec
-    from cellcam.pipeline.field import matching_channels
+    from cellcam.pipeline.matching import matching_channels
     from cellcam.pipeline.one_stack import explain_stack
     from cellcam.stacks.opening import open_stack
 

@@ -78,7 +78,8 @@ def _devices() -> dict[str, str]:
     """What can compute here, by the names that ``--device`` takes."""
     import torch
 
-    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    threads = torch.get_num_threads()
+    devices = {"cpu": f"{threads} thread{'s' if threads > 1 else ''}"}
     if not torch.cuda.is_available():
         devices["cpu"] += ", no GPU was found" if not torch.mps.is_available() else ""
     for index in range(torch.cuda.device_count()):

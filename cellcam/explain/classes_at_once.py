@@ -69,7 +69,10 @@ class HeadForClassesAtOnce(TorchFunctionMode):
             if func in _CONVOLUTIONS and len(args) == 7 and not isinstance(args[4], str):
                 return self._convolved(func, args)
             if func is batch_norm and not kwargs.get("training", True):
-                return _normalised(*args, **kwargs)
+                x, mean, variance = args  # as `batch_norm` itself passes them on
+                return _normalised(
+                    x, mean, variance, kwargs["weight"], kwargs["bias"], kwargs["eps"]
+                )
         return func(*args, **kwargs)
 
     def _convolved(self, func: Any, args: Sequence[Any]) -> Tensor:
@@ -95,25 +98,6 @@ class HeadForClassesAtOnce(TorchFunctionMode):
             and groups == 1
             and not any(padding)
         )
-
-
-def gradients_at_once(scores: Tensor, classes: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Gradient of each image's chosen scores by each of ``leaves``: (N, K, ...).
-
-    Parameters
-    ----------
-    scores : (N, n_classes) tensor that depends on the leaves, image by image
-    classes : (N, K) int64 tensor
-    leaves : (N, ...) tensors
-    """
-    with torch.enable_grad():
-        chosen = scores.gather(1, classes).sum(0)
-
-    def backward(by: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(chosen, tuple(leaves), by, materialize_grads=True)
-
-    each = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-    return [gradient.transpose(0, 1) for gradient in torch.vmap(backward)(each)]
 
 
 def runs_quietly(work: Callable[[], object]) -> bool:
@@ -203,7 +187,6 @@ def _normalised(
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
-    **_of_training: Any,
 ) -> Tensor:
     """Batch normalisation with fixed statistics: one factor and one offset a feature."""
     factor = (variance + eps).rsqrt()

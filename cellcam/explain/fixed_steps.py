@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,8 +29,8 @@ def integrate_fixed(walker: Walker, paths: Paths, rule: Rule, formula: Formula) 
         positions = torch.as_tensor(nodes[part], device=paths.end.device)
         rows = torch.arange(len(paths), device=paths.end.device).repeat_interleave(len(part))
         points = walker.values(paths, rows, positions.repeat(len(paths)))
-        shape = (len(paths), len(part))
-        total.add(points.each(lambda values: values.unflatten(0, shape)), weights[:, part])  # noqa: B023
+        by_path = partial(torch.unflatten, dim=0, sizes=(len(paths), len(part)))
+        total.add(points.each(by_path), weights[:, part])
     total.add(paths.at_end.point.each(lambda values: values.unsqueeze(1)), weights[:, -1:])
     return total.integral(len(inner) + 1)
 

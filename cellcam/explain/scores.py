@@ -29,7 +29,9 @@ def class_scores(score: Score, logits: Tensor) -> Tensor:
     raise ValueError(f"score={score!r} is unknown. Choose one of {', '.join(get_args(Score))}.")
 
 
-def gradients(scores: Tensor, classes: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+def gradients(
+    scores: Tensor, classes: Tensor, leaves: Sequence[Tensor], at_once: bool = False
+) -> list[Tensor]:
     """Gradient of each image's chosen scores by each of ``leaves``: (N, K, ...).
 
     Parameters
@@ -37,13 +39,21 @@ def gradients(scores: Tensor, classes: Tensor, leaves: Sequence[Tensor]) -> list
     scores : (N, n_classes) tensor that depends on the leaves, image by image
     classes : (N, K) int64 tensor
     leaves : (N, ...) tensors
+    at_once : one backward pass for all classes, fast where the scores come from a head that ran
+        in `cellcam.explain.classes_at_once.HeadForClassesAtOnce`
     """
     with torch.enable_grad():
-        columns = scores.gather(1, classes).sum(0).unbind()
-    by_class = [
-        torch.autograd.grad(column, tuple(leaves), retain_graph=k < len(columns) - 1)
-        for k, column in enumerate(columns)
-    ]
+        chosen = scores.gather(1, classes).sum(0)
+
+    def backward(by: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(
+            chosen, tuple(leaves), by, retain_graph=keep, materialize_grads=True
+        )
+
+    each = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
+    if at_once:
+        return [gradient.transpose(0, 1) for gradient in torch.vmap(backward)(each)]
+    by_class = [backward(by, keep=k < len(each) - 1) for k, by in enumerate(each)]
     return [torch.stack(one, 1) for one in zip(*by_class, strict=True)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from cellcam.explain.classes_at_once import Leaf, gradients_at_once
+from cellcam.explain.classes_at_once import Leaf
 from cellcam.explain.heads import HeadOfMeans
 from cellcam.explain.integral import Formula
 from cellcam.explain.path import points_on_path
@@ -210,8 +210,7 @@ class Walker:
         with torch.enable_grad():
             scores = class_scores(self.score, passed.scores)
         leaves = [leaf.values for leaf in passed.leaves]
-        differentiate = gradients_at_once if self.split.at_once else gradients
-        by_leaf = [_wide(one) for one in differentiate(scores, classes, leaves)]
+        by_leaf = [_wide(one) for one in gradients(scores, classes, leaves, self.split.at_once)]
         sums = torch.stack(list(map(_summed_by_feature, by_leaf, passed.leaves)))
         weights = sums.sum(0) / passed.activations.shape[2:].numel()
         gradient = _joined([one.flatten(2) for one in by_leaf])

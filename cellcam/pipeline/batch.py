@@ -26,7 +26,7 @@ from cellcam.pipeline.huge_images import finish_image, finished, prepare_image
 from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
 from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan
-from cellcam.pipeline.running import KILLED, Report, left_to_do, run_items
+from cellcam.pipeline.running import Report, killed, left_to_do, run_items
 
 _LOOKS_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -135,7 +135,7 @@ def _looks_singly(pool: Executor, images: Sequence[Image], job: Job) -> Iterator
         except Exception as error:
             if not is_killed_worker(error):
                 raise
-            yield Look(image, refused=KILLED)
+            yield Look(image, killed(image.name))
 
 
 def _run(

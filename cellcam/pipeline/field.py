@@ -15,10 +15,6 @@ from cellcam.errors import UsageError
 from cellcam.evaluate.localisation import energy_inside, rims
 from cellcam.models.model import CellModel, ModelSpec
 from cellcam.pipeline.found_field import FoundField, find_field
-from cellcam.pipeline.matching import field_seen as field_seen
-from cellcam.pipeline.matching import fields_of as fields_of
-from cellcam.pipeline.matching import finding_choices as finding_choices
-from cellcam.pipeline.matching import matching_channels as matching_channels
 from cellcam.pipeline.table import Evidence, cell_table
 from cellcam.stacks.stack import Stack, ZChoice
 

@@ -15,7 +15,7 @@ from cellcam.pipeline.huge_images import finished
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.planning import Plan
 from cellcam.pipeline.records import Outcome, cells_path
-from cellcam.pipeline.running import KILLED, records_of
+from cellcam.pipeline.running import records_of
 from cellcam.stacks.writing import whole_file, write_json
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
     StoppedError
         If parts are missing: other shards have not run, or files were taken away.
     """
-    by_image: dict[str, list[Outcome]] = {
-        name: [Outcome(name, "failed" if reason == KILLED else "refused", reason)]
-        for name, reason in plan.refused.items()
-    }
+    by_image = {outcome.image: [outcome] for outcome in plan.unusable}
     missing = 0
     for item in plan.items:
         records = records_of(item, job)

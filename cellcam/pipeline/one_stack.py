@@ -21,10 +21,8 @@ from cellcam.pipeline.field import (
     FieldResult,
     Progress,
     explain_field,
-    field_seen,
-    fields_of,
-    matching_channels,
 )
+from cellcam.pipeline.matching import field_seen, fields_of, matching_channels
 from cellcam.stacks.stack import Stack, ZChoice
 from cellcam.stacks.writing import label_dtype, write_json, write_ome_tiff, write_table
 

@@ -14,6 +14,7 @@ from cellcam.models.model import ModelSpec
 from cellcam.pipeline.choices import Job, digest
 from cellcam.pipeline.inputs import Image
 from cellcam.pipeline.matching import field_seen, fields_of, finding_choices, matching_channels
+from cellcam.pipeline.records import Outcome, outcome_of
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
@@ -66,13 +67,13 @@ class Look:
     Attributes
     ----------
     image : the input
-    refused : why it cannot be used; empty where it can
+    unusable : what becomes of it where it cannot be used
     pixels : of one plane, times the number of fields
     blocks : of an image too large to be worked on whole
     """
 
     image: Image
-    refused: str = ""
+    unusable: Outcome | None = None
     pixels: int = 0
     blocks: tuple[FieldBlock, ...] = ()
 
@@ -85,12 +86,12 @@ class Plan:
     ----------
     images : every input, in order
     items : work on images that can be used
-    refused : name of an image -> why it cannot be used
+    unusable : outcomes of images that no item works on
     """
 
     images: tuple[Image, ...]
     items: tuple[Item, ...]
-    refused: dict[str, str]
+    unusable: tuple[Outcome, ...]
 
     def blocks_by_image(self) -> dict[str, list[Item]]:
         """Items of each huge image, by its name."""
@@ -118,11 +119,11 @@ def make_plan(
     look : `look_at`, done here or by workers
     """
     looks = list(look(images))
-    usable = [one for one in looks if not one.refused]
+    usable = [one for one in looks if one.unusable is None]
     items = [_item(tuple(group), job) for group in _groups([o for o in usable if not o.blocks])]
     items += [_item((one.image,), job, block) for one in usable for block in one.blocks]
-    refused = {one.image.name: one.refused for one in looks if one.refused}
-    return Plan(tuple(images), tuple(items), refused)
+    unusable = tuple(one.unusable for one in looks if one.unusable is not None)
+    return Plan(tuple(images), tuple(items), unusable)
 
 
 def singly(item: Item, job: Job) -> list[Item]:
@@ -153,7 +154,7 @@ def _look(image: Image, job: Job) -> Look:
             return Look(image, pixels=pixels)
         return Look(image, pixels=pixels, blocks=tuple(_blocks(stack, image, job, fields)))
     except InputError as error:
-        return Look(image, refused=str(error))
+        return Look(image, outcome_of(error, image.name))
 
 
 def _blocks(

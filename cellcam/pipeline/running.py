@@ -19,7 +19,6 @@ from cellcam.pipeline.whole_images import run_images
 # Items handed to the engine before the first is done: enough to keep any cluster busy, and few
 # enough that a driver's memory does not grow with the number of images.
 _AHEAD = 1000
-KILLED = "The process that worked on it died every time, most likely for lack of memory."
 _LOOK_FOR_INTERRUPTS_S = 0.5
 
 
@@ -58,6 +57,12 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
         Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
     failed = sum(outcome.status != "done" for outcome in outcomes)
     return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
+
+
+def killed(image: str) -> Outcome:
+    """What becomes of an image whose worker dies every time."""
+    told = "The process that worked on it died every time, most likely for lack of memory."
+    return Outcome(image, "failed", told)
 
 
 def records_of(item: Item, job: Job) -> list[Record]:
@@ -162,9 +167,7 @@ def _error_of(future: Future[Report]) -> Exception | None:
 
 def _record_failure(item: Item, job: Job, error: Exception) -> Report:
     """The item as failed, on disk like any other."""
-    if is_killed_worker(error):
-        outcome = Outcome(item.images[0].name, "failed", KILLED)
-    else:
-        outcome = outcome_of(error, item.images[0].name)
+    name = item.images[0].name
+    outcome = killed(name) if is_killed_worker(error) else outcome_of(error, name)
     Record(item.key, (outcome,), ()).write(record_path(job.out, item.key))
     return Report(item.key, 0, 1)

@@ -118,7 +118,7 @@ def _found_cells(
 ) -> tuple[NDArray[np.int32], float]:
     """Labels of the plane that is seen, and the threshold taken; a volume is seen from above."""
     from cellcam.cells.finding import find_cells, find_threshold
-    from cellcam.pipeline.field import field_seen, finding_choices
+    from cellcam.pipeline.matching import field_seen, finding_choices
 
     stack = choices.stack()
     z = field_seen(stack, spec, choices.z)

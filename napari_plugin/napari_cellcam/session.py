@@ -198,7 +198,8 @@ def classify(
     options : for `classify_field`
     """
     from cellcam import load_model
-    from cellcam.pipeline.field import classify_field, fields_of, matching_channels
+    from cellcam.pipeline.field import classify_field
+    from cellcam.pipeline.matching import fields_of, matching_channels
     from cellcam.pipeline.one_stack import label_field
 
     model = load_model(model_folder, device)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.classes_at_once import HeadForClassesAtOnce, gradients_at_once, runs_quietly
+from cellcam.explain.classes_at_once import HeadForClassesAtOnce, runs_quietly
+from cellcam.explain.scores import gradients
 from cellcam.explain.settings import Settings
 from cellcam.models.registry import build_network
 
@@ -77,7 +78,7 @@ def test_convolutions_pass_gradients_as_torch_does(data: st.DataObject) -> None:
     with HeadForClassesAtOnce(means_only=False) as mode:
         scores = network(mode.begin(x))
     classes = torch.randint(0, scores.shape[1], (3, 5))
-    (ours,) = gradients_at_once(scores, classes, [x])
+    (ours,) = gradients(scores, classes, [x], at_once=True)
     for k in range(5):
         chosen = network(x).gather(1, classes[:, k : k + 1]).sum()
         torch.testing.assert_close(ours[:, k], torch.autograd.grad(chosen, x)[0])
@@ -108,3 +109,13 @@ def test_warnings_and_errors_are_noticed() -> None:
     assert runs_quietly(lambda: None)
     assert not runs_quietly(fail)
     assert not runs_quietly(lambda: warnings.warn("A performance drop.", stacklevel=1))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_norms_with_fixed_statistics_are_a_factor_and_an_offset(dims: int) -> None:
+    norm = (nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d)(3).eval()
+    x = torch.rand(2, 3, *[4] * dims).requires_grad_()
+    with HeadForClassesAtOnce(means_only=False) as mode:
+        ours = norm(mode.begin(x))
+    assert "Addcmul" in type(ours.grad_fn).__name__  # torch's own is looped, class by class
+    torch.testing.assert_close(ours, norm(x))
