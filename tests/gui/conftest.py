@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from qtpy.QtWidgets import QApplication
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel, Finding, ModelSpec, Normalisation
 from cellcam.models.registry import build_network
+
+Until = Callable[..., None]
 
 # Before the first window draws, for the models that are made here (docs/decisions/0011).
 load_torch()
@@ -84,3 +87,19 @@ def until() -> Callable[..., None]:
             time.sleep(0.005)
 
     return wait
+
+
+def classified(widget: Any, until: Until) -> Any:
+    widget.classify()
+    until(lambda: not widget.busy)
+    return widget.session
+
+
+def click(layer: Any, at: tuple[float, ...], *modifiers: str) -> None:
+    event = SimpleNamespace(
+        position=layer.data_to_world(at),
+        view_direction=None,
+        dims_displayed=[0, 1],
+        modifiers=modifiers,
+    )
+    layer.mouse_drag_callbacks[-1](layer, event)
