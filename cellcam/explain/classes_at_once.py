@@ -12,12 +12,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import batch_norm, fold
+from torch.nn.functional import batch_norm
 from torch.overrides import TorchFunctionMode
+
+from cellcam.explain.execution import innermost, wants_usual_layout
 
 _CONVOLUTIONS = (torch.conv2d, torch.conv3d)
 
@@ -139,15 +142,17 @@ class _InputGradient(torch.autograd.Function):
     @staticmethod
     def forward(*args: Any) -> Tensor:
         gradient, weight, shape, stride, padding, dilation, groups = args
-        if groups == 1 and _is_better_as_a_product(weight, stride, padding, dilation):
-            return _as_a_product(gradient, weight, shape[2:], stride, padding)
-        like_input = gradient.new_empty(1).expand(len(gradient), *shape[1:])
+        if groups == 1 and _is_better_as_a_product(weight, stride, padding):
+            return _as_a_product(gradient, weight, shape[2:], stride, padding, dilation)
+        usual = wants_usual_layout(gradient, weight.transpose(0, 1))
+        like_input = _empty(gradient, shape[1:], channels_last=not usual)
         wanted = [True, False, False]
         none = [0] * len(stride)
-        return torch.ops.aten.convolution_backward(
+        passed = torch.ops.aten.convolution_backward(
             gradient, like_input, weight, None, stride, padding, dilation, False, none, groups,
             wanted,
         )[0]  # fmt: skip
+        return innermost(passed) if usual else passed
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -161,23 +166,49 @@ class _InputGradient(torch.autograd.Function):
         return passed.unflatten(0, by_class.shape[:2]), 0
 
 
-def _is_better_as_a_product(weight: Tensor, stride: Any, padding: Any, dilation: Any) -> bool:
+def _empty(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:
+    """Memory that is never written, for what wants to be told a shape (C, *space) and a layout."""
+    if channels_last:
+        return like.new_empty(len(like), *shape[1:], shape[0]).movedim(-1, 1)
+    return like.new_empty(len(like), *shape)
+
+
+def _is_better_as_a_product(weight: Tensor, stride: Any, padding: Any) -> bool:
     """Libraries are slow at gradients of strided convolutions, and over few positions."""
     pointwise = weight.shape[2:].numel() == 1 and not any(padding)
-    if max(stride) == 1:
-        return pointwise
-    return len(stride) == 2 and set(dilation) == {1}  # what `fold` can do
+    return pointwise or max(stride) > 1
 
 
 def _as_a_product(
-    gradient: Tensor, weight: Tensor, size: Sequence[int], stride: Any, padding: Any
+    gradient: Tensor, weight: Tensor, size: Sequence[int], stride: Any, padding: Any, dilation: Any
 ) -> Tensor:
-    """Input gradient as one matrix product and, unless pointwise, a sum over patches."""
-    rows = gradient.flatten(2).transpose(1, 2).reshape(-1, len(weight)) @ weight.flatten(1)
-    patches = rows.unflatten(0, (len(gradient), -1)).transpose(1, 2)
-    if max(stride) == 1:
-        return patches.unflatten(2, tuple(size)).contiguous()
-    return fold(patches, tuple(size), weight.shape[2:], padding=padding, stride=stride)
+    """Input gradient as a sum of matrix products, one for each place in the kernel.
+
+    Channels are innermost throughout: a row of the product is a position.
+    """
+    by_position = gradient.movedim(1, -1)
+    rows = by_position.reshape(-1, len(weight))
+    kernel = weight.movedim(1, -1).contiguous()
+    if max(stride) == weight.shape[2:].numel() == 1:
+        return (rows @ kernel.flatten(1)).view(*by_position.shape[:-1], -1).movedim(-1, 1)
+    total = rows.new_zeros(len(gradient), *size, weight.shape[1])
+    for places in product(*map(range, weight.shape[2:])):
+        part = (rows @ kernel[(slice(None), *places)]).view(*by_position.shape[:-1], -1)
+        offsets = [
+            k * apart - edge for k, apart, edge in zip(places, dilation, padding, strict=True)
+        ]
+        ranges = map(_overlap, gradient.shape[2:], size, offsets, stride)
+        sent, reached = zip(*ranges, strict=True)
+        total[(slice(None), *reached)] += part[(slice(None), *sent)]
+    return total.movedim(-1, 1)
+
+
+def _overlap(n: int, size: int, offset: int, step: int) -> tuple[slice, slice]:
+    """Which of n positions, ``step`` apart from ``offset`` on, lie within ``size``; and where."""
+    first = max(0, -(offset // step))
+    last = max(first, min(n, (size - 1 - offset) // step + 1))
+    begin = first * step + offset
+    return slice(first, last), slice(begin, begin + (last - first) * step, step)
 
 
 def _normalised(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 Precision = Literal["float32", "auto"]
 
@@ -17,6 +18,10 @@ Precision = Literal["float32", "auto"]
 # handed back to the system and cost page faults when they are asked for again.
 _PIXELS_AT_ONCE_ON_CPU = 2**18
 _IMAGES_AT_ONCE_ON_GPU = 1024
+# Convolutions with the channels innermost lose up to two thirds of their speed on rows of at most
+# so many positions with at least so many features (docs/decisions/0009).
+_FEW_POSITIONS, _MANY_FEATURES = 4, 256
+_CONVOLUTIONS = (torch.conv2d, torch.conv3d, torch.convolution)
 # Changing the arithmetic must pay.
 _WORTHWHILE = 0.9
 
@@ -36,24 +41,51 @@ class Execution:
 
     def laid_out(self, x: Tensor) -> Tensor:
         """``x`` in this memory layout; the same values."""
-        if not self.channels_last:
-            return x
-        # Written anew: of a single channel torch takes any layout for both.
-        innermost = x.movedim(1, -1)
-        return (
-            torch.empty_like(innermost, memory_format=torch.contiguous_format)
-            .copy_(innermost)
-            .movedim(-1, 1)
-        )
+        return innermost(x) if self.channels_last else x
 
     @contextmanager
     def active(self, device: torch.device) -> Iterator[None]:
         """Within it, passes compute as said."""
-        if self.autocast is None:
+        layouts = _UsualLayoutWhereFaster() if self._is_innermost_on_cpu(device) else nullcontext()
+        arithmetic = torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
+        with layouts, arithmetic:
             yield
-            return
-        with torch.autocast(device.type, self.autocast):
-            yield
+
+    def _is_innermost_on_cpu(self, device: torch.device) -> bool:
+        return self.channels_last and self.autocast is None and device.type == "cpu"
+
+
+def innermost(x: Tensor) -> Tensor:
+    """``x`` (N, C, *spatial) with its channels innermost in memory."""
+    # Written anew: of a single channel torch takes any layout for both.
+    by_position = x.movedim(1, -1)
+    written = torch.empty_like(by_position, memory_format=torch.contiguous_format)
+    return written.copy_(by_position).movedim(-1, 1)
+
+
+class _UsualLayoutWhereFaster(TorchFunctionMode):
+    """Within it convolutions of what has its channels innermost rearrange it where that pays."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CONVOLUTIONS or len(args) < 2 or not wants_usual_layout(*args[:2]):
+            return func(*args, **kwargs)
+        result = func(args[0].contiguous(), *args[1:], **kwargs)
+        return innermost(result)
+
+
+def wants_usual_layout(x: Tensor, weight: Tensor) -> bool:
+    """Whether a CPU convolves ``x`` faster with its positions innermost, rearranging included.
+
+    Parameters
+    ----------
+    x : (N, C, *space) tensor
+    weight : (D, C / groups, *kernel) tensor
+    """
+    few_positions = x.ndim > 3 and x.shape[-1] <= _FEW_POSITIONS
+    return few_positions and weight.shape[1] == x.shape[1] >= _MANY_FEATURES
 
 
 def usual_execution(run: Callable[[Execution], object], device: torch.device) -> Execution:
@@ -62,14 +94,14 @@ def usual_execution(run: Callable[[Execution], object], device: torch.device) ->
     Convolutions on a CPU then need not rearrange what they are given: a tenth to a quarter
     less time on all networks tried, 2-D and 3-D.
     """
-    innermost = Execution(channels_last=True)
+    channels_last = Execution(channels_last=True)
     if device.type != "cpu":
         return Execution()
     try:
-        run(innermost)
+        run(channels_last)
     except RuntimeError:  # a view in the network that needs the other layout
         return Execution()
-    return innermost
+    return channels_last
 
 
 def fastest_execution(

@@ -48,7 +48,7 @@ class _Sum:
         # Of gradients times changes, with the gradient at the end of each step or its beginning.
         self._right = self._left = end.activations.new_zeros(1)
         self._last_values = begin.along[:, None, :, None] if formula == "paper" else self._start
-        self._last_gradient: Tensor | None = None
+        self._last_gradient: list[Tensor] = []
         self._end_weights = end.weights.unsqueeze(1)
         self._vary = torch.zeros_like(paths.at_end.classes, dtype=torch.bool)
 
@@ -61,12 +61,13 @@ class _Sum:
             self._by_rule += torch.einsum("rs,pskv->rpkv", weight, terms)
         gradient, values = points.accounts(self._formula)
         change = values - torch.cat([self._last_values, values[:, :-1]], 1)
-        first = gradient[:, :1] if self._last_gradient is None else self._last_gradient
+        first = self._last_gradient or [part[:, :1] for part in gradient]
         self._right = self._right + contracted(gradient, change).sum(1)
         self._left = self._left + contracted(first, change[:, :1]).sum(1)
-        self._left = self._left + contracted(gradient[:, :-1], change[:, 1:]).sum(1)
-        self._last_values = values[:, -1:].clone()
-        self._last_gradient = gradient[:, -1:].clone()
+        self._left = self._left + contracted(
+            [part[:, :-1] for part in gradient], change[:, 1:]
+        ).sum(1)
+        self._last_values, self._last_gradient = _last(values), [_last(part) for part in gradient]
 
     def integral(self, n_evaluations: int) -> Integral:
         """The sums so far."""
@@ -80,6 +81,11 @@ class _Sum:
         evaluations = torch.full((len(maps),), n_evaluations, device=maps.device)
         error = relative(error, maps.norm(dim=2))
         return Integral(maps, error, trapezoid.sum(2), evaluations, self._vary)
+
+
+def _last(points: Tensor) -> Tensor:
+    """The last of points (P, S, ...), so that the others can be freed."""
+    return points if points.shape[1] == 1 else points[:, -1:].clone()
 
 
 def _with_ends(rule: Rule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

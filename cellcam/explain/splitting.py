@@ -130,15 +130,13 @@ class SplitNetwork:
             torch.set_grad_enabled(True)
             # Apart from the network's own tensor where what follows may write into that.
             kept.append(activation.detach().clone() if self.pooled else activation.detach())
-            if mode:  # convolutions over few positions want the usual layout
-                kept[0] = kept[0].contiguous()
             seen = _means(kept[0]) if self.pooled else kept[0]
             kept.append(seen.detach().requires_grad_())
             # The head may work in place, which autograd forbids on a leaf.
             return mode.begin(kept[1]) if mode else kept[1].clone()
 
-        with torch.no_grad(), mode or nullcontext():
-            scores = _checked_scores(self._run(x, start_autograd, execution), len(x))
+        with torch.no_grad():
+            scores = _checked_scores(self._run(x, start_autograd, execution, mode), len(x))
         leaves = mode.leaves if mode else [Leaf(kept[1])]
         if len(leaves) > 1 and not self.head_sees_activations:
             leaves = leaves[1:]
@@ -154,7 +152,13 @@ class SplitNetwork:
         with torch.no_grad():
             return _checked_scores(self._run(x, replace), len(activations))
 
-    def _run(self, x: Tensor, action: _Hook, execution: Execution | None = None) -> Any:
+    def _run(
+        self,
+        x: Tensor,
+        action: _Hook,
+        execution: Execution | None = None,
+        mode: HeadForClassesAtOnce | None = None,
+    ) -> Any:
         runs = 0
 
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
@@ -165,7 +169,7 @@ class SplitNetwork:
         execution = execution or self.execution
         handle = self.layer.register_forward_hook(hook)
         try:
-            with execution.active(self.device):
+            with execution.active(self.device), mode or nullcontext():
                 return self.network(execution.laid_out(self._fitting(x)))
         finally:
             handle.remove()

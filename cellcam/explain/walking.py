@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,30 +26,35 @@ class AtPoints:
     weights : (M, K, C), means over positions of the gradients of K scores
     along : (M, D), what the head is a function of, linear in the activations: these
         themselves, their means, or what 1 x 1 convolutions make of them
-    gradient : (M, K, D) of the scores by ``along``
+    gradient : of the scores by ``along``, (M, K, D) in parts along the last axis; they are large
+        and not worth a copy into one
     """
 
     activations: Tensor
     weights: Tensor
     along: Tensor
-    gradient: Tensor
+    gradient: Sequence[Tensor]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> AtPoints:
         """The same with every tensor changed."""
-        return AtPoints(*(change(getattr(self, field.name)) for field in fields(self)))
+        gradient = [change(part) for part in self.gradient]
+        return AtPoints(
+            change(self.activations), change(self.weights), change(self.along), gradient
+        )
 
-    def accounts(self, formula: Formula) -> tuple[Tensor, Tensor]:
+    def accounts(self, formula: Formula) -> tuple[Sequence[Tensor], Tensor]:
         """Gradient and values whose `contracted` changes add up to those of the scores.
 
         Position by position for the complete formula, (M, K, C, U or 1) and (M, C, U); else
-        (M, K, D, 1) and (M, D, 1), as cheap as can be.
+        (M, K, D, 1) in parts and (M, D, 1), as cheap as can be.
         """
         if formula == "paper":
-            return self.gradient.unsqueeze(-1), self.along.unsqueeze(-1)
+            return [part.unsqueeze(-1) for part in self.gradient], self.along.unsqueeze(-1)
         features = self.activations.shape[-2]
-        if self.gradient.shape[-1] == features:  # the same at every position
-            return self.weights.unsqueeze(-1), self.activations
-        return self.gradient.unflatten(-1, (features, -1)), self.activations
+        (gradient,) = self.gradient
+        if gradient.shape[-1] == features:  # the same at every position
+            return [self.weights.unsqueeze(-1)], self.activations
+        return [gradient.unflatten(-1, (features, -1))], self.activations
 
 
 @dataclass(frozen=True)
@@ -162,9 +167,8 @@ class Walker:
         if self.constant_gradient:
             activations = self.trunk(points)
             end = paths.at_end.point
-            return AtPoints(
-                activations, end.weights[rows], activations.mean(-1), end.gradient[rows]
-            )
+            gradient = [part[rows] for part in end.gradient]
+            return AtPoints(activations, end.weights[rows], activations.mean(-1), gradient)
         self.tick()
         passed = self.split.scores(points, means_only=self.means_only)
         return self._point(passed, paths.at_end.classes[rows])
@@ -201,7 +205,7 @@ class Walker:
         self.tick()
         passed = self.split.scores(start, means_only=self.means_only)
         logits = _wide(passed.scores.detach())
-        values = _flat(passed.activations), _along(passed.leaves), logits
+        values = _flat(passed.activations), self._along(passed.leaves), logits
         if len(start) == 1:
             known.update(start=start.clone(), activations=values[0], along=values[1], logits=logits)
         return values
@@ -213,8 +217,18 @@ class Walker:
         by_leaf = [_wide(one) for one in gradients(scores, classes, leaves, self.split.at_once)]
         sums = torch.stack(list(map(_summed_by_feature, by_leaf, passed.leaves)))
         weights = sums.sum(0) / passed.activations.shape[2:].numel()
-        gradient = _joined([one.flatten(2) for one in by_leaf])
-        return AtPoints(_flat(passed.activations), weights, _along(passed.leaves), gradient)
+        gradient = [self._in_a_row(one, 2) for one in by_leaf]
+        return AtPoints(_flat(passed.activations), weights, self._along(passed.leaves), gradient)
+
+    def _along(self, leaves: Sequence[Leaf]) -> Tensor:
+        parts = [self._in_a_row(_wide(leaf.values.detach()), 1) for leaf in leaves]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _in_a_row(self, values: Tensor, features: int) -> Tensor:
+        """Axis ``features`` and those of space as one; as they lie in memory if that will do."""
+        if self.means_only and self.split.execution.channels_last:
+            values = values.movedim(features, -1)
+        return values.flatten(features)
 
 
 def _summed_by_feature(gradient: Tensor, leaf: Leaf) -> Tensor:
@@ -223,17 +237,16 @@ def _summed_by_feature(gradient: Tensor, leaf: Leaf) -> Tensor:
     return total if leaf.weight is None else total @ _wide(leaf.weight)
 
 
-def _along(leaves: Sequence[Leaf]) -> Tensor:
-    return _joined([_wide(leaf.values.detach()).flatten(1) for leaf in leaves])
+def contracted(gradient: Sequence[Tensor], values: Tensor) -> Tensor:
+    """Sum over features of gradient times values (..., C, U): (..., K, U).
+
+    The gradient is (..., K, C, U or 1), in parts along C.
+    """
+    own = values.split([part.shape[-2] for part in gradient], -2)
+    return torch.stack([_product(*both) for both in zip(gradient, own, strict=True)]).sum(0)
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    """Parts side by side; a single one as it is, not as a copy."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-
-
-def contracted(gradient: Tensor, values: Tensor) -> Tensor:
-    """Sum over features of gradient (..., K, C, U or 1) times values (..., C, U): (..., K, U)."""
+def _product(gradient: Tensor, values: Tensor) -> Tensor:
     if gradient.shape[-1] == 1:
         return gradient.squeeze(-1) @ values
     return (gradient * values.unsqueeze(-3)).sum(-2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from brute_force import integrated_gradcam
 from networks import images, small_network
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
+from cellcam.explain.execution import Execution, wants_usual_layout
 
 
 def test_several_layers_are_averaged_and_kept() -> None:
@@ -77,3 +79,19 @@ def test_a_network_that_needs_its_features_side_by_side() -> None:
     ours = IntegratedGradCAM(network, "features")(x, 1, n_steps=3)
     brute = integrated_gradcam(network, "features", x[:1], torch.zeros_like(x[:1]), 1, 3)
     torch.testing.assert_close(ours.maps[0, 0], brute, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_many_features_over_few_positions_are_convolved_in_the_usual_layout(dims: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(256, 8, 3, 2, 1) if dims == 2 else nn.Conv3d(256, 8, 3, 2, 1)
+    seen: list[tuple[int, ...]] = []
+    conv.register_forward_hook(lambda _m, given, _out: seen.append(given[0].stride()))
+    x = torch.rand(2, 256, *[3] * dims)
+    execution = Execution(channels_last=True)
+    with execution.active(x.device), torch.no_grad():
+        ours = conv(execution.laid_out(x))
+    assert wants_usual_layout(x, conv.weight)
+    assert not wants_usual_layout(x, conv.weight[:, :128])  # in groups
+    assert seen[0][1] == ours.stride(1) == 1  # innermost as it came and as it goes on
+    torch.testing.assert_close(ours, conv(x))
