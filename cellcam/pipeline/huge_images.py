@@ -41,7 +41,7 @@ _FIRST = "first_pixel"
 
 def prepare_image(items: Sequence[Item], job: Job) -> None:
     """Create the empty maps and label images that the blocks of one huge image write to."""
-    image, key = items[0].images[0], _image_key(items)
+    image, key = items[0].images[0], image_key(items)
     marker = job.parts / "labels" / f"{image.name}.created"
     classes, _ = map_planes(job.spec, job.choices.classes)
     targets: list[tuple[Path, Sequence[str], type[np.generic]]] = []
@@ -123,14 +123,14 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
     )
     outcome = Outcome(image.name, "done", told if lost else "", len(cells))
     sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
-    key = _image_key(items)
+    key = image_key(items)
     Record(key, (outcome,), sizes).write(record_path(job.out, key))
     return outcome
 
 
 def finished(items: Sequence[Item], job: Job) -> Record | None:
     """The record of a huge image that was put together."""
-    record = Record.read(record_path(job.out, _image_key(items)))
+    record = Record.read(record_path(job.out, image_key(items)))
     return record if record is not None and record.complete(job.out) else None
 
 
@@ -183,7 +183,8 @@ def _of_field(work: FieldBlock, t: int, z: str) -> bool:
     return work.t == t and (not isinstance(work.z, int) or str(work.z) == z)
 
 
-def _image_key(items: Sequence[Item]) -> str:
+def image_key(items: Sequence[Item]) -> str:
+    """Key of what puts the blocks of an image together."""
     return digest([item.key for item in items])
 
 
