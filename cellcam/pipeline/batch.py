@@ -27,6 +27,7 @@ from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
 from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan, singly
 from cellcam.pipeline.running import Report, killed, left_to_do, run_items
+from cellcam.pipeline.spooling import remove_spooled
 from cellcam.pipeline.standing import PlannedImage, plan_path, running_path, write_plan
 
 _LOOKS_AT_ONCE = 50
@@ -116,6 +117,7 @@ def run_batch(
         }
         done = merge(plan, verify(plan, job), job, pattern, about)
         report = write_report(images, done, job, pattern, seconds)
+        remove_spooled(job.out)
         return replace(done, written=(*done.written, report))
 
 

@@ -30,6 +30,7 @@ from cellcam.pipeline.records import (
     record_path,
     stop_if_full,
 )
+from cellcam.pipeline.spooling import in_blocks
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.opening import open_stack
@@ -58,7 +59,7 @@ def prepare_image(items: Sequence[Item], job: Job) -> None:
         return
     for item in items:  # what they say was written is gone
         record_path(job.out, item.key).unlink(missing_ok=True)
-    stack = job.choices.opened(image.file.path, image.name)
+    stack = in_blocks(job.choices.opened(image.file.path, image.name), image.file, job)
     volume = field_seen(stack, job.spec, job.choices.z) == "volume"
     single = any(item.block is not None and isinstance(item.block.z, int) for item in items)
     planes = stack.data.shape[2] if single or volume else 1
@@ -73,7 +74,7 @@ def run_block(
 ) -> tuple[list[Outcome], list[Path]]:
     """Work on one block; its cells go to a part table, its pixels to their place."""
     try:
-        stack = job.choices.opened(image.file.path, image.name)
+        stack = in_blocks(job.choices.opened(image.file.path, image.name), image.file, job)
         result, first, seen = _explained_block(stack, image, block, job)
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
         stop_if_full(error)
@@ -141,7 +142,7 @@ def _explained_block(
     labels = None
     if image.labels is not None:
         read = work.block.read.slices
-        whole = open_stack(image.labels.path)
+        whole = in_blocks(open_stack(image.labels.path), image.labels, job)
         labels = label_field(whole.cut(*read), stack.cut(*read), work.t, work.z)
     found = find_field(
         stack, job.spec, labels, t=work.t, z=work.z, block=work.block, scale=work.scale,
