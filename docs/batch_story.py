@@ -2,12 +2,13 @@
 
     xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/batch_story.py docs/images
 
-Parts of the sample stand for the images of a plate. The run is cancelled once an image is done,
-resumed, and one image is opened with its results.
+The sample, turned and repeated, stands for the images of a plate. The run is cancelled once an
+image is done, resumed, and one image is opened with its results.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections import Counter
@@ -23,19 +24,20 @@ from qtpy.QtWidgets import QApplication
 from cellcam import open_stack, samples
 from cellcam.stacks.writing import write_ome_tiff
 
-_EDGE = 360
-
 
 def main(out: Path, name: str = "batch") -> None:
     """Go through the story; pictures are NAME_1.png and so on."""
     with tempfile.TemporaryDirectory() as place:
-        folder = _plate(Path(place))
+        out = out.absolute()
+        os.chdir(place)  # so that the pictures show no path of this machine
+        folder = _plate(Path())
         viewer = napari.Viewer(show=False)
         viewer.window.show()
         _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain a folder")
         viewer.window.resize(1560, 960)
         _wait(lambda: "auto is" in widget.model.device.about.text(), 60)
         widget.choose_folder(str(folder))
+        widget.explained.setValue(10)
 
         def picture(number: int) -> None:
             _wait(lambda: False, 0.7)
@@ -73,15 +75,13 @@ def _plate(place: Path) -> Path:
     """A folder of images cut from the sample, and one that is damaged."""
     stack = open_stack(samples.sample_path(samples.DEMO_STACK))
     pixels = np.asarray(stack.data)
-    height, width = pixels.shape[-2:]
-    corners = [(y, x) for y in (0, height - _EDGE) for x in (0, width - _EDGE)]
     folder = place / "plate 7"
-    for i in range(24):
-        y, x = corners[i % 4]
-        part = np.rot90(pixels[..., y : y + _EDGE, x : x + _EDGE], i // 4, (-2, -1))
-        path = folder / f"{'ABCDEF'[i // 4]}0{i % 4 + 1}_s1.ome.tif"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_ome_tiff(path, np.ascontiguousarray(part), stack.channels, stack.pixel_size_um)
+    folder.mkdir()
+    for i in range(8):
+        turned = np.rot90(pixels, i % 4, (-2, -1))
+        field = np.tile(turned[..., :: 1 - i // 4 * 2], (3, 2))
+        path = folder / f"{'BCDE'[i % 4]}0{i // 4 + 3}_s1.ome.tif"
+        write_ome_tiff(path, field, stack.channels, stack.pixel_size_um)
     damaged = folder / "C03_s1.ome.tif"
     damaged.write_bytes(damaged.read_bytes()[:200_000])
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
@@ -46,7 +47,7 @@ class BatchTable(QTableView):
             "image": [one.name for one in images],
             "state": [_state(one) for one in images],
             "cells": [one.cells if one.state == "done" else "" for one in images],
-            "reason": [" ".join(one.reason.split()) for one in images],
+            "reason": [_reason(one) for one in images],
         }
         same = [one.name for one in images] == [one.name for one in self._images]
         self._images = list(images)
@@ -85,3 +86,8 @@ def _state(image: Standing) -> str:
     """The state; of a huge image also how far it is."""
     share = f" {image.part:.0%}" if image.state == "running" and image.part else ""
     return image.state + share
+
+
+def _reason(image: Standing) -> str:
+    """The reason in one line that does not begin with a long path."""
+    return " ".join(image.reason.replace(image.file, Path(image.file).name).split())
