@@ -22,11 +22,13 @@ from cellcam.pipeline.batch_report import write_report
 from cellcam.pipeline.choices import Choices, Job
 from cellcam.pipeline.engines import engine, is_killed_worker
 from cellcam.pipeline.field import map_planes
-from cellcam.pipeline.huge_images import finish_image, finished, prepare_image
+from cellcam.pipeline.huge_images import finish_image, finished, image_key, prepare_image
 from cellcam.pipeline.inputs import Image, check_pattern, list_images
 from cellcam.pipeline.merging import Merged, merge, verify
-from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan
+from cellcam.pipeline.planning import Item, Look, Plan, in_shard, look_at, make_plan, singly
 from cellcam.pipeline.running import Report, killed, left_to_do, run_items
+from cellcam.pipeline.spooling import remove_spooled
+from cellcam.pipeline.standing import PlannedImage, plan_path, running_path, write_plan
 
 _LOOKS_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -98,7 +100,10 @@ def run_batch(
         _interrupts() as stop,
         engine(scheduler, how.workers, job.out) as pool,
     ):
+        if how.shard is None:
+            _forget_earlier_run(job.out)
         plan = make_plan(images, job, lambda some: _looks(pool, some, job))
+        write_plan(job.out, _what_is_planned(plan, job))
         _run(pool, plan, job, how.shard, progress, stop)
         if how.shard:
             return None
@@ -112,6 +117,7 @@ def run_batch(
         }
         done = merge(plan, verify(plan, job), job, pattern, about)
         report = write_report(images, done, job, pattern, seconds)
+        remove_spooled(job.out)
         return replace(done, written=(*done.written, report))
 
 
@@ -172,6 +178,32 @@ def _run(
 
 def _all_done(items: Sequence[Item], job: Job) -> bool:
     return not any(left_to_do(item, job) for item in items)
+
+
+def _forget_earlier_run(out: Path) -> None:
+    """What an earlier run planned, and what it was at when it was killed."""
+    plan_path(out).unlink(missing_ok=True)
+    shutil.rmtree(running_path(out, ""), ignore_errors=True)
+
+
+def _what_is_planned(plan: Plan, job: Job) -> list[PlannedImage]:
+    steps: dict[str, list[tuple[str, ...]]] = {}
+    for item in plan.items:
+        for image, alone in zip(item.images, singly(item, job), strict=True):
+            keys = tuple(dict.fromkeys((item.key, alone.key)))
+            steps.setdefault(image.name, []).append(keys)
+    for name, blocks in plan.blocks_by_image().items():
+        steps[name].append((image_key(blocks),))
+    unusable = {outcome.image: outcome for outcome in plan.unusable}
+    return [
+        PlannedImage(
+            image.name,
+            str(image.file.path),
+            tuple(steps.get(image.name, ())),
+            unusable.get(image.name),
+        )
+        for image in plan.images
+    ]
 
 
 def _is_below(image: Image, out: Path) -> bool:

@@ -30,6 +30,7 @@ from cellcam.pipeline.records import (
     record_path,
     stop_if_full,
 )
+from cellcam.pipeline.spooling import in_blocks
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.opening import open_stack
@@ -41,7 +42,7 @@ _FIRST = "first_pixel"
 
 def prepare_image(items: Sequence[Item], job: Job) -> None:
     """Create the empty maps and label images that the blocks of one huge image write to."""
-    image, key = items[0].images[0], _image_key(items)
+    image, key = items[0].images[0], image_key(items)
     marker = job.parts / "labels" / f"{image.name}.created"
     classes, _ = map_planes(job.spec, job.choices.classes)
     targets: list[tuple[Path, Sequence[str], type[np.generic]]] = []
@@ -58,7 +59,7 @@ def prepare_image(items: Sequence[Item], job: Job) -> None:
         return
     for item in items:  # what they say was written is gone
         record_path(job.out, item.key).unlink(missing_ok=True)
-    stack = job.choices.opened(image.file.path, image.name)
+    stack = in_blocks(job.choices.opened(image.file.path, image.name), image.file, job)
     volume = field_seen(stack, job.spec, job.choices.z) == "volume"
     single = any(item.block is not None and isinstance(item.block.z, int) for item in items)
     planes = stack.data.shape[2] if single or volume else 1
@@ -73,7 +74,7 @@ def run_block(
 ) -> tuple[list[Outcome], list[Path]]:
     """Work on one block; its cells go to a part table, its pixels to their place."""
     try:
-        stack = job.choices.opened(image.file.path, image.name)
+        stack = in_blocks(job.choices.opened(image.file.path, image.name), image.file, job)
         result, first, seen = _explained_block(stack, image, block, job)
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
         stop_if_full(error)
@@ -123,14 +124,14 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
     )
     outcome = Outcome(image.name, "done", told if lost else "", len(cells))
     sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
-    key = _image_key(items)
+    key = image_key(items)
     Record(key, (outcome,), sizes).write(record_path(job.out, key))
     return outcome
 
 
 def finished(items: Sequence[Item], job: Job) -> Record | None:
     """The record of a huge image that was put together."""
-    record = Record.read(record_path(job.out, _image_key(items)))
+    record = Record.read(record_path(job.out, image_key(items)))
     return record if record is not None and record.complete(job.out) else None
 
 
@@ -141,7 +142,7 @@ def _explained_block(
     labels = None
     if image.labels is not None:
         read = work.block.read.slices
-        whole = open_stack(image.labels.path)
+        whole = in_blocks(open_stack(image.labels.path), image.labels, job)
         labels = label_field(whole.cut(*read), stack.cut(*read), work.t, work.z)
     found = find_field(
         stack, job.spec, labels, t=work.t, z=work.z, block=work.block, scale=work.scale,
@@ -183,7 +184,8 @@ def _of_field(work: FieldBlock, t: int, z: str) -> bool:
     return work.t == t and (not isinstance(work.z, int) or str(work.z) == z)
 
 
-def _image_key(items: Sequence[Item]) -> str:
+def image_key(items: Sequence[Item]) -> str:
+    """Key of what puts the blocks of an image together."""
     return digest([item.key for item in items])
 
 

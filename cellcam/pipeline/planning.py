@@ -14,7 +14,8 @@ from cellcam.models.model import ModelSpec
 from cellcam.pipeline.choices import Job, digest
 from cellcam.pipeline.inputs import Image
 from cellcam.pipeline.matching import field_seen, fields_of, finding_choices, matching_channels
-from cellcam.pipeline.records import Outcome, outcome_of
+from cellcam.pipeline.records import Outcome, disk_full_stops, outcome_of
+from cellcam.pipeline.spooling import in_blocks
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
@@ -104,7 +105,8 @@ class Plan:
 
 def look_at(images: Sequence[Image], job: Job) -> list[Look]:
     """Open images and see whether they can be used and how much work they are."""
-    return [_look(image, job) for image in images]
+    with disk_full_stops():
+        return [_look(image, job) for image in images]
 
 
 def make_plan(
@@ -152,6 +154,7 @@ def _look(image: Image, job: Job) -> Look:
         classes = choices.classes if isinstance(choices.classes, tuple) else spec.classes
         if pixels * planes * 4 * (len(classes) + 1) <= WHOLE_BYTES:
             return Look(image, pixels=pixels)
+        stack = in_blocks(stack, image.file, job)
         return Look(image, pixels=pixels, blocks=tuple(_blocks(stack, image, job, fields)))
     except InputError as error:
         return Look(image, outcome_of(error, image.name))
@@ -162,7 +165,8 @@ def _blocks(
 ) -> Iterator[FieldBlock]:
     choices, spec = job.choices, job.spec
     if image.labels is not None:
-        halo = max(halo_of(stack, spec), largest_extent(open_stack(image.labels.path)))
+        labels = in_blocks(open_stack(image.labels.path), image.labels, job)
+        halo = max(halo_of(stack, spec), largest_extent(labels))
         yield from (FieldBlock(t, z, block) for t, z in fields for block in blocks_of(stack, halo))
         return
     how = finding_choices(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +15,7 @@ from cellcam.pipeline.engines import is_killed_worker, is_lost_scheduler, lost
 from cellcam.pipeline.huge_images import run_block
 from cellcam.pipeline.planning import Item, singly
 from cellcam.pipeline.records import Outcome, Record, disk_full_stops, outcome_of, record_path
+from cellcam.pipeline.standing import running_path
 from cellcam.pipeline.whole_images import run_images
 
 # Items handed to the engine before the first is done: enough to keep any cluster busy, and few
@@ -48,7 +50,7 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
             f"A worker runs CellCam {code_version()}, the plan was made by {planned_by}. Install "
             "the same version everywhere and restart the workers."
         )
-    with disk_full_stops():
+    with disk_full_stops(), _marked_as_running(item, job):
         if item.block is None:
             outcomes, files = run_images(item.images, job)
         else:
@@ -57,6 +59,18 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
         Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
     failed = sum(outcome.status != "done" for outcome in outcomes)
     return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
+
+
+@contextmanager
+def _marked_as_running(item: Item, job: Job) -> Iterator[None]:
+    """A file for as long as the item is worked on, for whoever watches the run."""
+    marker = running_path(job.out, item.key)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    try:
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
 
 
 def killed(image: str) -> Outcome:

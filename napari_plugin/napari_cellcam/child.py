@@ -6,13 +6,20 @@ import atexit
 import sys
 from typing import Any
 
-from qtpy.QtCore import QObject, QProcess, Signal
+from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 
 _PATIENCE_MS = 1000
+# A process must not lose its object while it runs, whoever has let go of it.
+_RUNNING: set[Command] = set()
 
 
 class Command(QObject):
     """One ``cellcam`` command.
+
+    Parameters
+    ----------
+    *words : of the command
+    patience_ms : how long it may take to end by itself when it is cancelled
 
     Signals
     -------
@@ -23,8 +30,9 @@ class Command(QObject):
     said = Signal(str)
     ended = Signal(int, str)
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, patience_ms: int = _PATIENCE_MS) -> None:
         super().__init__()
+        self._patience_ms = patience_ms
         self._output = ""
         self._process = QProcess()
         self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
@@ -32,6 +40,7 @@ class Command(QObject):
         self._process.finished.connect(self._end)
         # Qt ends Python with an abort where a process outlives the interpreter.
         atexit.register(self._end_now)
+        _RUNNING.add(self)
         self._process.start(sys.executable, ["-u", "-m", "cellcam", *words])
 
     @property
@@ -40,10 +49,9 @@ class Command(QObject):
         return bool(self._process.state() != QProcess.ProcessState.NotRunning)
 
     def cancel(self) -> None:
-        """End it: politely, and by force after a second."""
+        """End it: politely, and by force when its time to end is over."""
         self._process.terminate()
-        if not self._process.waitForFinished(_PATIENCE_MS):
-            self._process.kill()
+        QTimer.singleShot(self._patience_ms, self._process.kill)
 
     def _end_now(self) -> None:
         """End it without telling anyone."""
@@ -59,6 +67,7 @@ class Command(QObject):
 
     def _end(self, status: int, how: Any) -> None:
         atexit.unregister(self._end_now)
+        _RUNNING.discard(self)
         self._read()
         crashed = how == QProcess.ExitStatus.CrashExit
         self.ended.emit(-1 if crashed else status, self._output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -10,19 +9,16 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from cellcam.errors import CellCamError, InputError
+from cellcam.errors import InputError
 from napari_cellcam.choices import Choices
-from napari_cellcam.device_line import DeviceLine
+from napari_cellcam.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.preferences import preference
 from napari_cellcam.results import is_result
 from napari_cellcam.sources import layer_axes
@@ -32,9 +28,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from cellcam.models.model import ModelSpec
+    from napari_cellcam.device_line import DeviceLine
 
 _FIND, _CALL, _ALL = "find them", "each cell's own call", "all classes"
-_SEEN = "as the model was trained"
 
 
 class ChoicePanel(QWidget):
@@ -52,12 +48,13 @@ class ChoicePanel(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.spec: ModelSpec | None = None
-        self.model_folder = ""
         self.sources: dict[str, QComboBox] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(self._model_rows())
+        self.model = ModelChoice()
+        self.model.chosen.connect(self._show_model)
+        self.model.failed.connect(self.failed)
+        column.addWidget(self.model)
         self.channels = QFormLayout()
         column.addLayout(self.channels)
         column.addLayout(self._cell_rows())
@@ -69,30 +66,35 @@ class ChoicePanel(QWidget):
         forget(self.viewer, self.refresh_layers)
         self.device.let_go()
 
-    def choose_model(self, folder: str) -> None:
-        """Use the model in a folder; it is not loaded before it is needed."""
-        from cellcam.models.bundle import read_spec
+    @property
+    def spec(self) -> ModelSpec | None:
+        """Description of the chosen model."""
+        return self.model.spec
 
-        try:
-            spec = read_spec(Path(folder))
-        except CellCamError as error:
-            self.failed.emit(error)
-            return
-        self.spec, self.model_folder = spec, folder
-        self.model_name.setText(Path(folder).name)
-        pixel = f", {spec.pixel_size_um[-1]:g} um a pixel" if spec.pixel_size_um else ""
-        self.about_model.setText(
-            f"{spec.network}: {', '.join(spec.classes)}. Crops of "
-            f"{' x '.join(map(str, spec.crop_size))} pixels{pixel}."
-        )
+    @property
+    def model_folder(self) -> str:
+        """Its folder."""
+        return self.model.folder
+
+    @property
+    def device(self) -> DeviceLine:
+        """What computes."""
+        return self.model.device
+
+    def choose_model(self, folder: str) -> None:
+        """Use the model in a folder."""
+        self.model.choose(folder)
+
+    def _show_model(self) -> None:
+        assert self.spec is not None
         while self.channels.rowCount():
             self.channels.removeRow(0)
-        self.sources = {name: QComboBox() for name in spec.channels}
+        self.sources = {name: QComboBox() for name in self.spec.channels}
         for name, choice in self.sources.items():
             self.channels.addRow(name, choice)
             choice.currentIndexChanged.connect(self.changed)
         self.classes.clear()
-        self.classes.addItems([_CALL, _ALL, *spec.classes])
+        self.classes.addItems([_CALL, _ALL, *self.spec.classes])
         self.refresh_layers()
 
     def choices(self) -> Choices:
@@ -104,13 +106,12 @@ class ChoicePanel(QWidget):
             If a channel of the model has no layer.
         """
         labels = self.cells.currentData()
-        planes = self.planes.currentText()
         return Choices(
             layers=self._chosen_layers(),
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
             cells=labels,
-            z=None if planes == _SEEN else planes,
+            z=self.planes.chosen(),
             find_channel=self._find_channel() if labels is None else None,
             diameter_um=self.diameter.value() or None,
             threshold=self.threshold.value() or None,
@@ -138,29 +139,11 @@ class ChoicePanel(QWidget):
             self.axes.setText(layer_axes(first) if first is not None else "")
             self.changed.emit()
 
-    def _model_rows(self) -> QFormLayout:
-        form = QFormLayout()
-        row = QHBoxLayout()
-        self.model_name = QLineEdit()
-        self.model_name.setReadOnly(True)
-        open_folder = QPushButton("Open...")
-        open_folder.clicked.connect(self._ask_for_model)
-        row.addWidget(self.model_name)
-        row.addWidget(open_folder)
-        self.about_model = QLabel()
-        self.about_model.setWordWrap(True)
-        self.device = DeviceLine()
-        form.addRow("Model", row)
-        form.addRow(self.about_model)
-        form.addRow("Device", self.device)
-        return form
-
     def _cell_rows(self) -> QFormLayout:
         form = QFormLayout()
         self.axes = QLineEdit()
         self.axes.setToolTip("What the axes of the images mean: T time, Z depth, then YX.")
-        self.planes = QComboBox()
-        self.planes.addItems([_SEEN, "max", "mean"])
+        self.planes = PlaneChoice()
         self.cells = QComboBox()
         self.diameter = _number(1000, "as the model says", " um")
         self.threshold = _number(2**32, "by itself")
@@ -186,11 +169,6 @@ class ChoicePanel(QWidget):
             choice.currentIndexChanged.connect(self.changed)
         return form
 
-    def _ask_for_model(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Model folder")
-        if folder:
-            self.choose_model(folder)
-
     def _first_image(self) -> Image | None:
         return next((c.currentData() for c in self.sources.values() if c.currentData()), None)
 
@@ -214,13 +192,6 @@ def forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
     """Disconnect a callback from the list of layers."""
     viewer.layers.events.inserted.disconnect(callback)
     viewer.layers.events.removed.disconnect(callback)
-
-
-def preferred_model() -> str:
-    """Folder of the model that the window begins with: the user's, or the packaged one."""
-    from cellcam import samples
-
-    return str(preference("model_folder") or samples.sample_path(samples.DEMO_MODEL))
 
 
 def _offer(choice: QComboBox, layers: list[Any], wanted: Any, before: str | None = None) -> None:

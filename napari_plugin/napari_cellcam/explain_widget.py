@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QScrollArea,
     QTabWidget,
     QToolButton,
@@ -20,9 +19,11 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError, InputError
+from napari_cellcam.buttons import button
 from napari_cellcam.card import CellCardView
 from napari_cellcam.cells_table import CellsTable
-from napari_cellcam.choice_panel import ChoicePanel, forget, preferred_model
+from napari_cellcam.choice_panel import ChoicePanel, forget
+from napari_cellcam.model_choice import preferred_model
 from napari_cellcam.preview import FindingPreview
 from napari_cellcam.results import ResultLayers
 from napari_cellcam.session import CellCard, Evidence, Session, classify
@@ -114,10 +115,10 @@ class ExplainWidget(QScrollArea):
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        self.classify_button = _button("Classify", self.classify, row)
-        self.explain_button = _button("Explain", self.explain, row)
-        self.cancel_button = _button("Cancel", self._cancel, row)
-        self.copy_button = _button("Copy as command", self.copy_command, row)
+        self.classify_button = button("Classify", self.classify, row)
+        self.explain_button = button("Explain", self.explain, row)
+        self.cancel_button = button("Cancel", self._cancel, row)
+        self.copy_button = button("Copy as command", self.copy_command, row)
         self._working(False)
         return row
 
@@ -316,10 +317,3 @@ class ExplainWidget(QScrollArea):
             self.training.give_number(event.key() - Qt.Key.Key_1)
         else:
             super().keyPressEvent(event)
-
-
-def _button(text: str, action: Any, row: QHBoxLayout) -> QPushButton:
-    button = QPushButton(text)
-    button.clicked.connect(lambda: action())
-    row.addWidget(button)
-    return button

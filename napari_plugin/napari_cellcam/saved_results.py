@@ -137,7 +137,7 @@ def _model(table: pd.DataFrame | None) -> str:
 
 
 def _is_named(stack: Stack, kind: str) -> bool:
-    endings = (f".{kind}.ome.tif", f".{kind}.ome.tiff")
+    endings = (f".{kind}.ome.tif", f".{kind}.ome.tiff", f".{kind}.ome.zarr")
     return stack.path is not None and stack.path.name.lower().endswith(endings)
 
 

@@ -39,6 +39,7 @@ class Job(QObject):
     title : what it does, for people
     then : called with its result, in the GUI thread, by whoever listens to ``finished``
     soon : whether it is short, and does not wait for the end of a long one
+    computes : whether it needs torch
 
     Signals
     -------
@@ -55,12 +56,14 @@ class Job(QObject):
     _returned = Signal(object)
     _raised = Signal(object)
 
-    def __init__(self, title: str, then: Callable[[Any], None], soon: bool = False) -> None:
+    def __init__(
+        self, title: str, then: Callable[[Any], None], soon: bool = False, computes: bool = True
+    ) -> None:
         super().__init__()
-        self.title, self.then, self.soon = title, then, soon
+        self.title, self.then, self.soon, self._computes = title, then, soon, computes
         self._stop = False
         self._told_at = 0.0
-        self._bar: Any = None
+        self._bar = ActivityBar(title)
         self.progressed.connect(self._show)
         self._returned.connect(self._finish)
         self._raised.connect(self._fail)
@@ -97,8 +100,9 @@ class Job(QObject):
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         try:
             self.step(0, 0)
-            load_torch()
-            leave_a_core()
+            if self._computes:
+                load_torch()
+                leave_a_core()
             result = work(*arguments, self.step)
         except Exception as error:  # noqa: BLE001 - shown to the user, whatever it is
             self._raised.emit(error)
@@ -121,18 +125,33 @@ class Job(QObject):
             self.failed.emit(self, error)
 
     def _show(self, done: int, total: int) -> None:
+        if not self._stop:
+            self._bar.show(done, total)
+
+    def _close(self) -> None:
+        self._bar.close()
+
+
+class ActivityBar:
+    """A bar in napari's activity dock, from the first progress to the end."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+
+    def show(self, done: int, total: int) -> None:
+        """Show ``done`` of ``total``; without a total it only says that there is work."""
         from napari.utils import progress
 
-        if self._stop:
-            return
         if self._bar is None:
-            self._bar = progress(total=total or None, desc=self.title)
+            self._bar = progress(total=total or None, desc=self._title)
         if total:
             self._bar.total = total
         self._bar.n = done
         self._bar.refresh()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take it away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

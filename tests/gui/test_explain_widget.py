@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PLACE, TWO, Until, classified, click, discs
-from napari_cellcam import choice_panel, device_line
+from napari_cellcam import choice_panel, device_line, model_choice
 from qtpy.QtCore import Qt
 
 from cellcam.models.model import Normalisation
@@ -352,9 +352,9 @@ def test_what_the_user_prefers_is_taken(
     widget: Any, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"model_folder": str(make_folder()), "device": "cpu", "preview": False}
-    for module in (choice_panel, device_line):
+    for module in (choice_panel, device_line, model_choice):
         monkeypatch.setattr(module, "preference", own.__getitem__)
-    assert choice_panel.preferred_model() == own["model_folder"]
+    assert model_choice.preferred_model() == own["model_folder"]
     assert device_line.DeviceLine().chosen() == "cpu"
 
 

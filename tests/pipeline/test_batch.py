@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,90 @@ class TestProcesses:
         if code == 3:
             assert "give the same command again" in stderr
         assert ended(self.start(many, model, tmp_path / "out"))[0] == 0
+
+    def test_a_full_disk_ends_with_status_three_and_can_be_resumed(
+        self, many: Path, model: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "hooks").mkdir()
+        (tmp_path / "hooks" / "sitecustomize.py").write_text(FULL_DISK)
+        path = os.pathsep.join([str(tmp_path / "hooks"), os.environ.get("PYTHONPATH", "")])
+        command = ("batch", many, "--model", model, "--scheduler", "sync", "--device", "cpu")
+        full = cellcam(*command, "--out", tmp_path / "full", env={"PYTHONPATH": path})
+        code, _, stderr = ended(full)
+        assert code == 3, stderr
+        assert "no space left" in stderr
+        assert "Free some, and give the same command again" in stderr
+        assert not (tmp_path / "full" / "cells.parquet").exists()
+        assert not [p for p in (tmp_path / "full").rglob(".*") if p.is_file()]
+        run_batch([many], model, tmp_path / "full", how=HERE)
+        run_batch([many], model, tmp_path / "calm", how=HERE)
+        assert results_of(tmp_path / "full") == results_of(tmp_path / "calm")
+
+    def test_a_cluster_that_exists_and_then_is_lost(
+        self, many: Path, model: Path, tmp_path: Path
+    ) -> None:
+        run_batch([many], model, tmp_path / "calm", how=HERE)
+        address = tmp_path / "scheduler.json"
+        with dask_cluster(address) as scheduler:
+            command = ("batch", many, "--model", model, "--scheduler", address, "--device", "cpu")
+            code, _, stderr = ended(cellcam(*command, "--out", tmp_path / "cluster"))
+            assert code == 0, stderr
+            assert results_of(tmp_path / "cluster") == results_of(tmp_path / "calm")
+
+            run = cellcam(*command, "--out", tmp_path / "lost")
+            running = tmp_path / "lost" / "parts" / "running"
+            wait_until(lambda: running.is_dir() and any(running.iterdir()))
+            scheduler.kill()
+            code, _, stderr = ended(run)
+            assert code == 3, stderr
+            assert "The scheduler was lost" in stderr
+        run_batch([many], model, tmp_path / "lost", how=HERE)
+        assert results_of(tmp_path / "lost") == results_of(tmp_path / "calm")
+
+
+@contextmanager
+def dask_cluster(address: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler and two workers, as someone else would have started them."""
+
+    def dask(*words: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", *map(str, words), "--no-dashboard"]
+        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([*command, "--scheduler-file", str(address)], **how)  # type: ignore[call-overload]
+
+    started = [dask("scheduler", "--host", "127.0.0.1", "--port", 0)]
+    try:
+        wait_until(address.is_file)
+        for _ in range(2):
+            # Without a nanny, so that what is ended here is the worker itself.
+            started.append(
+                dask("worker", "--no-nanny", "--nthreads", 2, "--local-directory", address.parent)
+            )
+        yield started[0]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# After some files the disk is full; the one place where all files get their names says so.
+FULL_DISK = """
+import errno, os
+replace, left = os.replace, 8
+def full(source, target, **how):
+    global left
+    left -= 1
+    if left < 0:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+    return replace(source, target, **how)
+os.replace = full
+"""
 
 
 # Reading the pixels of this one file kills the process, as a faulty codec would.

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from cellcam import CellModel, open_stack, save_model
+from cellcam.pipeline import spooling
 from cellcam.pipeline.batch import How, run_batch
 from cellcam.pipeline.choices import Choices
 
@@ -50,6 +51,33 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr("cellcam.pipeline.planning.WHOLE_BYTES", 0)
 
     return make
+
+
+def test_an_image_in_one_strip_is_unpacked_once_and_gives_the_cells_of_the_tiled_one(
+    make_model: Make,
+    in_blocks: Callable[[], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cellcam.pipeline.spooling._LARGEST_PIECE", 2**18)
+    unpacked: list[Path] = []
+    unpack = spooling._unpack
+    monkeypatch.setattr(
+        spooling, "_unpack", lambda stack, path: (unpacked.append(path), unpack(stack, path))
+    )
+    save_model(make_model(finding={"channel": "DNA"}), tmp_path / "model")
+    in_blocks()
+    pixels, choices = crowded_field(), Choices(explained=0.1)
+    for name, storage in {"tiles": {"tile": (128, 128)}, "strip": {"rowsperstrip": SIZE}}.items():
+        write_slide(tmp_path / name / "a.ome.tif", pixels, compression="zlib", **storage)
+        out = tmp_path / f"{name}-out"
+        done = run_batch([tmp_path / name], tmp_path / "model", out, choices, how=HERE)
+        assert done is not None
+        assert done.cells > 80
+    tiles, strip = (tmp_path / f"{name}-out" / "cells.parquet" for name in ("tiles", "strip"))
+    assert tiles.read_bytes() == strip.read_bytes()
+    assert len(unpacked) == 1
+    assert not unpacked[0].exists()
 
 
 @pytest.mark.parametrize("pixel_size_um", [(0.325, 0.325), (0.5, 0.5)])

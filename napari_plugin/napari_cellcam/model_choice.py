@@ -1,0 +1,103 @@
+"""Which model is used, on which device: rows that all docks share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
+
+from cellcam.errors import CellCamError
+from napari_cellcam.device_line import DeviceLine
+from napari_cellcam.preferences import preference
+
+if TYPE_CHECKING:
+    from cellcam.models.model import ModelSpec
+
+_SEEN = "as the model was trained"
+
+
+class ModelChoice(QWidget):
+    """A model folder, what is in it, and the device.
+
+    Signals
+    -------
+    chosen : a model, whose description is ``spec``
+    failed : an error
+    """
+
+    chosen = Signal()
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec: ModelSpec | None = None
+        self.folder = ""
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        self._name = QLineEdit()
+        self._name.setReadOnly(True)
+        open_folder = QPushButton("Open...")
+        open_folder.clicked.connect(self._ask)
+        row.addWidget(self._name)
+        row.addWidget(open_folder)
+        self._about = QLabel()
+        self._about.setWordWrap(True)
+        self.device = DeviceLine()
+        form.addRow("Model", row)
+        form.addRow(self._about)
+        form.addRow("Device", self.device)
+
+    def choose(self, folder: str) -> None:
+        """Use the model in a folder; it is not loaded before it is needed."""
+        from cellcam.models.bundle import read_spec
+
+        try:
+            spec = read_spec(Path(folder))
+        except CellCamError as error:
+            self.failed.emit(error)
+            return
+        self.spec, self.folder = spec, folder
+        self._name.setText(Path(folder).name)
+        pixel = f", {spec.pixel_size_um[-1]:g} um a pixel" if spec.pixel_size_um else ""
+        self._about.setText(
+            f"{spec.network}: {', '.join(spec.classes)}. Crops of "
+            f"{' x '.join(map(str, spec.crop_size))} pixels{pixel}."
+        )
+        self.chosen.emit()
+
+    def _ask(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Model folder")
+        if folder:
+            self.choose(folder)
+
+
+class PlaneChoice(QComboBox):
+    """What is seen of a stack with planes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addItems([_SEEN, "max", "mean"])
+
+    def chosen(self) -> Literal["max", "mean"] | None:
+        """A projection; None leaves it to the model."""
+        text = self.currentText()
+        return "max" if text == "max" else "mean" if text == "mean" else None
+
+
+def preferred_model() -> str:
+    """Folder of the model that a dock begins with: the user's, or the packaged one."""
+    from cellcam import samples
+
+    return str(preference("model_folder") or samples.sample_path(samples.DEMO_MODEL))

@@ -1,0 +1,176 @@
+"""A folder in the real window: a child process, watched, cancelled, resumed, and looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import discs
+
+from cellcam.stacks.stack import PixelSize
+from cellcam.stacks.writing import write_ome_tiff
+
+pytestmark = pytest.mark.gui
+Until = Callable[..., None]
+NAMES = "abcdef"
+TITLE = "Classify and explain a folder"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Errors that were shown."""
+    shown: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
+    return shown
+
+
+@pytest.fixture
+def batch(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_path: Path) -> Any:
+    """The widget with a folder of six large images, two cells each, and a damaged one."""
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("cellcam", TITLE)
+    widget.model.choose(str(make_folder()))
+    (tmp_path / "images").mkdir()
+    field = np.stack([discs((1500, 1500), [(20, 15), (800, 900)])] * 2)[None, :, None]
+    for name in NAMES:
+        path = tmp_path / "images" / f"{name}.ome.tif"
+        write_ome_tiff(path, field, ("DNA", "actin"), PixelSize(None, 0.5, 0.5))
+    (tmp_path / "images" / "damaged.tif").write_bytes(path.read_bytes()[:5000])
+    widget.choose_folder(str(tmp_path / "images"))
+    widget.more.setText("--scheduler sync --threshold 100")
+    yield widget
+    with suppress(RuntimeError):  # a test may have closed the window
+        widget.let_go()
+
+
+def states(widget: Any) -> dict[str, str]:
+    return {image.name: image.state for image in widget.images}
+
+
+def test_a_folder_is_cancelled_resumed_and_its_images_opened(
+    batch: Any, until: Until, told: list[str], tmp_path: Path
+) -> None:
+    assert batch.out.text() == str(tmp_path / "images-results")
+    batch.start()
+    assert not batch.start_button.isEnabled()
+    until(lambda: "done" in states(batch).values(), 120)
+    assert set(states(batch)) == {*NAMES, "damaged"}
+    batch.cancel()
+    assert "Stopping" in batch.status.text()
+    until(lambda: not batch.running)
+    assert "Start goes on" in batch.status.text()
+    results = tmp_path / "images-results" / "images"
+    kept = {path: path.stat().st_mtime_ns for path in results.glob("*.parquet")}
+    assert kept
+    assert len(kept) < 6
+    assert not (tmp_path / "images-results" / "cells.parquet").exists()
+
+    batch.start()
+    until(lambda: not batch.running, 120)
+    until(lambda: states(batch) == {**dict.fromkeys(NAMES, "done"), "damaged": "refused"})
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert [image.cells for image in batch.images if image.state == "done"] == [2] * 6
+    damaged = next(i for i, image in enumerate(batch.images) if image.name == "damaged")
+    assert "damaged.tif" in batch.images[damaged].reason
+    assert batch.status.text().startswith("12 cells in 6 of 7 images.")
+    assert batch.progress.value() == batch.progress.maximum() == 7
+
+    batch.table.doubleClicked.emit(batch.table.model().index(1, 0))
+    until(lambda: batch.viewer.layers)
+    names = [layer.name for layer in batch.viewer.layers]
+    assert names == ["DNA", "actin", "b cells", "evidence for G1", "evidence for M"]
+    assert all(tuple(layer.scale) == (0.5, 0.5) for layer in batch.viewer.layers)
+    batch.table.doubleClicked.emit(batch.table.model().index(0, 0))
+    until(lambda: "a cells" in batch.viewer.layers)
+    assert len(batch.viewer.layers) == 5
+    batch.table.doubleClicked.emit(batch.table.model().index(damaged, 0))
+    assert "damaged is refused" in batch.status.text()
+    assert not told
+
+
+def test_what_cannot_be_is_told_with_the_next_step(
+    batch: Any, until: Until, told: list[str], tmp_path: Path
+) -> None:
+    from filelock import FileLock
+
+    batch.out.setText("")
+    batch.start()
+    assert told == ["Choose a folder for the results."]
+    (tmp_path / "nothing").mkdir()
+    batch.choose_folder(str(tmp_path / "nothing"))
+    batch.start()
+    until(lambda: not batch.running)
+    assert "There is no image in" in told[1]
+    batch.choose_folder(str(tmp_path / "images"))
+    (tmp_path / "images-results" / "parts").mkdir(parents=True)
+    with FileLock(tmp_path / "images-results" / "parts" / "run.lock"):
+        batch.start()
+        until(lambda: not batch.running)
+    assert "Another run works in" in told[2]
+    assert "choose another" in told[2]
+    assert batch.start_button.isEnabled()
+
+
+def test_a_model_that_fits_no_image_is_told_for_each(
+    batch: Any, until: Until, told: list[str], make_folder: Callable[..., Path]
+) -> None:
+    batch.model.choose(str(make_folder(channels=("DNA", "tubulin"))))
+    batch.start()
+    until(lambda: not batch.running)
+    until(lambda: len(batch.images) == 7)
+    assert set(states(batch).values()) == {"refused"}
+    assert "tubulin" in batch.images[0].reason
+    assert "in 0 of 7 images" in batch.status.text()
+
+
+def test_the_command_can_be_copied(batch: Any, tmp_path: Path) -> None:
+    batch.explained.setValue(5)
+    batch.labels.setText("masks/{name}.tif")
+    batch.planes.setCurrentText("max")
+    model = batch.model.folder
+    assert batch.copy_command() == (
+        f"cellcam batch {tmp_path}/images --model {model} --out {tmp_path}/images-results "
+        "--explain 0.05 --labels 'masks/{name}.tif' --z max --scheduler sync --threshold 100"
+    )
+
+
+def test_the_command_ends_with_the_window(
+    make_napari_viewer_proxy: Any, batch: Any, until: Until
+) -> None:
+    batch.start()
+    until(lambda: batch.command.running)
+    pid = batch.command._process.processId()
+    started = time.monotonic()
+    batch.viewer.close()
+    until(lambda: not is_alive(pid))
+    assert time.monotonic() - started < 10
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_opening_the_dock_imports_no_torch() -> None:
+    code = f"""
+import sys, napari
+viewer = napari.Viewer(show=False)
+viewer.window.add_plugin_dock_widget("cellcam", "{TITLE}")
+print([name for name in ("torch", "monai", "skimage.filters") if name in sys.modules])
+viewer.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
