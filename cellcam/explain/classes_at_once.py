@@ -197,8 +197,8 @@ def _as_a_product(
         offsets = [
             k * apart - edge for k, apart, edge in zip(places, dilation, padding, strict=True)
         ]
-        ranges = map(_overlap, gradient.shape[2:], size, offsets, stride)
-        sent, reached = zip(*ranges, strict=True)
+        ranges = list(map(_overlap, gradient.shape[2:], size, offsets, stride))
+        sent, reached = [one for one, _ in ranges], [other for _, other in ranges]
         total[(slice(None), *reached)] += part[(slice(None), *sent)]
     return total.movedim(-1, 1)
 
