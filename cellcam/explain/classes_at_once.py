@@ -192,7 +192,7 @@ def _as_a_product(
     if max(stride) == weight.shape[2:].numel() == 1:
         return (rows @ kernel.flatten(1)).view(*by_position.shape[:-1], -1).movedim(-1, 1)
     total = rows.new_zeros(len(gradient), *size, weight.shape[1])
-    for places in product(*map(range, weight.shape[2:])):
+    for places in product(*[range(n) for n in weight.shape[2:]]):
         part = (rows @ kernel[(slice(None), *places)]).view(*by_position.shape[:-1], -1)
         offsets = [
             k * apart - edge for k, apart, edge in zip(places, dilation, padding, strict=True)
