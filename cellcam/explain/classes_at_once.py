@@ -12,9 +12,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm
@@ -192,7 +192,7 @@ def _as_a_product(
     if max(stride) == weight.shape[2:].numel() == 1:
         return (rows @ kernel.flatten(1)).view(*by_position.shape[:-1], -1).movedim(-1, 1)
     total = rows.new_zeros(len(gradient), *size, weight.shape[1])
-    for places in product(*[range(n) for n in weight.shape[2:]]):
+    for places in np.ndindex(*weight.shape[2:]):
         part = (rows @ kernel[(slice(None), *places)]).view(*by_position.shape[:-1], -1)
         offsets = [
             k * apart - edge for k, apart, edge in zip(places, dilation, padding, strict=True)
