@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
@@ -34,20 +36,25 @@ from evidence_data import DATA_SETS
 from cellcam import IntegratedGradCAM, load_model
 from cellcam.evaluate.benchmark import METRICS
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
-from cellcam.evaluate.localisation import energy_inside, largest_inside
-from cellcam.evaluate.methods import ADAPTIVE, Method, compared_methods, own_method
-from cellcam.evaluate.resampling import bootstrap_mean, sign_flip_test
+from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
+from cellcam.evaluate.methods import OWN, Method, compared_methods, own_method
+from cellcam.evaluate.resampling import bootstrap_mean
+from cellcam.explain.integral import Formula
+from cellcam.explain.path import BaselineName
 from cellcam.models.model import CellModel
+from cellcam.models.registry import network_entry
 from cellcam.stacks.writing import write_json
 
 SHOWN = ("ebpg", "bbox", "pointing", "drop", "increase", "insertion", "deletion")
-CHOICES: dict[str, dict[str, Any]] = {
-    "as it is: logit, paper, black": {},
-    "score probability": {"score": "probability"},
-    "score log_probability": {"score": "log_probability"},
-    "formula complete": {"formula": "complete"},
-    "baseline background": {"baselines": "background"},
-    "baseline blur": {"baselines": "blur"},
+
+# Settings are chosen on cells that judge nothing else.
+CHOOSING_SEED = TEST_SEED + 10
+CHOOSING_STEPS = {"method": "riemann_trapezoid", "n_steps": 32}
+EARLIER = {
+    "small_cnn": ("features.3", "features.1"),
+    "cell_cnn": ("features.3", "features.1"),
+    "resnet18": ("layer3", "layer2", "layer1"),
+    "densenet121": ("features.denseblock3", "features.denseblock2", "features.denseblock1"),
 }
 
 
@@ -65,14 +72,14 @@ def main(
     for name in DATA_SETS:
         if only in (None, name) and not (out / name / "explanations.json").is_file():
             _judge(name, data, out / name, cells)
-    for name, model, own in _chosen(data, out, min(cells, 48)):
+    for name, model, own in _chosen(data, out, cells):
         if only in (None, name.split("/")[0]) and not (out / name / "choices.json").is_file():
             write_json(out / name / "choices.json", _choices(model, own))
     (out / "tables.md").write_text("\n".join(_tables(out)), "utf-8")
 
 
 def _model(name: str, data: Path, out: Path) -> tuple[CellModel, JudgedCells]:
-    """A network trained on the training cells, and the cells that judge."""
+    """A network trained on the training cells, and cells of others that judge or choose."""
     prepared = DATA_SETS[name](data, out)
     if not (out / "model").is_dir():
         recipe = Recipe(epochs=prepared.epochs, all_cells=False, crop_size=prepared.crop_size)
@@ -85,94 +92,82 @@ def _model(name: str, data: Path, out: Path) -> tuple[CellModel, JudgedCells]:
 
 def _judge(name: str, data: Path, out: Path, most: int) -> None:
     model, cells = _model(name, data, out)
-    cells = cells.first(most)
+    cells = cells.part(np.flatnonzero(cells.groups % 2 == 0)[:most])
+    spec = model.spec
     about = (
         f"{name}: {len(cells.explained)} cells that the network was not trained on; "
-        f"{model.spec.network} at {model.spec.target_layer}."
+        f"{spec.network} at {spec.target_layer}, {spec.formula} formula, from {spec.baseline}."
     )
     write_results(out, "explanations", model, cells, judge_explanations(model, cells), about)
 
 
 def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, JudgedCells]]:
-    """Models and cells by which settings are compared: planted and real ones."""
+    """Models and the cells by which settings are chosen: planted and real ones."""
     for name in DIFFICULTIES:
         folder = out / "planted" / name / "model"
         if folder.is_dir():
-            cells = simulate_cells(name, most, TEST_SEED)
+            cells = simulate_cells(name, most, CHOOSING_SEED)
             model = load_model(folder, "cpu")
             called = model.probabilities(cells.pixels).argmax(1)
-            rows = cells.evidence.any((1, 2, 3))
-            yield (
-                f"planted/{name}",
-                model,
-                JudgedCells(
-                    cells.pixels[rows],
-                    called[rows],
-                    cells.evidence[rows].any(1),
-                    None,
-                    rows.nonzero()[0],
-                ),
-            )
+            rows = np.flatnonzero(cells.evidence.any((1, 2, 3)))
+            evidence = cells.evidence[rows].any(1)
+            own = JudgedCells(cells.pixels[rows], called[rows], evidence, None, rows)
+            yield f"planted/{name}", model, own
     for name in DATA_SETS:
         if (out / name / "model").is_dir():
             model, own = _model(name, data, out / name)
-            yield name, model, own.first(most)
+            yield name, model, own.part(np.flatnonzero(own.groups % 2 == 1)[:most])
+
+
+def _settings(model: CellModel) -> Iterator[Method]:
+    """Plain Grad-CAM first, then every setting that could be the default."""
+    network, black = model.network, model.black()
+    last = network_entry(model.spec.network).cam_layer
+    layers = [last, *EARLIER[model.spec.network]]
+    for layer in layers:
+        found = compared_methods(IntegratedGradCAM(network, layer, black=black), layer)
+        plain = {method.name: method for method in found}
+        for name in ("Grad-CAM", "LayerCAM"):
+            yield replace(plain[name], name=f"plain {name} at {layer}")
+    for score in ("probability", "log_probability"):
+        cam = IntegratedGradCAM(network, last, black=black, **CHOOSING_STEPS, score=score)
+        yield own_method(f"{last}, paper, black, {score}", cam)
+    for layer, formula, start in product(layers, get_args(Formula), get_args(BaselineName)):
+        cam = IntegratedGradCAM(network, layer, black=black, **CHOOSING_STEPS, formula=formula)
+        yield own_method(f"{layer}, {formula}, {start}", cam, baselines=start)
 
 
 def _choices(model: CellModel, cells: JudgedCells) -> list[dict[str, Any]]:
-    """Each other setting against the default, on the same cells."""
-    network, layer, black = model.network, model.spec.target_layer, model.black()
-    cam = IntegratedGradCAM(network, layer, black=black)
-    methods = [own_method(name, cam, **settings) for name, settings in CHOICES.items()]
-    for other in ("features", "features.6", "features.3", "features.1"):
-        if other != layer and _has(network, other):
-            there = IntegratedGradCAM(network, other, black=black)
-            plain = {m.name: m for m in compared_methods(network, other, black)}["Grad-CAM"]
-            methods += [
-                own_method(f"layer {other}", there),
-                own_method(f"layer {other}, complete", there, formula="complete"),
-                own_method(
-                    f"layer {other}, complete, background",
-                    there,
-                    formula="complete",
-                    baselines="background",
-                ),
-                Method(f"plain Grad-CAM, layer {other}", plain.source, plain.maps),
-            ]
-    plain = {m.name: m for m in compared_methods(network, layer, black)}["Grad-CAM"]
-    methods.append(Method("plain Grad-CAM", plain.source, plain.maps))
+    """Each setting against plain Grad-CAM, on the same cells."""
     x, classes = model.normalised(cells.pixels), torch.from_numpy(cells.explained)
     regions = torch.from_numpy(cells.regions)
     seen = regions.flatten(1).any(1)
     share = regions.flatten(1).double().mean(1)
+    own = cells.groups[seen.numpy()]
     found: list[dict[str, Any]] = []
     first = None
-    for method in methods:
+    for method in _settings(model):
         maps = method.maps(x, classes)
         points = maps.flatten(1).any(1)
-        ebpg = torch.where(points, energy_inside(maps, regions), share)[seen].numpy()
-        bbox = torch.where(points, largest_inside(maps, regions), share)[seen].numpy()
-        drop = confidence_change(class_probability(network), x, classes, maps, black).drop
+        ebpg, bbox, pointing = (
+            torch.where(points, metric(maps, regions), share)[seen].numpy()
+            for metric in (energy_inside, largest_inside, points_inside)
+        )
+        drop = confidence_change(class_probability(model.network), x, classes, maps, model.black())
         first = ebpg if first is None else first
-        own = cells.groups[seen.numpy()]
         found.append(
             {
                 "setting": method.name,
-                "layer": layer,
                 "ebpg": bootstrap_mean(ebpg, own),
                 "difference": bootstrap_mean(ebpg - first, own),
-                "p": sign_flip_test(ebpg - first, own),
                 "bbox": float(bbox.mean()),
-                "drop": 100 * float(drop.mean()),
+                "pointing": float(pointing.mean()),
+                "drop": 100 * float(drop.drop.mean()),
                 "empty": float((~points).double().mean()),
                 "n": len(ebpg),
             }
         )
     return found
-
-
-def _has(network: torch.nn.Module, layer: str) -> bool:
-    return layer in dict(network.named_modules())
 
 
 def _tables(out: Path) -> Iterator[str]:
@@ -185,7 +180,7 @@ def _tables(out: Path) -> Iterator[str]:
         if (folder / "explanations.json").is_file():
             yield from _one(name, json.loads((folder / "explanations.json").read_text("utf-8")))
         if (folder / "choices.json").is_file():
-            yield from _settings(json.loads((folder / "choices.json").read_text("utf-8")))
+            yield from _settings_table(json.loads((folder / "choices.json").read_text("utf-8")))
     if (out / "planted" / "planted.json").is_file():
         yield "\n```\n" + (out / "planted" / "planted.json").read_text("utf-8") + "\n```"
 
@@ -204,7 +199,7 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
             row = table.loc[(cost["method"], metric.name)]
             digits = 1 if metric.percent else 3
             sign = ""
-            if cost["method"] != ADAPTIVE and row["p"] is not None and row["p"] < 0.05:
+            if cost["method"] != OWN and row["p"] is not None and row["p"] < 0.05:
                 sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
             mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
             cells.append(f"{mean} ({low} to {high}){sign}")
@@ -222,16 +217,16 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _settings(found: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"\nSettings, {found[0]['n']} cells, layer `{found[0]['layer']}`:\n"
-    yield "| setting | EBPG | against the default | p | Bbox | Drop % | empty |"
+def _settings_table(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"\nSettings, {found[0]['n']} other cells, beside {found[0]['setting']}:\n"
+    yield "| setting | EBPG | beyond Grad-CAM | Bbox | pointing | Drop % | empty |"
     yield "|---|---|---|---|---|---|---|"
     for row in found:
         mean, low, high = row["ebpg"]
         apart = row["difference"]
         yield (
             f"| {row['setting']} | {mean:.3f} ({low:.3f} to {high:.3f}) | {apart[0]:+.3f} "
-            f"({apart[1]:+.3f} to {apart[2]:+.3f}) | {row['p']:.4f} | {row['bbox']:.3f} | "
+            f"({apart[1]:+.3f} to {apart[2]:+.3f}) | {row['bbox']:.3f} | {row['pointing']:.2f} | "
             f"{row['drop']:.1f} | {row['empty']:.0%} |"
         )
 

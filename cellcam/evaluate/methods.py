@@ -20,12 +20,13 @@ from torch.nn.functional import interpolate
 
 from cellcam.explain.explanation import Explanation
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+from cellcam.explain.path import Baseline, baseline_images
 from cellcam.explain.splitting import left_as_it_was
 
 Maps = Callable[[Tensor, Tensor], Tensor]
 
-ADAPTIVE, FIXED = "Integrated Grad-CAM, 1 %", "Integrated Grad-CAM, 20 steps"
-COMPLETE = "Integrated Grad-CAM, complete"
+OWN = "Integrated Grad-CAM, CellCam's default"
+ADAPTIVE, FIXED = "Integrated Grad-CAM, paper, 1 %", "Integrated Grad-CAM, paper, 20 steps"
 _PEER_STEPS = 50  # captum's own default for Integrated Gradients
 
 
@@ -46,34 +47,34 @@ class Method:
 
 
 def own_method(name: str, cam: IntegratedGradCAM, **settings: Any) -> Method:
-    """Integrated Grad-CAM with other settings; of signed maps the positive part."""
+    """Integrated Grad-CAM with other settings."""
 
     def maps(x: Tensor, classes: Tensor) -> Tensor:
         explanation: Explanation = cam(x, classes, **settings)
-        return explanation.maps[:, 0].clamp(min=0)
+        return explanation.importance[:, 0]
 
     return Method(name, "cellcam", maps)
 
 
-def compared_methods(
-    network: nn.Module, layer: str, black: float | Tensor, spatial_dims: int = 2
-) -> list[Method]:
-    """Integrated Grad-CAM (adaptive, the paper's sum, complete) and the peers that are installed.
+def compared_methods(own: IntegratedGradCAM, layer: str, spatial_dims: int = 2) -> list[Method]:
+    """Our own explanations, the paper's (to 1 %, and its sum) and the peers that are installed.
 
     Plain ones of our own stand in for Grad-CAM and Grad-CAM++ where no library is installed.
+    LayerCAM, the peer that is made for early layers, is also taken at the layer of ``own``.
 
     Parameters
     ----------
-    network : in evaluation mode; peers work on a copy, on which their hooks stay
-    layer : name of the layer that is explained
-    black : what zero counts become in the network's input
+    own : how CellCam explains a network, at one layer, given by its name; peers work on a copy
+        of that network, on which their hooks stay
+    layer : name of the layer where Grad-CAM and its like are usually taken
     spatial_dims : 2 or 3; pytorch-grad-cam has Grad-CAM only in 3-D
     """
+    network, black = own.nn_module, own.black
     cam = IntegratedGradCAM(network, layer, black=black)
     methods = [
+        own_method(OWN, own),
         own_method(ADAPTIVE, cam),
         own_method(FIXED, cam, method="riemann_right", n_steps=20),
-        own_method(COMPLETE, cam, formula="complete"),
     ]
     copied = copy.deepcopy(network).eval()
     captum = find_spec("captum") is not None
@@ -84,14 +85,15 @@ def compared_methods(
         else Method("Grad-CAM", "cellcam", lambda x, k: _plain(network, layer, grad_cam, x, k))
     )
     if pytorch_grad_cam:
-        methods += [
-            _of_pytorch_grad_cam(name, kind, copied, layer)
-            for name, kind in (
-                ("Grad-CAM++", "GradCAMPlusPlus"),
-                ("LayerCAM", "LayerCAM"),
-                ("Score-CAM", "ScoreCAM"),
-            )
+        kinds = [
+            ("Grad-CAM++", "GradCAMPlusPlus", layer),
+            ("LayerCAM", "LayerCAM", layer),
+            ("Score-CAM", "ScoreCAM", layer),
         ]
+        if own.target_layers != layer:
+            early = str(own.target_layers)
+            kinds.insert(2, (f"LayerCAM at {early}", "LayerCAM", early))
+        methods += [_of_pytorch_grad_cam(name, kind, copied, at) for name, kind, at in kinds]
     else:
         methods.append(
             Method(
@@ -101,7 +103,7 @@ def compared_methods(
             )
         )
     if captum:
-        methods.append(_integrated_gradients(copied, black))
+        methods.append(_integrated_gradients(copied, own.settings.baselines, black))
     return methods
 
 
@@ -165,14 +167,14 @@ def _captum_grad_cam(network: nn.Module, layer: str) -> Method:
     return Method("Grad-CAM", "captum", maps)
 
 
-def _integrated_gradients(network: nn.Module, black: float | Tensor) -> Method:
-    """The positive part of what the channels of a pixel add up to."""
+def _integrated_gradients(network: nn.Module, baselines: Baseline, black: float | Tensor) -> Method:
+    """The positive part of what the channels of a pixel add up to, on the path of our own."""
     from captum.attr import IntegratedGradients
 
     gradients = IntegratedGradients(network)
 
     def maps(x: Tensor, classes: Tensor) -> Tensor:
-        start = torch.as_tensor(black, dtype=x.dtype, device=x.device).expand_as(x)
+        start = baseline_images(baselines, x, black)
         found = gradients.attribute(
             x, start, target=classes, n_steps=_PEER_STEPS, internal_batch_size=max(64, len(x))
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,11 +43,12 @@ class SanityCheck:
     passed: bool
 
 
-def integrated_gradcam(layer: str, black: float | Tensor) -> Explain:
-    """Integrated Grad-CAM, as a function of the network."""
+def integrated_gradcam(layer: str, black: float | Tensor, **settings: Any) -> Explain:
+    """Importance by Integrated Grad-CAM, as a function of the network."""
 
     def explain(network: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
-        return IntegratedGradCAM(network, layer, black=black)(x, classes).maps[:, 0]
+        cam = IntegratedGradCAM(network, layer, black=black, **settings)
+        return cam(x, classes).importance[:, 0]
 
     return explain
 

@@ -54,6 +54,11 @@ class Explanation:
     interaction: Tensor | None = None
     layers: tuple[Explanation, ...] = ()
 
+    @property
+    def importance(self) -> Tensor:
+        """What speaks for each class, >= 0: the maps, of signed ones the positive part."""
+        return self.maps.clamp(min=0)
+
     def to(self, device: torch.device) -> Explanation:
         """The same with its tensors on ``device``."""
         changes: dict[str, Any] = {n: t.to(device) for n, t in _tensors(self).items()}

@@ -57,7 +57,7 @@ class IntegratedGradCAM:
     black : number, or tensor that broadcasts to the input, default 0
         What zero counts become in the network's input; ``baselines="black"`` begins there.
     **settings
-        Defaults for the keyword arguments of a call.
+        Defaults for the keyword arguments of a call, kept as `settings`.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class IntegratedGradCAM:
         self.nn_module = nn_module
         self.target_layers = target_layers
         self.black = black
-        self._settings = changed(Settings(), settings)
+        self.settings = changed(Settings(), settings)
         self._known: dict[object, Known] = {}
 
     def __call__(self, x: Tensor, class_idx: ClassIndex = None, **settings: Any) -> Explanation:
@@ -129,7 +129,7 @@ class IntegratedGradCAM:
         TypeError
             If a setting does not exist.
         """
-        run = changed(self._settings, settings)
+        run = changed(self.settings, settings)
         _check_images(x)
         _check_class_idx(class_idx, len(x))
         several = isinstance(self.target_layers, list | tuple)

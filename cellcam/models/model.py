@@ -59,7 +59,8 @@ class ModelSpec(_Plain):
     crop_size : pixels of a crop, (y, x) or (z, y, x)
     pixel_size_um : of a crop, (y, x) or (z, y, x); None if it was never known
     normalisation : `Normalisation`
-    target_layer : layer that explanations look at
+    target_layer, formula, baseline : how CellCam explains its calls, see `IntegratedGradCAM`;
+        by default as the paper does, as folders of before the choice was there expect
     field : what a stack with several planes is seen as: each plane, a projection, the volume
     finding : how cells are found where the user brings no label image
     temperature : scores are divided by it before softmax
@@ -77,6 +78,8 @@ class ModelSpec(_Plain):
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
     normalisation: Normalisation
     target_layer: _Name
+    formula: Literal["paper", "complete"] = "paper"
+    baseline: Literal["black", "background", "blur"] = "black"
     field: Literal["plane", "max", "mean", "volume"] = "plane"
     finding: Finding | None = None
     temperature: PositiveFloat = 1.0
@@ -164,11 +167,11 @@ class CellModel:
     def explain(
         self, crops: NDArray[Any], class_idx: ClassIndex = None, **settings: Any
     ) -> Explanation:
-        """Integrated Grad-CAM of raw crops, by default from the black image.
+        """Integrated Grad-CAM of raw crops, with the formula and baseline of the model.
 
         ``settings`` are the keyword arguments of a call of `IntegratedGradCAM`.
         """
-        return self._explainer(self.normalised(crops), class_idx, **settings)
+        return self.explainer(self.normalised(crops), class_idx, **settings)
 
     def channel_shares(
         self, crops: NDArray[Any], class_idx: ClassIndex = None, baselines: Baseline = "background"
@@ -185,11 +188,19 @@ class CellModel:
         return explanation.channel_shares[:, 0].cpu().numpy()
 
     @cached_property
-    def _explainer(self) -> IntegratedGradCAM:
+    def explainer(self) -> IntegratedGradCAM:
+        """Integrated Grad-CAM with the layer, formula and baseline of the model."""
         # Kept: it finds out about the network once.
         from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 
-        return IntegratedGradCAM(self.network, self.spec.target_layer, black=self.black())
+        spec = self.spec
+        return IntegratedGradCAM(
+            self.network,
+            spec.target_layer,
+            black=self.black(),
+            formula=spec.formula,
+            baselines=spec.baseline,
+        )
 
     def _by_channel(self, constant: Literal["offset", "scale"]) -> Tensor:
         import torch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellcam.errors import UsageError
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 _Builder = Callable[[int, int, int], "nn.Module"]
+
+# How CellCam explains, at the layer of each network's entry; chosen in docs/decisions/0015.
+FORMULA: Literal["complete"] = "complete"
+BASELINE: Literal["background"] = "background"
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,22 @@ class NetworkEntry:
     Attributes
     ----------
     build : (spatial_dims, in_channels, n_classes) -> network with random weights
-    target_layer : name of the layer that is explained, the last one that is fine enough
+    cam_layer : name of the layer where Grad-CAM and its like are taken, the last one that is
+        fine enough
     spatial_dims : which of 2 and 3 it comes in
+    early_layer : name of the layer that CellCam's own explanations look at, where that is an
+        earlier one: docs/decisions/0015
     """
 
     build: _Builder
-    target_layer: str
+    cam_layer: str
     spatial_dims: tuple[int, ...] = (2, 3)
+    early_layer: str | None = None
+
+    @property
+    def target_layer(self) -> str:
+        """Name of the layer that CellCam's own explanations look at."""
+        return self.early_layer or self.cam_layer
 
 
 def network_names(spatial_dims: int | None = None) -> list[str]:
@@ -142,10 +155,14 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 _NETWORKS = {
     # Ends at 1/4, each position sees 30 pixels: for few or small cells, and for organelles.
-    "small_cnn": NetworkEntry(_small_cnn((1, 2, 2), (16, 32, 64)), "features"),
+    "small_cnn": NetworkEntry(
+        _small_cnn((1, 2, 2), (16, 32, 64)), "features", early_layer="features.1"
+    ),
     # Ends at 1/8, each position sees 66 pixels: for cells whose shape as a whole tells the class.
-    # Explained one stage earlier: 5 x 5 positions are too few to point at anything in a crop of 40.
-    "cell_cnn": NetworkEntry(_small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6"),
+    # CAMs are taken one stage earlier: 5 x 5 positions point at nothing in a crop of 40.
+    "cell_cnn": NetworkEntry(
+        _small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6", early_layer="features.1"
+    ),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),

@@ -243,7 +243,7 @@ def _explain_batch(
     crops = np.stack([pasting.field.crops[cell] for pasting, cell in places])
     # The maps of a field are looked at on one scale.
     explanation = model.explain(crops, wanted, rtol_of="strongest", progress=tick)
-    maps = explanation.maps.cpu().numpy()
+    maps = explanation.importance.cpu().numpy()
     strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
     errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()
     shares = model.channel_shares(crops)

@@ -146,7 +146,7 @@ class Session:
         )
         strongest = explanation.maps[0].flatten(1).norm(dim=1).argmax()
         shares = self.model.channel_shares(crop)[0]
-        maps = explanation.maps[0].cpu().numpy()
+        maps = explanation.importance[0].cpu().numpy()
         maps = maps.max(axis=1) if maps.ndim == 4 else maps
         return replace(
             self.glance(row),

@@ -11,15 +11,17 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cellcam.evaluate import methods
 from cellcam.evaluate.methods import Method, compared_methods
+from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.registry import build_network
 
 NAMES = {
-    "Integrated Grad-CAM, 1 %",
-    "Integrated Grad-CAM, 20 steps",
-    "Integrated Grad-CAM, complete",
+    "Integrated Grad-CAM, CellCam's default",
+    "Integrated Grad-CAM, paper, 1 %",
+    "Integrated Grad-CAM, paper, 20 steps",
     "Grad-CAM",
     "Grad-CAM++",
     "LayerCAM",
+    "LayerCAM at features.1",
     "Score-CAM",
     "Integrated Gradients",
 }
@@ -36,17 +38,22 @@ def case(dims: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     return network, torch.rand(4, 2, *[16] * dims), torch.tensor([0, 1, 2, 1])
 
 
+def compared(network: torch.nn.Module, dims: int) -> list[Method]:
+    own = IntegratedGradCAM(network, "features.1", formula="complete", baselines="background")
+    return compared_methods(own, "features", dims)
+
+
 def made(dims: int, without: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Method]:
     monkeypatch.setattr(methods, "find_spec", lambda n: None if n in without else find_spec(n))
     network, _, _ = case(dims)
-    return {m.name: m for m in compared_methods(network, "features", 0.0, dims)}
+    return {m.name: m for m in compared(network, dims)}
 
 
 def test_all_methods_give_maps_of_the_images_that_are_not_negative(dims: int) -> None:
     network, x, classes = case(dims)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = compared_methods(network, "features", 0.0, dims)
-    missing = {"LayerCAM", "Score-CAM"} if dims == 3 else set()
+    found = compared(network, dims)
+    missing = {"LayerCAM", "LayerCAM at features.1", "Score-CAM"} if dims == 3 else set()
     assert {m.name for m in found} == NAMES - missing
     for method in found:
         maps = method.maps(x, classes)
@@ -81,7 +88,7 @@ def test_grad_cam_plus_plus_is_the_same_with_and_without_pytorch_grad_cam(
 def test_maps_of_pytorch_grad_cam_are_its_own_before_rescaling() -> None:
     network, x, classes = case(2)
     targets = [ClassifierOutputTarget(k) for k in classes.tolist()]
-    found = {m.name: m for m in compared_methods(network, "features", 0.0)}
+    found = {m.name: m for m in compared(network, 2)}
     with GradCAMPlusPlus(network, [network.features]) as cam:
         scaled = cam(x, targets)
     own = found["Grad-CAM++"].maps(x, classes).numpy()

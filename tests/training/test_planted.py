@@ -137,5 +137,5 @@ def test_the_command_judges_explanations_of_a_table(
         table, benchmark / "plain" / "model", tmp_path, explanations=True, masks=masks, device="cpu"
     )
     said = capsys.readouterr().out
-    assert "Integrated Grad-CAM, 20 steps: ebpg" in said
+    assert "Integrated Grad-CAM, paper, 20 steps: ebpg" in said
     assert {f.name for f in tmp_path.iterdir()} >= {"explanations.html", "explanations.json"}

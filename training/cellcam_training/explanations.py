@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam.evaluate.benchmark import Progress, costs, judge_methods, summary
-from cellcam.evaluate.methods import ADAPTIVE, Method, compared_methods
+from cellcam.evaluate.methods import OWN, Method, compared_methods
 from cellcam.evaluate.places import mean_picture, parts_of_cells
 from cellcam.evaluate.sanity import (
     SanityCheck,
@@ -25,7 +25,9 @@ from cellcam.evaluate.sanity import (
     randomisation_check,
 )
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+from cellcam.explain.path import baseline_images
 from cellcam.models.model import CellModel
+from cellcam.models.registry import network_entry
 from cellcam.reporting.explanations import ExplanationReport, write_explanation_report
 from cellcam.reporting.pages import ShownCell
 from cellcam.stacks.writing import whole_file, write_json
@@ -68,15 +70,15 @@ class JudgedCells:
     groups: NDArray[np.int64]
     truth: str = ""
 
-    def first(self, n: int) -> JudgedCells:
-        """The first ``n`` of the cells."""
+    def part(self, rows: NDArray[np.int64]) -> JudgedCells:
+        """Some of the cells."""
         return replace(
             self,
-            pixels=self.pixels[:n],
-            explained=self.explained[:n],
-            regions=None if self.regions is None else self.regions[:n],
-            bodies=None if self.bodies is None else self.bodies[:n],
-            groups=self.groups[:n],
+            pixels=self.pixels[rows],
+            explained=self.explained[rows],
+            regions=None if self.regions is None else self.regions[rows],
+            bodies=None if self.bodies is None else self.bodies[rows],
+            groups=self.groups[rows],
         )
 
 
@@ -123,35 +125,41 @@ def judge_explanations(
     model: CellModel, cells: JudgedCells, progress: Progress | None = None
 ) -> ExplanationFigures:
     """Figures of all methods on the same cells, and the sanity checks of CellCam's own."""
-    spec, x = model.spec, model.normalised(cells.pixels)
-    methods = compared_methods(model.network, spec.target_layer, model.black(), spec.spatial_dims)
+    x, methods = model.normalised(cells.pixels), methods_for(model)
     classes = torch.from_numpy(cells.explained).to(x.device)
     regions = None if cells.regions is None else torch.from_numpy(cells.regions).to(x.device)
     judged = judge_methods(methods, model.network, x, classes, model.black(), regions, progress)
     return ExplanationFigures(
         judged,
-        summary(judged, ADAPTIVE, cells.groups),
+        summary(judged, OWN, cells.groups),
         costs(judged),
         sanity_checks(model, x[:_CHECKED], classes[:_CHECKED]),
     )
 
 
+def methods_for(model: CellModel) -> list[Method]:
+    """The explanations of a model, and peers at the layer where they are usually taken."""
+    layer = network_entry(model.spec.network).cam_layer
+    return compared_methods(model.explainer, layer, model.spec.spatial_dims)
+
+
 def sanity_checks(model: CellModel, x: Tensor, classes: Tensor) -> tuple[SanityCheck, ...]:
     """All checks; that of 2-D and 3-D where the network is a 2-D one with a 3-D form."""
-    network, layer, black = model.network, model.spec.target_layer, model.black()
-    explain = integrated_gradcam(layer, black)
+    network, spec, black = model.network, model.spec, model.black()
+    layer, start = spec.target_layer, spec.baseline
+    explain = integrated_gradcam(layer, black, formula=spec.formula, baselines=start)
 
     def complete(network: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
-        cam = IntegratedGradCAM(network, layer, black=black, formula="complete", upsample=False)
-        return cam(x, classes).maps[:, 0]
+        cam = IntegratedGradCAM(network, layer, black=black, formula="complete", baselines=start)
+        return cam(x, classes, upsample=False).maps[:, 0]
 
     checks = [
         randomisation_check(explain, network, x, classes),
         noise_check(explain, network, x, classes),
-        completeness_check(complete, network, x, classes, black.expand_as(x)),
+        completeness_check(complete, network, x, classes, baseline_images(start, x, black)),
     ]
-    if model.spec.spatial_dims == 2:
-        deep = integrated_gradcam(layer, black.unsqueeze(2))
+    if spec.spatial_dims == 2:
+        deep = integrated_gradcam(layer, black.unsqueeze(2), formula=spec.formula, baselines=start)
 
         def either(network: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
             return (deep if x.ndim == 5 else explain)(network, x, classes)
@@ -201,7 +209,7 @@ def write_results(
     with whole_file(out / f"{name}.csv") as temporary:
         figures.judged.to_csv(temporary, index=False)
     content = {
-        "reference": ADAPTIVE,
+        "reference": OWN,
         "seen_through": SEEN_THROUGH,
         "truth": cells.truth,
         "summary": _plain(figures.summary),
@@ -215,7 +223,7 @@ def write_results(
     report = ExplanationReport(
         title="Are the explanations right?",
         subtitle=about,
-        reference=ADAPTIVE,
+        reference=OWN,
         summary=figures.summary,
         costs=figures.costs,
         checks=figures.checks,
@@ -241,7 +249,7 @@ def _with_pictures(
     spec, called = model.spec, cells.explained
     own = _maps(model, cells.pixels, called)[:, 0]
     examples = np.random.default_rng(1).permutation(len(called))[:_EXAMPLES]
-    methods = compared_methods(model.network, spec.target_layer, model.black())
+    methods = methods_for(model)
     typical, doubtful = _typical_and_doubtful(model, cells)
     return replace(
         report,
@@ -263,7 +271,7 @@ def _maps(
         model.explain(
             pixels[i : i + _AT_ONCE], torch.from_numpy(classes[i : i + _AT_ONCE]), **settings
         )
-        .maps.cpu()
+        .importance.cpu()
         .numpy()
         for i in range(0, len(pixels), _AT_ONCE)
     ]

@@ -15,14 +15,14 @@ from cellcam.errors import UsageError
 from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel, ModelSpec, Normalisation
-from cellcam.models.registry import build_network, network_entry
+from cellcam.models.registry import BASELINE, FORMULA, build_network, network_entry
 from cellcam_training.crops import CropSet
 from cellcam_training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Smaller crops show parts of cells, or are too small for a map at an eighth of the resolution.
+# Smaller crops show parts of cells, or are too small for an eighth of the resolution.
 _SMALLEST_FOR_CELL_CNN = 32
 _FEWEST_FOR_CELL_CNN = 500
 _TORCHVISION = "tv_"
@@ -43,7 +43,7 @@ def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> 
         return recipe.network, "chosen in the recipe"
     size = " x ".join(map(str, crop_size))
     if min(crop_size) < _SMALLEST_FOR_CELL_CNN:
-        return "small_cnn", f"crops of {size} pixels need its map at a quarter of the resolution"
+        return "small_cnn", f"it sees all that crops of {size} pixels show of a cell"
     if n_cells < _FEWEST_FOR_CELL_CNN:
         return "small_cnn", f"{n_cells} cells are too few for a larger one"
     return "cell_cnn", f"it sees all of a cell in crops of {size} pixels"
@@ -76,6 +76,8 @@ def untrained_model(
         pixel_size_um=crops.pixel_size_um,
         normalisation=measured_normalisation(crops.pixels, measured),
         target_layer=network_entry(recipe.network).target_layer,
+        formula=FORMULA,
+        baseline=BASELINE,
         field=recipe.field,
         finding=recipe.finding,
     )

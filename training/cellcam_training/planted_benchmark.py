@@ -174,7 +174,7 @@ def _confounder(honest: CellModel, cheating: CellModel, n_test: int) -> Confound
     rows = np.flatnonzero(names == LEAKING_CLASS)
     k = honest.spec.classes.index(LEAKING_CLASS)
     maps = [
-        model.explain(striped.pixels[rows], k).maps[:, 0].cpu().double()
+        model.explain(striped.pixels[rows], k).importance[:, 0].cpu().double()
         for model in (honest, cheating)
     ]
     outside = [_part(own, ~striped.bodies[rows]) for own in maps]

@@ -61,7 +61,7 @@ def _surest_right(model: CellModel, pixels: NDArray[Any], judged: Validation) ->
         own = np.flatnonzero((called == k) & (judged.truth == k))
         if len(own):
             row = own[stated[own].argmax()]
-            maps = model.explain(pixels[[row]], k).maps[0].cpu().numpy()
+            maps = model.explain(pixels[[row]], k).importance[0].cpu().numpy()
             shown.append(ShownCell(pixels[row], maps, f"{name}, {stated[row]:.0%}"))
     return shown
 
@@ -74,7 +74,7 @@ def _surest_mistakes(model: CellModel, pixels: NDArray[Any], judged: Validation)
     if not len(rows):
         return []
     pairs = np.stack([called[rows], judged.truth[rows]], 1)
-    maps = model.explain(pixels[rows], torch.from_numpy(pairs)).maps.cpu().numpy()
+    maps = model.explain(pixels[rows], torch.from_numpy(pairs)).importance.cpu().numpy()
     names = model.spec.classes
     return [
         ShownCell(
