@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
+import torch
 from torch import Tensor, float64, where
 
 Formula = Literal["paper", "complete"]
@@ -28,6 +30,12 @@ class Integral:
     line: Tensor
     n_evaluations: Tensor
     weights_vary: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Integral]) -> Integral:
+        """The integrals along all parts' paths."""
+        values = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        return cls(*map(torch.cat, values))
 
 
 def relative(error: Tensor, norm: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -195,8 +194,8 @@ def _explain_batch(
     paths = Paths(start, x, at_baseline, at_input)
     if run.channels:
         paths = _single_channel_paths(walker, paths)
-    parts = [_integrated(walker, part, run) for part in paths.parts(walker.batch)]
-    integral = Integral(*(torch.cat(values) for values in zip(*map(_values, parts), strict=True)))
+    parts = paths.parts(walker.batch)
+    integral = Integral.joined([_integrated(walker, part, run) for part in parts])
     difference = paths.at_end.score - paths.at_start.score
     by_path: dict[str, Any] = {
         "maps": _as_images(integral.maps, walker.split.map_shape, x, run.upsample),
@@ -253,10 +252,6 @@ def _as_images(maps: Tensor, shape: torch.Size, x: Tensor, upsample: bool) -> Te
 def _relative_gap(line: Tensor, difference: Tensor) -> Tensor:
     gap = (line - difference).abs()
     return torch.where(gap == 0, 0, gap / difference.abs())
-
-
-def _values(integral: Integral) -> list[Tensor]:
-    return [getattr(integral, field.name) for field in fields(integral)]
 
 
 def _moved(images: Tensor, device: torch.device) -> Tensor:
