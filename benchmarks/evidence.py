@@ -96,7 +96,7 @@ def _judge(name: str, data: Path, out: Path, most: int) -> None:
     spec = model.spec
     about = (
         f"{name}: {len(cells.explained)} cells that the network was not trained on; "
-        f"{spec.network} at {spec.target_layer}, {spec.formula} formula, from {spec.baseline}."
+        f"{spec.network}, {spec.explaining}."
     )
     write_results(out, "explanations", model, cells, judge_explanations(model, cells), about)
 

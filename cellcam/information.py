@@ -51,7 +51,7 @@ def about_model(folder: Path) -> dict[str, Any]:
         "crop pixels": " x ".join(map(str, spec.crop_size)),
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
-        "explains": f"{spec.target_layer}, {spec.formula} formula, from {spec.baseline}",
+        "explains": spec.explaining,
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),
     }

@@ -87,6 +87,11 @@ class ModelSpec(_Plain):
     training: dict[str, JsonValue] = {}
     weights_sha256: str = ""
 
+    @property
+    def explaining(self) -> str:
+        """How calls are explained, for people."""
+        return f"{self.formula} formula at {self.target_layer}, from {self.baseline}"
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         entry = network_entry(self.network)

@@ -165,8 +165,8 @@ _NETWORKS = {
     ),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
-    "resnet18": NetworkEntry(_resnet("resnet18"), "layer4"),
-    "resnet34": NetworkEntry(_resnet("resnet34"), "layer4"),
+    "resnet18": NetworkEntry(_resnet("resnet18"), "layer4", early_layer="layer1"),
+    "resnet34": NetworkEntry(_resnet("resnet34"), "layer4", early_layer="layer1"),
     "resnet50": NetworkEntry(_resnet("resnet50"), "layer4"),
     "seresnet50": NetworkEntry(_seresnet50, "layer4"),
     # The activation after the last convolution is shared with the stem: its last run counts.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 Maps = dict[str, NDArray[np.float32]]
 
-# A card is looked at: nobody sees 3 %, and its maps come in half the time.
-_CARD_RTOL = 0.03
+# A card is looked at, and waited for: nobody sees 5 %, which as a rule are 2 %.
+_CARD_RTOL = 0.05
 
 
 @dataclass(frozen=True, eq=False)

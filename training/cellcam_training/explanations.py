@@ -191,7 +191,7 @@ def evaluate_explanations(
         raise InputError("There are no cells to judge explanations on.")
     cells = cells_of_table(table, model, channels, masks)
     figures = judge_explanations(model, cells, progress)
-    about = f"{model.spec.network} at {model.spec.target_layer}, {len(cells.explained)} cells."
+    about = f"{model.spec.network}, {model.spec.explaining}; {len(cells.explained)} cells."
     write_results(out, "explanations", model, cells, figures, about, table.warnings)
     return figures
 

@@ -155,7 +155,7 @@ def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> P
     named = planted[np.arange(len(rows)), shares.argmax(1)]
     about = (
         f"Planted truth, {name}: {len(rows)} simulated cells that carry evidence and are called "
-        f"rightly; {model.spec.network} at {model.spec.target_layer}."
+        f"rightly; {model.spec.network}, {model.spec.explaining}."
     )
     write_results(folder, "explanations", model, chosen, figures, about)
     return PlantedResult(
