@@ -23,6 +23,7 @@ from torch import Tensor
 from cellcam import IntegratedGradCAM, load_model
 from cellcam.explain.explanation import Explanation
 from cellcam.models.model import CellModel
+from cellcam.models.registry import network_entry
 
 # Cells that go through at once where peers are timed.
 TOGETHER = 64
@@ -35,18 +36,20 @@ def cells_of(model: CellModel, table: Path, column: str, n: int) -> Tensor:
     return model.normalised(crops[np.sort(chosen)])
 
 
-def explainer(model: CellModel, score: str) -> IntegratedGradCAM:
-    return IntegratedGradCAM(
-        model.network, model.spec.target_layer, black=model.black(), score=score, upsample=False
-    )
+def explainer(model: CellModel, own: bool, score: str) -> IntegratedGradCAM:
+    """The paper's maps where CAMs are usually taken, or CellCam's ``own``; at layer resolution."""
+    spec = model.spec
+    how = {"formula": spec.formula, "baselines": spec.baseline} if own else {}
+    layer = spec.target_layer if own else network_entry(spec.network).cam_layer
+    how |= {"score": score, "upsample": False}
+    return IntegratedGradCAM(model.network, layer, black=model.black(), **how)
 
 
-def against_many_steps(model: CellModel, x: Tensor, score: str) -> None:
+def against_many_steps(cam: IntegratedGradCAM, x: Tensor, n_classes: int) -> None:
     """Errors and evaluations of the default call."""
-    cam = explainer(model, score)
     exactly = {"method": "riemann_trapezoid", "n_steps": 1000}
     called = cam(x, n_steps=1).class_idx[:, 0]
-    some = list(range(min(CLASSES, len(model.spec.classes))))
+    some = list(range(min(CLASSES, n_classes)))
     for name, classes in {"the called class": called, f"{len(some)} classes": some}.items():
         truth = cam(x, classes, **exactly)
         report(name, cam(x, classes), truth, "map")
@@ -73,9 +76,11 @@ def report(name: str, ours: Explanation, truth: Explanation, of: str = "stronges
     )
 
 
-def beside_plain_grad_cam(model: CellModel, x: Tensor, score: str, rounds: int = 3) -> None:
+def beside_plain_grad_cam(
+    cam: IntegratedGradCAM, model: CellModel, x: Tensor, rounds: int = 3
+) -> None:
     """Time of integrated maps at 1 % over that of peers' plain ones, of the same classes."""
-    cam = explainer(model, score)
+    layer = network_entry(model.spec.network).cam_layer
     classes = list(range(min(CLASSES, len(model.spec.classes))))
     runs = {
         "called class": lambda: cam(x),
@@ -87,7 +92,7 @@ def beside_plain_grad_cam(model: CellModel, x: Tensor, score: str, rounds: int =
             x, classes, method="riemann_trapezoid", n_steps=8
         ),
     }
-    for name, maps in peers(model.network, model.spec.target_layer).items():
+    for name, maps in peers(model.network, layer).items():
         runs[name] = lambda maps=maps: of_all(maps, [x], classes)  # type: ignore[misc]
     times = times_of(runs, rounds)
     for name in list(runs)[:4]:
@@ -105,10 +110,16 @@ if __name__ == "__main__":
     parser.add_argument("--class-column", default="cls")
     parser.add_argument("--cells", type=int, default=250)
     parser.add_argument("--score", default="logit")
+    parser.add_argument("--own", action="store_true", help="CellCam's own maps, not the paper's")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--untimed", action="store_true", help="without the times of peers")
     given = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(given.threads)
     model = load_model(given.model)
     x = cells_of(model, given.table, given.class_column, given.cells)
-    print(f"{given.table.parent.name}, {len(x)} cells, {model.spec.network}, score {given.score}")
-    beside_plain_grad_cam(model, x[:TOGETHER], given.score)
-    against_many_steps(model, x, given.score)
+    cam = explainer(model, given.own, given.score)
+    told = model.spec.explaining if given.own else f"paper's formula at {cam.target_layers}"
+    print(f"{given.table.parent.name}, {len(x)} cells, {model.spec.network}, {told}, {given.score}")
+    if not given.untimed:
+        beside_plain_grad_cam(cam, model, x[:TOGETHER])
+    against_many_steps(cam, x, len(model.spec.classes))

@@ -219,14 +219,23 @@ def batch(
 
 @app.command()
 def export(
-    image: Annotated[Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr.")],
-    out: Annotated[Path, typer.Argument(help="OME-TIFF to write.")],
+    image: Annotated[
+        Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr; or the folder of a run.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="OME-TIFF to write; of a run's cell table, NAME.h5ad.")
+    ],
     quiet: Quiet = False,
 ) -> None:
-    """Write an OME-Zarr result as one OME-TIFF."""
-    from cellcam.stacks.ome_zarr import export_tiff
+    """Write an OME-Zarr result as one OME-TIFF, or the cells of a run as AnnData."""
+    if out.suffix == ".h5ad":
+        from cellcam.pipeline.anndata_export import export_anndata
 
-    export_tiff(image, out)
+        export_anndata(image, out)
+    else:
+        from cellcam.stacks.ome_zarr import export_tiff
+
+        export_tiff(image, out)
     _say_written(Console(quiet), [out])
 
 

@@ -11,7 +11,9 @@ from networks import random_network
 from torch import Tensor, nn
 
 from cellcam import Explanation, IntegratedGradCAM
+from cellcam.explain import adaptive_steps
 from cellcam.explain.interpolation import cubic_coefficients, linear_coefficients, windows
+from cellcam.explain.refinement import in_place_of
 from cellcam.models.registry import build_network
 
 
@@ -40,6 +42,8 @@ def images(n: int = 3) -> Tensor:
         ("features", "paper", "probability"),
         ("features", "complete", "log_probability"),
         ("features.5", "paper", "logit"),
+        ("features.1", "complete", "logit"),
+        ("features.3", "complete", "probability"),
     ],
 )
 def test_reaches_the_tolerance_that_is_asked_for(layer: str, formula: str, score: str) -> None:
@@ -63,6 +67,34 @@ def test_faint_maps_may_be_exact_to_a_share_of_the_strongest() -> None:
     assert (strongest.error * strongest.maps.flatten(2).norm(dim=2) <= 0.011 * size).all()
     assert strongest.error.max() > 0.01  # still told beside each map
     assert strongest.n_evaluations.sum() < each.n_evaluations.sum()
+
+
+def test_complete_maps_do_not_depend_on_how_many_paths_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cam = IntegratedGradCAM(small_network(), "features.1", formula="complete", upsample=False)
+    together = cam(images(), "all", rtol=0.1)
+    monkeypatch.setattr(adaptive_steps, "_MOST_KEPT", 1)  # one path at a time
+    alone = cam(images(), "all", rtol=0.1)
+    torch.testing.assert_close(alone.maps, together.maps, rtol=1e-9, atol=1e-12)
+    assert torch.equal(alone.n_evaluations, together.n_evaluations)
+
+
+@given(st.integers(1, 4), st.integers(1, 7), st.data())
+@settings(deadline=None)
+def test_two_new_pieces_stand_where_an_old_one_stood(n: int, m: int, data: st.DataObject) -> None:
+    q = data.draw(st.integers(1, m))
+    rows = st.lists(st.integers(0, m - 1), min_size=q, max_size=q, unique=True).map(sorted)
+    index = data.draw(st.lists(rows, min_size=n, max_size=n))
+    old, new = torch.arange(n * m).view(n, m), 1000 + torch.arange(2 * n * q).view(n, 2 * q)
+    expected = []
+    for i in range(n):
+        halves = iter(new[i].tolist())
+        pieces = [
+            [next(halves), next(halves)] if j in index[i] else [int(old[i, j])] for j in range(m)
+        ]
+        expected.append([piece for both in pieces for piece in both])
+    assert in_place_of(torch.tensor(index), old, new).tolist() == expected
 
 
 def test_fewer_evaluations_for_less_accuracy() -> None:

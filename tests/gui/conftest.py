@@ -37,7 +37,9 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             "classes": ("G1", "M"),
             "crop_size": (16, 16),
             "normalisation": Normalisation(offset=(100, 100), scale=(50, 50)),
-            "target_layer": "features",
+            "target_layer": "features.1",
+            "formula": "complete",
+            "baseline": "background",
             "finding": Finding(channel="DNA", diameter_um=6.0),
             **changes,
         }

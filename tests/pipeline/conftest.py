@@ -25,7 +25,9 @@ def make_model() -> Callable[..., CellModel]:
             "classes": ("G1", "S", "M"),
             "crop_size": (16, 16),
             "normalisation": Normalisation(offset=(100, 100), scale=(50, 50)),
-            "target_layer": "features",
+            "target_layer": "features.1",
+            "formula": "complete",
+            "baseline": "background",
             **changes,
         }
         spec = ModelSpec(**described)

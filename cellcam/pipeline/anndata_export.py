@@ -1,0 +1,72 @@
+"""The cell table of a run as AnnData, for scanpy and squidpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cellcam.errors import InputError, UsageError
+from cellcam.stacks.writing import whole_file
+
+# What was measured on a cell; the other columns say which cell it is.
+_MEASURED = ("area", "probability", "margin", "inside", "rim", "outside", "importance_error")
+_MEASURED_PREFIXES = ("p_", "share_")
+
+
+def export_anndata(run: Path, target: Path) -> None:
+    """Write ``cells.parquet`` of a run as one ``.h5ad`` file.
+
+    Cells are observations; what was measured on them (class probabilities, shares of the stains,
+    where the importance lies) is ``X``, all else ``obs``. ``obsm["spatial"]`` holds x and y, in
+    micrometres where all are known, else in pixels; ``uns["cellcam"]`` says what ran.
+
+    Parameters
+    ----------
+    run : folder of a finished run
+    target : file to write, ``NAME.h5ad``
+
+    Raises
+    ------
+    InputError
+        If the folder holds no cell table.
+    UsageError
+        If anndata is not installed.
+    """
+    import pandas as pd
+
+    table = run / "cells.parquet"
+    if not table.is_file():
+        raise InputError(
+            f"{run} holds no cells.parquet. Name the output folder of a finished `cellcam batch`."
+        )
+    try:
+        from anndata import AnnData
+    except ImportError as error:
+        raise UsageError("AnnData needs the extra: pip install 'cellcam[anndata]'.") from error
+    cells = pd.read_parquet(table)
+    cells.index = pd.Index([str(number) for number in range(len(cells))])
+    measured = [
+        name
+        for name in cells.columns
+        if name in _MEASURED or str(name).startswith(_MEASURED_PREFIXES)
+    ]
+    place = cells[["x_um", "y_um"]].to_numpy(np.float64)
+    unit = "um"
+    if np.isnan(place).any():
+        place, unit = cells[["x", "y"]].to_numpy(np.float64), "px"
+    about = run / "run.json"
+    found = AnnData(
+        X=cells[measured].to_numpy(np.float32),
+        obs=cells.drop(columns=measured),
+        var=pd.DataFrame(index=pd.Index(measured)),
+        obsm={"spatial": place},
+        uns={
+            "cellcam": {
+                "run": about.read_text("utf-8") if about.is_file() else "{}",
+                "spatial_unit": unit,
+            }
+        },
+    )
+    with whole_file(target) as temporary:
+        found.write_h5ad(temporary)
