@@ -21,6 +21,7 @@ import numpy as np
 from cellcam.models.bundle import load_model
 from cellcam.pipeline.batch import How, run_batch
 from cellcam.pipeline.choices import Choices
+from cellcam.pipeline.field import MAP_RTOL
 from cellcam.pipeline.found_field import find_field
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import PixelSize
@@ -63,7 +64,7 @@ def floor(folder: Path, model_folder: Path, explained: bool, device: str) -> tup
     model.probabilities(crops)
     if explained:
         for i in range(0, len(crops), 64):
-            model.explain(crops[i : i + 64])
+            model.explain(crops[i : i + 64], rtol=MAP_RTOL, rtol_of="strongest")
             model.channel_shares(crops[i : i + 64])
     return len(crops), time.perf_counter() - started
 

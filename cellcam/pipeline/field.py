@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Estimated error of a cell's strongest map; as a rule the true one is half of it.
-_MAP_RTOL = 0.03
+MAP_RTOL = 0.03
 
 Classes = Sequence[str] | Literal["predicted", "all"]
 Progress = Callable[[int, int], None]
@@ -245,7 +245,7 @@ def _explain_batch(
     """Explain cells of any fields together, and paste every map onto its own."""
     crops = np.stack([pasting.field.crops[cell] for pasting, cell in places])
     # The maps of a field are looked at on one scale.
-    explanation = model.explain(crops, wanted, rtol=_MAP_RTOL, rtol_of="strongest", progress=tick)
+    explanation = model.explain(crops, wanted, rtol=MAP_RTOL, rtol_of="strongest", progress=tick)
     maps = explanation.importance.cpu().numpy()
     strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
     errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()
