@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, and a shape each, so that nothing hangs on colour alone.
 _OWN, _PEER, _INK = "#D55E00", "#0072B2", "#1b1f24"
 _PARTS = (("deep inside", "#0072B2"), ("rim", "#56B4E9"), ("outside", "#E69F00"))
+_OWN_NAME = "Integrated Grad-CAM"
 _SURE = 0.05
 
 
@@ -116,19 +117,20 @@ def _intervals(report: ExplanationReport, metric: Metric) -> Figure:
     from matplotlib.figure import Figure
 
     rows = report.summary[report.summary["metric"] == metric.name].iloc[::-1]
-    figure = Figure((4.4, 0.5 + 0.27 * len(rows)), layout="constrained")
+    figure = Figure((4.4, 0.5 + 0.31 * len(rows)), layout="constrained")
     axis = figure.subplots()
     for place, (_, row) in enumerate(rows.iterrows()):
-        own = str(row["method"]).startswith("Integrated Grad-CAM")
+        own = str(row["method"]).startswith(_OWN_NAME)
         colour, shape = (_OWN, "D") if own else (_PEER, "o")
         axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
         axis.plot(row["mean"], place, shape, color=colour, ms=6)
     reference = rows[rows["method"] == report.reference]["mean"].iloc[0]
     axis.axvline(reference, color=_OWN, lw=0.8, ls=":")
-    axis.set_yticks(range(len(rows)), rows["method"], fontsize=8)
+    names = [name.replace(f"{_OWN_NAME}, ", f"{_OWN_NAME},\n") for name in rows["method"]]
+    axis.set_yticks(range(len(rows)), names, fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     side = "right" if metric.higher_is_better else "left"
-    axis.set_title(f"{metric.title}: better to the {side}", fontsize=9, color=_INK)
+    figure.suptitle(f"{metric.title}: better to the {side}", fontsize=9, color=_INK)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
