@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Pixels = Annotated[int, Field(ge=1, le=4096)]
-_PREDICTION_BATCH = 256
-_EXPLANATION_BATCH = 64
+_PREDICTION_BATCH, _EXPLANATION_BATCH = 256, 64
 # A CPU gains nothing from more, and answers sooner with fewer.
-_EXPLANATION_BATCH_ON_CPU = 16
+_PREDICTION_BATCH_ON_CPU, _EXPLANATION_BATCH_ON_CPU = 64, 16
 
 
 class _Plain(BaseModel):
@@ -129,8 +128,8 @@ class CellModel:
         self.spec = spec
         self.network = network.to(device).eval()
         self.device = device
-        self.predicting = Batches(_PREDICTION_BATCH)
         on_cpu = device.type == "cpu"
+        self.predicting = Batches(_PREDICTION_BATCH_ON_CPU if on_cpu else _PREDICTION_BATCH)
         self.explaining = Batches(_EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH)
 
     def with_spec(self, **changes: Any) -> CellModel:

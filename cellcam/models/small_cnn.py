@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 
@@ -62,4 +62,11 @@ class SmallCNN(nn.Module):
 
 
 def _convolution(spatial_dims: int, width: int, wider: int) -> nn.Module:
-    return Convolution(spatial_dims, width, wider, adn_ordering="NA", act="relu", norm="batch")
+    """MONAI's `Convolution`, by its names; importing MONAI takes 330 MB and seconds."""
+    convolution = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+    norm = nn.BatchNorm2d if spatial_dims == 2 else nn.BatchNorm3d
+    after = OrderedDict[str, nn.Module](N=norm(wider), A=nn.ReLU())
+    parts = OrderedDict[str, nn.Module](
+        conv=convolution(width, wider, 3, padding=1), adn=nn.Sequential(after)
+    )
+    return nn.Sequential(parts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,8 +59,16 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
             outcomes, files = run_block(item.key, item.images[0], item.block, job)
         sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
         Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
+    _give_back_memory()
     failed = sum(outcome.status != "done" for outcome in outcomes)
     return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
+
+
+def _give_back_memory() -> None:
+    """Hand freed memory back: glibc keeps it, up to 100 MB more with every block of a slide."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager
