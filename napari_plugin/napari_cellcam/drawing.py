@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _FEATURES = ("label", "class", "probability", "margin", "flags")
 # Importance below this part of the largest is not drawn: the image stays readable.
 _CLEAR_TO = 0.08
+# Maps have few bright places: drawn by their square root, as on the card and in overviews.
+IMPORTANCE_GAMMA = 0.5
 _NEW_CLASS = "#ffffff"
 # napari draws a whole plane at once, in the GUI thread: larger ones come as pyramids, of which it
 # draws what is seen.

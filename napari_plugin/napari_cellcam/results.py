@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellcam.reporting.overview import class_colours
-from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features, drawable
+from napari_cellcam.drawing import (
+    IMPORTANCE_GAMMA,
+    cell_colours,
+    clear_colormap,
+    dense_features,
+    drawable,
+)
 from napari_cellcam.session import Evidence, Session
 from napari_cellcam.sources import place_of
 
@@ -117,6 +123,7 @@ class ResultLayers:
             name=f"evidence for {name}",
             colormap=clear_colormap(self.colours[name]),
             contrast_limits=(0, largest),
+            gamma=IMPORTANCE_GAMMA,
             blending="translucent_no_depth",
             metadata={"cellcam": {**self._about, "class": name, "unit": "importance"}},
             **self._place,

@@ -10,7 +10,12 @@ import numpy as np
 
 from cellcam.reporting.overview import class_colours
 from cellcam.stacks.stack import Stack
-from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features
+from napari_cellcam.drawing import (
+    IMPORTANCE_GAMMA,
+    cell_colours,
+    clear_colormap,
+    dense_features,
+)
 from napari_cellcam.layers import LayerData, channel_pixels, place_of_stack
 
 if TYPE_CHECKING:
@@ -53,6 +58,7 @@ def importance_layers(stack: Stack) -> list[LayerData]:
                 "name": f"evidence for {name}",
                 "colormap": clear_colormap(colours.get(name, "#ffffff")),
                 "contrast_limits": (0, max(largest) or 1.0),
+                "gamma": IMPORTANCE_GAMMA,
                 "blending": "translucent_no_depth",
                 "visible": has_some > 0 or len(images) == 1,
                 "metadata": {"cellcam": {**about, "class": name, "unit": "importance"}},
