@@ -116,7 +116,7 @@ def resized(
 
     Returns
     -------
-    float32 array, or the input's dtype for labels
+    float32 array, or the input's dtype for labels; a view where nothing is resampled
     """
     from scipy import ndimage
 
@@ -126,7 +126,7 @@ def resized(
     if own.whole == shape:
         inside: tuple[Any, ...] = (..., *wanted.within(own))
         field = field[inside]
-        return field if labels else field.astype(np.float32)
+        return field if labels else field.astype(np.float32, copy=False)
     factors = np.array(own.whole) / np.array(shape)
     if not labels:
         sigma = np.maximum(0, (factors - 1) / 2)
