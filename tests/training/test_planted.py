@@ -138,4 +138,5 @@ def test_the_command_judges_explanations_of_a_table(
     )
     said = capsys.readouterr().out
     assert "Integrated Grad-CAM, paper, 20 steps: ebpg" in said
+    assert "left out" not in said
     assert {f.name for f in tmp_path.iterdir()} >= {"explanations.html", "explanations.json"}

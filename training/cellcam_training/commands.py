@@ -185,6 +185,11 @@ def _tell_explanations(figures: ExplanationFigures, console: Console) -> None:
     means = figures.summary.pivot(index="method", columns="metric", values="mean")
     order = figures.costs["method"]
     shown = [name for name in ("ebpg", "bbox", "drop", "increase") if name in means]
+    if "ebpg" not in means:
+        console.say(
+            "  It is not known where cells lie, so EBPG, Bbox and the pointing game are left out. "
+            "Give masks with --masks, or cells as boxes or labels."
+        )
     for method in order:
         listed = ", ".join(f"{name} {means.loc[method, name]:.3g}" for name in shown)
         console.say(f"  {method}: {listed}")
