@@ -24,14 +24,17 @@ class Refinement(ABC):
     nodes : (N, 2 P + 1) positions
     vary : (N, K) whether the mean gradients differed so far
     margin : estimated error over the root of the summed squares of what is in doubt
+    first_panels : how many a path begins with
     """
 
     margin: float
+    first_panels = 1
 
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         self.walker, self.paths, self.formula = walker, paths, formula
         self.rows = torch.arange(len(paths), device=paths.end.device)
-        self.nodes = paths.at_end.score.new_tensor([0.0, 0.5, 1.0]).repeat(len(paths), 1)
+        first = torch.linspace(0, 1, 2 * self.first_panels + 1).to(paths.at_end.score)
+        self.nodes = first.repeat(len(paths), 1)
         self.vary = torch.zeros_like(paths.at_end.classes, dtype=torch.bool)
 
     @property

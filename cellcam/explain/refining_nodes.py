@@ -97,6 +97,7 @@ class CompleteAtNodes(Refinement):
     """
 
     margin = _MARGIN_OF_SUMS
+    first_panels = 2  # fewer than eight points are never enough, and few at a time are dear
 
     def __init__(self, walker: Walker, paths: Paths, formula: Formula) -> None:
         super().__init__(walker, paths, formula)
@@ -106,7 +107,7 @@ class CompleteAtNodes(Refinement):
         self._gradient[0], self._activations[0] = gradient, activations
         self._n_kept = 1
         # The baseline's gradient is wanted, too.
-        first = self._evaluate(self.nodes[:, :2])
+        first = self._evaluate(self.nodes[:, :-1])
         self._kept_at = torch.cat([first, torch.zeros_like(first[:, :1])], 1)
         self._maps, self._doubt = self._sums(self._kept_at[:, :-1], self._kept_at[:, 1:])
 
