@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from cellcam import CellModel, InputError, Stack, explain_field
 from cellcam.errors import UsageError
@@ -53,6 +54,17 @@ def test_shares_are_what_the_score_loses_without_a_stain(stack: Stack, make_mode
         without[0, channel] = np.sort(border)[(len(border) - 1) // 2]
         lost = scores - model.logits(without)[0].numpy()
         assert cells[f"share_{name}"][0] == pytest.approx(lost[scores.argmax()], rel=1e-3)
+
+
+@pytest.mark.parametrize("class_idx", [None, 1, torch.tensor([2, 0, 1])])
+def test_shares_are_those_of_single_channel_paths(make_model: Make, class_idx: object) -> None:
+    model = make_model()
+    crops = np.random.default_rng(0).poisson(120, (3, 2, 16, 16)).astype(np.uint16)
+    how = {"channels": "each", "n_steps": 1, "baselines": "background"}
+    paths = model.explain(crops, class_idx, **how).channel_shares
+    assert paths is not None
+    shares = model.channel_shares(crops, class_idx)
+    np.testing.assert_allclose(shares, paths[:, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_cells_are_found_where_no_labels_are_given(stack: Stack, make_model: Make) -> None:
