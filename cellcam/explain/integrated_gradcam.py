@@ -22,7 +22,7 @@ from cellcam.explain.integral import Integral
 from cellcam.explain.knowledge import Known, fingerprint, found_out
 from cellcam.explain.path import baseline_images, single_channel_starts
 from cellcam.explain.quadrature import quadrature_rule
-from cellcam.explain.scores import ClassIndex, n_classes
+from cellcam.explain.scores import ClassIndex, class_idx_of, n_classes
 from cellcam.explain.settings import Settings, changed
 from cellcam.explain.splitting import left_as_it_was
 from cellcam.explain.walking import Paths, Walker
@@ -162,7 +162,7 @@ class IntegratedGradCAM:
             own_start = _moved(start[rows], known.split.device)
             own_x = _moved(x[rows], known.split.device)
             try:
-                part = _explain_batch(walker, own_start, own_x, _of_images(class_idx, rows), run)
+                part = _explain_batch(walker, own_start, own_x, class_idx_of(class_idx, rows), run)
             except RuntimeError as error:
                 if batch == 1 or not is_out_of_memory(error):
                     raise
@@ -263,12 +263,6 @@ def _moved(images: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and images.device.type == "cpu":
         images = images.pin_memory()
     return images.to(device, non_blocking=True)
-
-
-def _of_images(class_idx: ClassIndex, rows: slice) -> ClassIndex:
-    if isinstance(class_idx, Tensor) and class_idx.ndim > 0:
-        return class_idx[rows]
-    return class_idx
 
 
 def _check_images(x: Tensor) -> None:

@@ -66,6 +66,13 @@ def n_classes(class_idx: ClassIndex) -> int | None:
     return len(class_idx) if isinstance(class_idx, Sequence) else 1
 
 
+def class_idx_of(class_idx: ClassIndex, images: slice) -> ClassIndex:
+    """The part of ``class_idx`` that belongs to some of the images."""
+    if isinstance(class_idx, Tensor) and class_idx.ndim > 0:
+        return class_idx[images]
+    return class_idx
+
+
 def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
     """Classes to explain for each image, as an (N, K) int64 tensor.
 

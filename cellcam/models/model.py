@@ -188,7 +188,7 @@ class CellModel:
         import torch
 
         from cellcam.explain.path import baseline_images, single_channel_starts
-        from cellcam.explain.scores import select_classes
+        from cellcam.explain.scores import class_idx_of, select_classes
 
         # Passes of the network alone: the maps that `channels="each"` would give are not wanted.
         x = self.normalised(crops)
@@ -198,9 +198,7 @@ class CellModel:
             own = x[part]
             start = baseline_images(baselines, own, self.black())
             scores = self.network(own)
-            by_image = isinstance(class_idx, torch.Tensor) and class_idx.ndim > 0
-            chosen = class_idx[part] if by_image else class_idx  # type: ignore[index]
-            called = select_classes(chosen, scores)[:, :1]
+            called = select_classes(class_idx_of(class_idx, part), scores)[:, :1]
             without = self.network(single_channel_starts(start, own).flatten(0, 1))
             kept = without.gather(1, called.repeat_interleave(x.shape[1], 0)).view(len(own), -1)
             lost[part] = (scores.gather(1, called) - kept).float().cpu()
