@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -44,4 +45,7 @@ def chosen_cells(field: FoundField, part: float) -> NDArray[np.bool_]:
 
 @lru_cache(1)
 def _model(folder: Path, device: str, fingerprint: str) -> CellModel:
+    # Else MKL's matrix products depend on the number of threads, in the last bit: a shard would
+    # not give the tables of a cluster. Read when MKL is first called; costs nothing measurable.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     return load_model(folder, device)

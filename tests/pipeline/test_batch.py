@@ -262,6 +262,17 @@ class TestProcesses:
             write_field(tmp_path / "many" / f"i{i:02}.tif", i)
         return tmp_path / "many"
 
+    @pytest.fixture
+    def expected(self, many: Path, model: Path, tmp_path: Path) -> dict[str, bytes]:
+        """Results of a run that nobody disturbs, with two threads where the workers have one."""
+        self.run_here(many, model, tmp_path / "calm")
+        return results_of(tmp_path / "calm")
+
+    def run_here(self, many: Path, model: Path, out: Path) -> None:
+        command = ("batch", many, "--model", model, "--scheduler", "sync", "--device", "cpu")
+        code, _, stderr = ended(cellcam(*command, "--out", out, env={"OMP_NUM_THREADS": "2"}))
+        assert code == 0, stderr
+
     def start(self, many: Path, model: Path, out: Path, **how: Any) -> subprocess.Popen[str]:
         return cellcam(
             "batch", many, "--model", model, "--out", out, "--workers", 2, "--device", "cpu",
@@ -269,9 +280,8 @@ class TestProcesses:
         )  # fmt: skip
 
     def test_kills_at_any_moment_change_no_byte(
-        self, many: Path, model: Path, tmp_path: Path
+        self, many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
-        run_batch([many], model, tmp_path / "calm", how=HERE)
         for delay in (4.0, 9.0):
             run = self.start(many, model, tmp_path / "killed", start_new_session=True)
             time.sleep(delay)
@@ -279,7 +289,7 @@ class TestProcesses:
             ended(run)
         code, _, stderr = ended(self.start(many, model, tmp_path / "killed"))
         assert code == 0, stderr
-        assert results_of(tmp_path / "killed") == results_of(tmp_path / "calm")
+        assert results_of(tmp_path / "killed") == expected
         assert not [p for p in (tmp_path / "killed").rglob(".*") if p.is_file()]
 
     def test_an_image_that_kills_its_worker_is_one_failed_row(
@@ -312,7 +322,7 @@ class TestProcesses:
         assert ended(self.start(many, model, tmp_path / "out"))[0] == 0
 
     def test_a_full_disk_ends_with_status_three_and_can_be_resumed(
-        self, many: Path, model: Path, tmp_path: Path
+        self, many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
         (tmp_path / "hooks").mkdir()
         (tmp_path / "hooks" / "sitecustomize.py").write_text(FULL_DISK)
@@ -325,20 +335,18 @@ class TestProcesses:
         assert "Free some, and give the same command again" in stderr
         assert not (tmp_path / "full" / "cells.parquet").exists()
         assert not [p for p in (tmp_path / "full").rglob(".*") if p.is_file()]
-        run_batch([many], model, tmp_path / "full", how=HERE)
-        run_batch([many], model, tmp_path / "calm", how=HERE)
-        assert results_of(tmp_path / "full") == results_of(tmp_path / "calm")
+        self.run_here(many, model, tmp_path / "full")
+        assert results_of(tmp_path / "full") == expected
 
     def test_a_cluster_that_exists_and_then_is_lost(
-        self, many: Path, model: Path, tmp_path: Path
+        self, many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
     ) -> None:
-        run_batch([many], model, tmp_path / "calm", how=HERE)
         address = tmp_path / "scheduler.json"
         with dask_cluster(address) as scheduler:
             command = ("batch", many, "--model", model, "--scheduler", address, "--device", "cpu")
             code, _, stderr = ended(cellcam(*command, "--out", tmp_path / "cluster"))
             assert code == 0, stderr
-            assert results_of(tmp_path / "cluster") == results_of(tmp_path / "calm")
+            assert results_of(tmp_path / "cluster") == expected
 
             run = cellcam(*command, "--out", tmp_path / "lost")
             running = tmp_path / "lost" / "parts" / "running"
@@ -347,8 +355,8 @@ class TestProcesses:
             code, _, stderr = ended(run)
             assert code == 3, stderr
             assert "The scheduler was lost" in stderr
-        run_batch([many], model, tmp_path / "lost", how=HERE)
-        assert results_of(tmp_path / "lost") == results_of(tmp_path / "calm")
+        self.run_here(many, model, tmp_path / "lost")
+        assert results_of(tmp_path / "lost") == expected
 
 
 @contextmanager
