@@ -20,11 +20,11 @@ import pandas as pd
 import torch
 import typer
 from cellcam_training.cell_table import read_cell_table
-from cellcam_training.explanations import (
+from cellcam_training.explanations import write_results
+from cellcam_training.judged_explanations import (
     JudgedCells,
     cells_of_table,
     judge_explanations,
-    write_results,
 )
 from cellcam_training.planted import DIFFICULTIES, simulate_cells
 from cellcam_training.planted_benchmark import run_planted

@@ -158,9 +158,28 @@ def test_processes_share_every_batch_and_draw_alike() -> None:
         parts.append([batch[0].tolist() for batch in loader])
         states.append(random.get_state())
     assert torch.equal(*states)
-    assert [len(part) for part in parts[0]] == [len(part) for part in parts[1]] == [8] * 4 + [5]
+    assert [len(part) for part in parts[0]] == [len(part) for part in parts[1]] == [8, 8, 7, 7, 7]
     seen = [cell for part in parts for batch in part for cell in batch]
     assert len(set(seen)) == len(seen) == 74  # of 75, which do not go into two equal parts
+
+
+@pytest.mark.parametrize("counts", [[16], [17], [33, 0, 42], [5, 60, 1], [30, 30, 30], [1, 1]])
+def test_classes_come_equally_often_and_no_batch_is_much_smaller(counts: list[int]) -> None:
+    truth = np.repeat(np.arange(len(counts)), counts)
+    cells = Cells(np.arange(len(truth)), truth, np.zeros(len(truth), bool))
+    loader = batch_loader(cells, 16, torch.Generator().manual_seed(1))
+    epochs = [[batch[0].tolist() for batch in loader] for _ in range(2)]
+    assert epochs[0] != epochs[1] or len(truth) == 2
+    for batches in epochs:
+        sizes = [len(batch) for batch in batches]
+        assert len(sizes) == len(loader)
+        assert max(sizes) <= 16
+        assert max(sizes) - min(sizes) <= 1
+        drawn = np.bincount(np.concatenate(batches).astype(int), minlength=len(truth))
+        present = [k for k, count in enumerate(counts) if count]
+        assert len({int(drawn[truth == k].sum()) for k in present}) == 1
+        for k in present:
+            assert np.ptp(drawn[truth == k]) <= 1
 
 
 def test_the_split_and_the_figures_of_all_epochs_are_in_the_model_folder(

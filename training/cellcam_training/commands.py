@@ -15,7 +15,7 @@ from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
     from cellcam_training.cell_table import CellTable
-    from cellcam_training.explanations import ExplanationFigures
+    from cellcam_training.judged_explanations import ExplanationFigures
     from cellcam_training.recipe import Recipe
 
 Table = Annotated[

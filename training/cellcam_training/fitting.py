@@ -133,7 +133,7 @@ class _Training:
             train_data_loader=loader,
             network=_in_all_processes(self.network),
             optimizer=self.optimiser,
-            loss_function=nn.CrossEntropyLoss(cells.class_weights().to(model.device)),
+            loss_function=nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
             prepare_batch=prepare,
             amp=model.device.type == "cuda",
         )

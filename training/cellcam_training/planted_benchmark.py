@@ -19,11 +19,11 @@ from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
 from cellcam.reporting.pages import ShownCell, cell_picture
 from cellcam.stacks.writing import whole_file, write_json
-from cellcam_training.explanations import (
+from cellcam_training.explanations import write_results
+from cellcam_training.judged_explanations import (
     ExplanationFigures,
     JudgedCells,
     judge_explanations,
-    write_results,
 )
 from cellcam_training.planted import (
     CHANNELS,

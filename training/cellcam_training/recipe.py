@@ -65,6 +65,7 @@ class Recipe(_Section):
     patience : epochs without improvement after which training stops; default: a third of them
     batch_size : default: 64, or 32 for less than a thousand cells
     learning_rate, weight_decay : of AdamW
+    label_smoothing : part of each cell's label that is spread over all classes
     validation_share : of the cells, where the table has no split
     all_cells : whether a second network, the one that is kept, is trained on all cells after
         the validation cells have judged a first; not where the table has a split
@@ -83,8 +84,9 @@ class Recipe(_Section):
     epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
     batch_size: PositiveInt | None = None
-    learning_rate: PositiveFloat = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    learning_rate: PositiveFloat = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    label_smoothing: _Share = 0.05
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
     all_cells: bool = True
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
