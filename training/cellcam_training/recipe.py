@@ -84,8 +84,8 @@ class Recipe(_Section):
     epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
     batch_size: PositiveInt | None = None
-    learning_rate: PositiveFloat = 3e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     label_smoothing: _Share = 0.05
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
     all_cells: bool = True
