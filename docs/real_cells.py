@@ -1,0 +1,63 @@
+"""Real cells in three stains, and a model of them, for `window_story.py`.
+
+    python docs/real_cells.py ../shared/data/tiff_zoo/cpexamples/ExampleHuman WORK
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/window_story.py docs/images \
+        --image WORK/human.ome.tif --model WORK/model --cell mitotic --name real
+
+CellProfiler's ExampleHuman (CC0) becomes one stack: DNA, phospho-histone H3 and cell bodies. A
+cell is "mitotic" where phospho-histone H3, which marks cells in mitosis, is bright in its nucleus.
+The model is trained on the field that it is shown on: this is about the window, not about
+how well it calls other cells.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+import typer
+from skimage.filters import threshold_otsu
+from skimage.measure import regionprops_table
+
+from cellcam import find_cells, open_stack
+from cellcam.stacks.writing import write_ome_tiff
+
+CHANNELS = ("DNA", "PH3", "cells")
+DIAMETER = 20.0
+
+
+def main(images: Path, work: Path) -> None:
+    """Write WORK/human.ome.tif, WORK/cells.csv and WORK/model."""
+    pixels = np.stack([tifffile.imread(path) for path in sorted(images.glob("*.tif"))])
+    stack_path = work / "human.ome.tif"
+    write_ome_tiff(stack_path, pixels[None, :, None], CHANNELS)
+    labels = find_cells(open_stack(stack_path), "DNA", diameter=DIAMETER)
+    seen = pd.DataFrame(
+        regionprops_table(labels, pixels[1], properties=("centroid", "mean_intensity"))
+    )
+    bright = seen["mean_intensity"] > threshold_otsu(seen["mean_intensity"].to_numpy())
+    table = pd.DataFrame(
+        {
+            "image": stack_path.name,
+            "y": seen["centroid-0"],
+            "x": seen["centroid-1"],
+            "cls": np.where(bright, "mitotic", "interphase"),
+        }
+    )
+    table.to_csv(work / "cells.csv", index=False)
+    (work / "recipe.yaml").write_text(
+        "crop_size: [48, 48]\nfinding: {channel: DNA}\nseed: 0\n", encoding="utf-8"
+    )
+    print(table["cls"].value_counts().to_string())
+    command = ["train", work / "cells.csv", "--recipe", work / "recipe.yaml", "--out"]
+    subprocess.run(
+        [sys.executable, "-m", "cellcam", *map(str, command), str(work / "model")], check=True
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
