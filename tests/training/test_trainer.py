@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
+import yaml
 from cellcam_training.augmentation import augmented
 from cellcam_training.batches import Cells, batch_loader
 from cellcam_training.cell_table import CellTable, read_cell_table
@@ -313,6 +314,9 @@ class TestRecipes:
     def test_the_default_file_is_the_default(self) -> None:
         folder = Path(__file__).parents[2] / "training" / "recipes"
         assert read_recipe(folder / "default.yaml") == Recipe()
+        listed = yaml.safe_load((folder / "default.yaml").read_text("utf-8"))
+        named = {"crop_size", "channels", "pixel_size_um", "finding"}  # of a table, not of a taste
+        assert set(listed) | named == set(Recipe.model_fields)
 
     @pytest.mark.parametrize(
         "text", ["epochs: -1", "speed: fast", "augmentation: {smear: 1}", "[", "epochs: many"]
