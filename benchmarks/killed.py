@@ -29,7 +29,7 @@ from cellcam.models.bundle import read_spec
 def start(images: Path, model: Path, out: Path) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "cellcam", "batch", str(images), "--model", str(model),
-        "--out", str(out), "--workers", "2", "--device", "cpu", "--json",
+        "--out", str(out), "--explain", "0.2", "--workers", "2", "--device", "cpu", "--json",
     ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
