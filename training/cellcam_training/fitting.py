@@ -111,13 +111,13 @@ class _Training:
         self.best = BestWeights(averaged, cells, schedule.patience)
         self.losses: list[float] = []
         self.started = self.saved = time.monotonic()
-        self.engine = self._engine(model, recipe, cells, loader)
+        self.engine = self._engine(model, recipe, schedule.label_smoothing, loader)
         self.average.attach(self.engine, event=Events.ITERATION_COMPLETED)
         self.engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         self.on_epoch(self._after_epoch)
 
     def _engine(
-        self, model: CellModel, recipe: Recipe, cells: Cells, loader: Any
+        self, model: CellModel, recipe: Recipe, smoothing: float, loader: Any
     ) -> SupervisedTrainer:
         from monai.engines import SupervisedTrainer
 
@@ -133,7 +133,7 @@ class _Training:
             train_data_loader=loader,
             network=_in_all_processes(self.network),
             optimizer=self.optimiser,
-            loss_function=nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+            loss_function=nn.CrossEntropyLoss(label_smoothing=smoothing),
             prepare_batch=prepare,
             amp=model.device.type == "cuda",
         )

@@ -65,7 +65,8 @@ class Recipe(_Section):
     patience : epochs without improvement after which training stops; default: a third of them
     batch_size : default: 64, or 32 for less than a thousand cells
     learning_rate, weight_decay : of AdamW
-    label_smoothing : part of each cell's label that is spread over all classes
+    label_smoothing : part of each cell's label that is spread over all classes; default: 0.05,
+        or none for less than a thousand cells
     validation_share : of the cells, where the table has no split
     all_cells : whether a second network, the one that is kept, is trained on all cells after
         the validation cells have judged a first; not where the table has a split
@@ -86,7 +87,7 @@ class Recipe(_Section):
     batch_size: PositiveInt | None = None
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
-    label_smoothing: _Share = 0.05
+    label_smoothing: _Share | None = None
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
     all_cells: bool = True
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -97,15 +98,16 @@ class Recipe(_Section):
 
 # Epochs for so many cells; more for fewer cells, as this power of their number, within limits.
 _EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 48, 2000, 0.2, (15, 100)
-_FEW_CELLS, _BATCH_SIZES = 1000, (32, 64)
+_FEW_CELLS, _BATCH_SIZES, _SMOOTHING = 1000, (32, 64), (0.0, 0.05)
 
 
 class Schedule(NamedTuple):
-    """How long a training is, and in what steps."""
+    """How long a training is, in what steps, and toward what."""
 
     epochs: int
     patience: int
     batch_size: int
+    label_smoothing: float
 
 
 def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
@@ -116,10 +118,12 @@ def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
     fewest, most = _LIMITS
     wanted = round(_EPOCHS * (_FOR_CELLS / n_cells) ** _POWER)
     epochs = recipe.epochs or min(most, max(fewest, wanted))
+    many = n_cells >= _FEW_CELLS
     return Schedule(
         epochs,
         recipe.patience or max(1, epochs // 3),
-        recipe.batch_size or _BATCH_SIZES[n_cells >= _FEW_CELLS],
+        recipe.batch_size or _BATCH_SIZES[many],
+        _SMOOTHING[many] if recipe.label_smoothing is None else recipe.label_smoothing,
     )
 
 
