@@ -46,7 +46,9 @@ def test_few_cells_are_seen_more_often_in_smaller_batches() -> None:
     few, many = schedule_of(Recipe(), 160), schedule_of(Recipe(), 100_000)
     assert few.epochs > schedule_of(Recipe(), 2000).epochs > many.epochs
     assert few.batch_size < many.batch_size
-    assert schedule_of(Recipe(epochs=7, batch_size=9, patience=2), 160) == (7, 2, 9)
+    chosen = Recipe(epochs=7, batch_size=9, patience=2, label_smoothing=0.1)
+    assert schedule_of(chosen, 160) == (7, 2, 9, 0.1)
+    assert (few.label_smoothing, many.label_smoothing) == (0, 0.05)
 
 
 def test_pretrained_weights_see_a_grey_image_as_before(imagenet: dict[str, torch.Tensor]) -> None:
