@@ -76,7 +76,8 @@ class _Batches(Sampler[list[int]]):
 
     Every class comes equally often: cells of a rare one are repeated, and of a frequent one
     different cells come in every epoch. Weights in the loss instead make single rare cells
-    push hard (docs/decisions/0010-training.md).
+    push hard (docs/decisions/0010-training.md). torch's own samplers draw once more at the end of
+    an epoch, which a training that is resumed there does not: the orders would part.
 
     Parameters
     ----------
