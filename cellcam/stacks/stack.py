@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ class Stack:
         """The same stack with its pixels in memory."""
         import dask.array as da
 
-        return replace(self, data=da.from_array(np.asarray(self.data), chunks=-1))
+        return replace(self, data=da.from_array(_read(self.data), chunks=-1))
 
     def field(
         self, t: int = 0, z: ZChoice = None, channels: Sequence[str] | None = None
@@ -152,7 +152,15 @@ class Stack:
             raise InputError(f"{self.name} has planes 0 to {n_planes - 1}; z={z!r} is not there.")
         else:
             chosen = volume[:, z or 0]
-        return np.asarray(chosen)
+        return _read(chosen)
+
+
+def _read(pixels: da.Array) -> NDArray[Any]:
+    """Pixels in memory, read by this process whatever it is part of."""
+    # Inside a worker, Dask would hand the reading back to the cluster: a field was lost when
+    # another worker died, and pixels went from process to process.
+    read: NDArray[Any] = pixels.compute(scheduler="threads")
+    return read
 
 
 def to_tczyx(data: da.Array, axes: str) -> da.Array:
