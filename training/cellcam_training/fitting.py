@@ -33,8 +33,6 @@ CHECKPOINT = "checkpoint.pt"
 
 # The average of the weights remembers this part of the training, and no more steps than that.
 _AVERAGED_PART, _AVERAGED_STEPS = 0.05, 100
-# An epoch of few cells takes less time than writing everything down.
-_SAVED_EVERY_S = 5.0
 
 
 def fit(
@@ -110,7 +108,7 @@ class _Training:
         averaged = CellModel(model.spec, self.average.ema_model, model.device)
         self.best = BestWeights(averaged, cells, schedule.patience)
         self.losses: list[float] = []
-        self.started = self.saved = time.monotonic()
+        self.started = time.monotonic()
         self.engine = self._engine(model, recipe, schedule.label_smoothing, loader)
         self.average.attach(self.engine, event=Events.ITERATION_COMPLETED)
         self.engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
@@ -167,13 +165,6 @@ class _Training:
         if "balanced_accuracy" in row:
             note += f", on validation cells balanced accuracy {row['balanced_accuracy']:.3f}"
         return self.engine.state.epoch, self.epochs, note
-
-    def save_now_and_then(self, folder: Path) -> None:
-        """Save, unless that was done a moment ago and more is to come."""
-        if time.monotonic() - self.saved >= _SAVED_EVERY_S or self.done:
-            self.save(folder / CHECKPOINT)
-            write_history(folder / "metrics.csv", self.best.history)
-            self.saved = time.monotonic()
 
     @property
     def done(self) -> bool:
