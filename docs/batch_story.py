@@ -35,9 +35,9 @@ def main(out: Path, name: str = "batch") -> None:
         viewer.window.show()
         _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain a folder")
         viewer.window.resize(1560, 960)
-        _wait(lambda: "auto is" in widget.model.device.about.text(), 60)
-        widget.choose_folder(str(folder))
-        widget.explained.setValue(10)
+        _wait(lambda: "auto is" in widget.form.model.device.about.text(), 60)
+        widget.form.choose_folder(str(folder))
+        widget.form.explained.setValue(10)
 
         def picture(number: int) -> None:
             _wait(lambda: False, 0.7)

@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QProgressBar,
     QScrollArea,
     QVBoxLayout,
@@ -25,12 +21,12 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.batch_choices import BatchChoices
+from napari_cellcam.batch_form import BatchForm
 from napari_cellcam.batch_results import Opened, read_results
 from napari_cellcam.batch_table import BatchTable
 from napari_cellcam.buttons import button
 from napari_cellcam.child import Command
-from napari_cellcam.model_choice import ModelChoice, PlaneChoice, preferred_model
+from napari_cellcam.model_choice import preferred_model
 from napari_cellcam.work import ActivityBar, Job, told
 
 if TYPE_CHECKING:
@@ -50,6 +46,11 @@ class BatchWidget(QScrollArea):
     Parameters
     ----------
     napari_viewer : the viewer it belongs to
+
+    Attributes
+    ----------
+    form : what is chosen
+    images : how each stands
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -69,7 +70,7 @@ class BatchWidget(QScrollArea):
         self._build()
         # Qt deletes a dock with its window, and tells no closeEvent.
         self.destroyed.connect(partial(_end, self._commands))
-        self.model.choose(preferred_model())
+        self.form.model.choose(preferred_model())
 
     @property
     def running(self) -> bool:
@@ -78,7 +79,7 @@ class BatchWidget(QScrollArea):
 
     def let_go(self) -> None:
         """End the command, which can be resumed, and let go of what was asked for."""
-        self.model.device.let_go()
+        self.form.model.device.let_go()
         self._timer.stop()
         self._bar.close()
         for job in (self._looking, self._opening):
@@ -90,26 +91,6 @@ class BatchWidget(QScrollArea):
         self.let_go()
         super().closeEvent(event)
 
-    def choose_folder(self, folder: str) -> None:
-        """Take the images of a folder; results go beside it unless told otherwise."""
-        before = self.folder.text()
-        self.folder.setText(folder)
-        if self.out.text() in ("", _beside(before)):
-            self.out.setText(_beside(folder))
-
-    def choices(self) -> BatchChoices:
-        """What is chosen now."""
-        return BatchChoices(
-            folder=self.folder.text().strip(),
-            out=self.out.text().strip(),
-            model=self.model.folder,
-            explained=self.explained.value() / 100,
-            labels=self.labels.text().strip(),
-            z=self.planes.chosen(),
-            device=self.model.device.chosen(),
-            more=self.more.text(),
-        )
-
     def start(self) -> None:
         """Begin, or go on where an earlier run with the same choices stopped."""
         from cellcam.pipeline.standing import Watch
@@ -117,13 +98,13 @@ class BatchWidget(QScrollArea):
         if self.running:
             return
         try:
-            words = self.choices().words()
+            words = self.form.choices().words()
         except CellCamError as error:
             self._complain(str(error))
             return
         self._cancelled = False
         self._show([])
-        self._watch = Watch(Path(self.out.text().strip()))
+        self._watch = Watch(self._out)
         self.command = Command(*words, patience_ms=_PATIENCE_MS)
         self._commands[:] = [self.command]
         self.command.ended.connect(self._ended)
@@ -144,7 +125,7 @@ class BatchWidget(QScrollArea):
     def copy_command(self) -> str:
         """The command that does the same without a window; it is put on the clipboard."""
         try:
-            command = self.choices().command()
+            command = self.form.choices().command()
         except CellCamError as error:
             self._complain(str(error))
             return ""
@@ -169,7 +150,7 @@ class BatchWidget(QScrollArea):
 
     @property
     def _out(self) -> Path:
-        return Path(self.out.text().strip())
+        return Path(self.form.choices().out)
 
     def _build(self) -> None:
         inside = QWidget()
@@ -177,11 +158,9 @@ class BatchWidget(QScrollArea):
         self.setWidget(inside)
         self.setWidgetResizable(True)
         self.setMinimumWidth(420)
-        self.model = ModelChoice()
-        self.model.failed.connect(lambda error: self._complain(told(error)))
-        column.addLayout(self._folder_rows())
-        column.addWidget(self.model)
-        column.addLayout(self._option_rows())
+        self.form = BatchForm()
+        self.form.model.failed.connect(lambda error: self._complain(told(error)))
+        column.addWidget(self.form)
         row = QHBoxLayout()
         self.start_button = button("Start", self.start, row)
         self.cancel_button = button("Cancel", self.cancel, row)
@@ -198,52 +177,6 @@ class BatchWidget(QScrollArea):
         self.table.asked_for.connect(self.open_image)
         column.addWidget(self.table, 1)
         self._working(False)
-
-    def _folder_rows(self) -> QFormLayout:
-        form = QFormLayout()
-        self.folder, self.out = QLineEdit(), QLineEdit()
-        self.folder.setPlaceholderText("folder of the images, with its subfolders")
-        self.out.setPlaceholderText("folder for the results")
-        for name, line, action in (
-            ("Images", self.folder, self._ask_for_folder),
-            ("Results", self.out, self._ask_for_out),
-        ):
-            row = QHBoxLayout()
-            row.addWidget(line)
-            button("Choose...", action, row)
-            form.addRow(name, row)
-        return form
-
-    def _option_rows(self) -> QFormLayout:
-        form = QFormLayout()
-        self.explained = QDoubleSpinBox()
-        self.explained.setRange(0, 100)
-        self.explained.setDecimals(1)
-        self.explained.setValue(100)
-        self.explained.setSuffix(" % of the cells")
-        self.explained.setSpecialValueText("no cell: only classify")
-        self.planes = PlaneChoice()
-        self.labels = QLineEdit()
-        self.labels.setPlaceholderText("are found; or masks/{name}.tif")
-        self.labels.setToolTip(
-            "Your own label images, seen from each image's folder; {name} is the image's name."
-        )
-        self.more = QLineEdit()
-        self.more.setPlaceholderText("--map DNA=DAPI --diameter-um 12")
-        self.more.setToolTip("Further options of cellcam batch, as in a terminal.")
-        form.addRow("Explain", self.explained)
-        form.addRow("Planes", self.planes)
-        form.addRow("Cells", self.labels)
-        form.addRow("More", self.more)
-        return form
-
-    def _ask_for_folder(self) -> None:
-        if folder := QFileDialog.getExistingDirectory(self, "Folder of the images"):
-            self.choose_folder(folder)
-
-    def _ask_for_out(self) -> None:
-        if folder := QFileDialog.getExistingDirectory(self, "Folder for the results"):
-            self.out.setText(folder)
 
     def _look(self) -> None:
         """See how the images stand, off the GUI thread: a folder may lie on a slow disk."""
@@ -349,12 +282,6 @@ def _look(watch: Watch, _: Any) -> list[Standing]:
 
 def _is_at(image: Standing) -> bool:
     return image.state == "running"
-
-
-def _beside(folder: str) -> str:
-    """Where the results of a folder go if nothing else is said."""
-    path = Path(folder)
-    return str(path.with_name(f"{path.name}-results")) if path.name else ""
 
 
 def _last_sentence(output: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -37,15 +36,15 @@ def batch(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_p
     """The widget with a folder of six large images, two cells each, and a damaged one."""
     viewer = make_napari_viewer_proxy()
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", TITLE)
-    widget.model.choose(str(make_folder()))
+    widget.form.model.choose(str(make_folder()))
     (tmp_path / "images").mkdir()
     field = np.stack([discs((1500, 1500), [(20, 15), (800, 900)])] * 2)[None, :, None]
     for name in NAMES:
         path = tmp_path / "images" / f"{name}.ome.tif"
         write_ome_tiff(path, field, ("DNA", "actin"), PixelSize(None, 0.5, 0.5))
     (tmp_path / "images" / "damaged.tif").write_bytes(path.read_bytes()[:5000])
-    widget.choose_folder(str(tmp_path / "images"))
-    widget.more.setText("--scheduler sync --threshold 100")
+    widget.form.choose_folder(str(tmp_path / "images"))
+    widget.form.more.setText("--scheduler sync --threshold 100")
     yield widget
     with suppress(RuntimeError):  # a test may have closed the window
         widget.let_go()
@@ -58,7 +57,7 @@ def states(widget: Any) -> dict[str, str]:
 def test_a_folder_is_cancelled_resumed_and_its_images_opened(
     batch: Any, until: Until, told: list[str], tmp_path: Path
 ) -> None:
-    assert batch.out.text() == str(tmp_path / "images-results")
+    assert batch.form.out.text() == str(tmp_path / "images-results")
     batch.start()
     assert not batch.start_button.isEnabled()
     until(lambda: "done" in states(batch).values(), 120)
@@ -101,15 +100,15 @@ def test_what_cannot_be_is_told_with_the_next_step(
 ) -> None:
     from filelock import FileLock
 
-    batch.out.setText("")
+    batch.form.out.setText("")
     batch.start()
     assert told == ["Choose a folder for the results."]
     (tmp_path / "nothing").mkdir()
-    batch.choose_folder(str(tmp_path / "nothing"))
+    batch.form.choose_folder(str(tmp_path / "nothing"))
     batch.start()
     until(lambda: not batch.running)
     assert "There is no image in" in told[1]
-    batch.choose_folder(str(tmp_path / "images"))
+    batch.form.choose_folder(str(tmp_path / "images"))
     (tmp_path / "images-results" / "parts").mkdir(parents=True)
     with FileLock(tmp_path / "images-results" / "parts" / "run.lock"):
         batch.start()
@@ -122,7 +121,7 @@ def test_what_cannot_be_is_told_with_the_next_step(
 def test_a_model_that_fits_no_image_is_told_for_each(
     batch: Any, until: Until, told: list[str], make_folder: Callable[..., Path]
 ) -> None:
-    batch.model.choose(str(make_folder(channels=("DNA", "tubulin"))))
+    batch.form.model.choose(str(make_folder(channels=("DNA", "tubulin"))))
     batch.start()
     until(lambda: not batch.running)
     until(lambda: len(batch.images) == 7)
@@ -132,10 +131,10 @@ def test_a_model_that_fits_no_image_is_told_for_each(
 
 
 def test_the_command_can_be_copied(batch: Any, tmp_path: Path) -> None:
-    batch.explained.setValue(5)
-    batch.labels.setText("masks/{name}.tif")
-    batch.planes.setCurrentText("max")
-    model = batch.model.folder
+    batch.form.explained.setValue(5)
+    batch.form.labels.setText("masks/{name}.tif")
+    batch.form.planes.setCurrentText("max")
+    model = batch.form.model.folder
     assert batch.copy_command() == (
         f"cellcam batch {tmp_path}/images --model {model} --out {tmp_path}/images-results "
         "--explain 0.05 --labels 'masks/{name}.tif' --z max --scheduler sync --threshold 100"
@@ -148,10 +147,8 @@ def test_the_command_ends_with_the_window(
     batch.start()
     until(lambda: batch.command.running)
     pid = batch.command._process.processId()
-    started = time.monotonic()
     batch.viewer.close()
     until(lambda: not is_alive(pid))
-    assert time.monotonic() - started < 10
 
 
 def is_alive(pid: int) -> bool:
