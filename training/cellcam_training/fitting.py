@@ -21,7 +21,7 @@ from cellcam.models.model import CellModel
 from cellcam.stacks.writing import whole_file
 from cellcam_training.augmentation import augmented
 from cellcam_training.batches import Cells, batch_loader
-from cellcam_training.best_weights import BestWeights
+from cellcam_training.kept_weights import KeptWeights
 from cellcam_training.processes import is_first, process_count
 from cellcam_training.recipe import Recipe, schedule_of
 
@@ -42,7 +42,7 @@ def fit(
     folder: Path,
     progress: Progress | None = None,
 ) -> list[Figures]:
-    """Train ``model`` in place; it ends with the best weights.
+    """Train ``model`` in place; it ends with the last weights, or with patience the best.
 
     Parameters
     ----------
@@ -62,16 +62,16 @@ def fit(
         if is_first():
             training.on_epoch(lambda _: training.save(folder / CHECKPOINT))
             training.on_epoch(
-                lambda _: write_history(folder / "metrics.csv", training.best.history)
+                lambda _: write_history(folder / "metrics.csv", training.kept.history)
             )
             if recipe.tensorboard:
-                training.on_epoch(_to_tensorboard(recipe.tensorboard, training.best))
+                training.on_epoch(_to_tensorboard(recipe.tensorboard, training.kept))
         if progress:
             training.on_epoch(lambda _: progress(*training.told()))
         training.run()
-        model.network.load_state_dict(training.best.weights)
+        model.network.load_state_dict(training.kept.weights)
         model.network.eval()
-        return training.best.history
+        return training.kept.history
 
 
 def write_history(path: Path, history: list[Figures]) -> None:
@@ -106,7 +106,7 @@ class _Training:
         remembered = min(_AVERAGED_STEPS, max(2, _AVERAGED_PART * n_steps))
         self.average = EMAHandler(self.network, 1 / remembered, handle_buffers="update")
         averaged = CellModel(model.spec, self.average.ema_model, model.device)
-        self.best = BestWeights(averaged, cells, schedule.patience)
+        self.kept = KeptWeights(averaged, cells, schedule.patience)
         self.losses: list[float] = []
         self.started = time.monotonic()
         self.engine = self._engine(model, recipe, schedule.label_smoothing, loader)
@@ -146,7 +146,7 @@ class _Training:
         self.losses.append(float(engine.state.output[0]["loss"]))
 
     def _after_epoch(self, engine: SupervisedTrainer) -> None:
-        self.best.judge(
+        self.kept.judge(
             {
                 "epoch": engine.state.epoch,
                 "learning_rate": self.optimiser.param_groups[0]["lr"],
@@ -155,12 +155,12 @@ class _Training:
             }
         )
         self.losses = []
-        if self.best.enough:
+        if self.kept.enough:
             engine.terminate()
 
     def told(self) -> tuple[int, int, str]:
         """Epochs done, epochs at most, and the figures of the last one."""
-        row = self.best.history[-1]
+        row = self.kept.history[-1]
         note = f"loss {row['training_loss']:.3f}"
         if "balanced_accuracy" in row:
             note += f", on validation cells balanced accuracy {row['balanced_accuracy']:.3f}"
@@ -169,7 +169,7 @@ class _Training:
     @property
     def done(self) -> bool:
         """Whether all epochs were run, or no further one is worth it."""
-        return self.best.enough or self.engine.state.epoch >= self.epochs
+        return self.kept.enough or self.engine.state.epoch >= self.epochs
 
     def save(self, path: Path) -> None:
         """Write down all that the rest of the training depends on."""
@@ -183,7 +183,7 @@ class _Training:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.started = time.monotonic() - self.best.history[-1]["seconds"]
+        self.started = time.monotonic() - self.kept.history[-1]["seconds"]
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -193,7 +193,7 @@ class _Training:
             "optimiser": self.optimiser,
             "schedule": self.schedule,
             "scaler": self.engine.scaler or _Nothing(),
-            "best": self.best,
+            "kept": self.kept,
             "random": _RandomState(self.random),
         }
 
@@ -237,13 +237,13 @@ def _channels_innermost(batch: Tensor) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
-def _to_tensorboard(folder: Path, best: BestWeights) -> Callable[[SupervisedTrainer], object]:
+def _to_tensorboard(folder: Path, kept: KeptWeights) -> Callable[[SupervisedTrainer], object]:
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(folder)
 
     def write(_: SupervisedTrainer) -> None:
-        row = best.history[-1]
+        row = kept.history[-1]
         for name, value in row.items():
             if name != "epoch":
                 writer.add_scalar(name, value, int(row["epoch"]))

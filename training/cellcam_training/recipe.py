@@ -61,12 +61,13 @@ class Recipe(_Section):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: the first image's
     field : what a stack with several planes is seen as
     finding : written into the model, so that it finds its cells itself
-    epochs : at most; default: 15 to 100, more for fewer cells
-    patience : epochs without improvement after which training stops; default: a third of them
+    epochs : at most; default: 15 to 80, more for fewer cells
+    patience : epochs without improvement after which training stops, and takes the weights of
+        the best epoch; default: all epochs are run, and the last weights taken
     batch_size : default: 64, or 32 for less than a thousand cells
     learning_rate, weight_decay : of AdamW
     label_smoothing : part of each cell's label that is spread over all classes; default: 0.05,
-        or none for less than a thousand cells
+        or none for less than 500 cells
     validation_share : of the cells, where the table has no split
     all_cells : whether a second network, the one that is kept, is trained on all cells after
         the validation cells have judged a first; not where the table has a split
@@ -97,15 +98,17 @@ class Recipe(_Section):
 
 
 # Epochs for so many cells; more for fewer cells, as this power of their number, within limits.
-_EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 48, 2000, 0.2, (15, 100)
-_FEW_CELLS, _BATCH_SIZES, _SMOOTHING = 1000, (32, 64), (0.0, 0.05)
+_EPOCHS, _FOR_CELLS, _POWER, _LIMITS = 64, 2000, 0.2, (15, 80)
+# From so many cells on batches are larger, and labels smoothed.
+_FOR_LARGE_BATCHES, _FOR_SMOOTHING = 1000, 500
+_BATCH_SIZES, _SMOOTHING = (32, 64), (0.0, 0.05)
 
 
 class Schedule(NamedTuple):
     """How long a training is, in what steps, and toward what."""
 
     epochs: int
-    patience: int
+    patience: int | None
     batch_size: int
     label_smoothing: float
 
@@ -118,12 +121,12 @@ def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
     fewest, most = _LIMITS
     wanted = round(_EPOCHS * (_FOR_CELLS / n_cells) ** _POWER)
     epochs = recipe.epochs or min(most, max(fewest, wanted))
-    many = n_cells >= _FEW_CELLS
+    smoothing = _SMOOTHING[n_cells >= _FOR_SMOOTHING]
     return Schedule(
         epochs,
-        recipe.patience or max(1, epochs // 3),
-        recipe.batch_size or _BATCH_SIZES[many],
-        _SMOOTHING[many] if recipe.label_smoothing is None else recipe.label_smoothing,
+        recipe.patience,
+        recipe.batch_size or _BATCH_SIZES[n_cells >= _FOR_LARGE_BATCHES],
+        smoothing if recipe.label_smoothing is None else recipe.label_smoothing,
     )
 
 

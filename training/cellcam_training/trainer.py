@@ -63,7 +63,7 @@ def train_model(
     Returns
     -------
     CellModel
-        Trained on all cells, as long as the network that did best on the validation cells,
+        Trained on all cells, as long as the one that the validation cells judged,
         whose figures are reported.
     """
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The averaged weights of the best epoch, and the figures of all of them."""
+"""The averaged weights that a training ends with, and the figures of all its epochs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from cellcam_training.calibration import fitted_temperature
 from cellcam_training.processes import agreed
 
 
-class BestWeights:
-    """Judges weights on the validation cells, and remembers the best; without any, the last.
+class KeptWeights:
+    """Judges weights on the validation cells, and keeps the last ones; with patience, the best.
+
+    The last are the better ones, and the more honestly judged (docs/decisions/0010-training.md).
 
     Parameters
     ----------
     model : the averaged network that is judged
     cells : those for validation are used
-    patience : epochs without improvement that are borne
+    patience : epochs without improvement that are borne; None runs them all
 
     Attributes
     ----------
     history : one row of figures for each epoch
     """
 
-    def __init__(self, model: CellModel, cells: Cells, patience: int) -> None:
+    def __init__(self, model: CellModel, cells: Cells, patience: int | None) -> None:
         self.model, self.patience = model, patience
         self.pixels = cells.pixels[cells.validation]
         self.truth = cells.truth[cells.validation]
@@ -43,7 +45,9 @@ class BestWeights:
     def enough(self) -> bool:
         """Whether the loss has not fallen for too long."""
         losses = [row["validation_loss"] for row in self.history if "validation_loss" in row]
-        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
+        if self.patience is None or not losses:
+            return False
+        return len(losses) - 1 - int(np.argmin(losses)) >= self.patience
 
     def judge(self, figures: dict[str, float]) -> None:
         """Judge the weights as they are now, and add a row to the history.
@@ -62,7 +66,8 @@ class BestWeights:
         # otherwise decide when to stop before how right it is.
         calibrated = logits / fitted_temperature(logits.numpy(), self.truth)
         loss = agreed(float(self.loss(calibrated, torch.from_numpy(self.truth))))
-        if loss < min((row["validation_loss"] for row in self.history), default=math.inf):
+        best = min((row["validation_loss"] for row in self.history), default=math.inf)
+        if self.patience is None or loss < best:
             self.weights = copy.deepcopy(self.model.network.state_dict())
         metrics = classification_metrics(
             self.truth, logits.softmax(1).numpy(), self.model.spec.classes
