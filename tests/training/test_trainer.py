@@ -23,6 +23,7 @@ from cellcam_training.recipe import Augmentation, Recipe, read_recipe
 from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
 from cellcam_training.splitting import fold_numbers
 from cellcam_training.trainer import fit_model, train_model
+from sklearn.metrics import log_loss
 
 from cellcam import load_model
 from cellcam.errors import InputError, UsageError
@@ -41,6 +42,7 @@ def table(tmp_path: Path) -> CellTable:
     return read_cell_table(tmp_path / "cells.csv")
 
 
+STILL = Augmentation(flips=False, rotation_degrees=0, scaling=0, shift=0, brightness=0, noise=0)
 QUICK = Recipe(epochs=8, batch_size=16, channels=("light", "DNA"), seed=3)
 
 
@@ -99,7 +101,6 @@ def until_killed(*arguments):
     return augmented(*arguments)
 
 fitting.augmented = until_killed
-fitting._SAVED_EVERY_S = 0.0
 train_model(read_cell_table(Path(sys.argv[1])), QUICK, Path(sys.argv[2]), "cpu")
 """
 
@@ -119,6 +120,27 @@ def test_the_kept_network_has_seen_all_cells_and_the_judged_one_has_not(
         assert alone.model is alone.judged
         weights = alone.model.network.state_dict()
         assert all(torch.equal(weights[name], other[name]) for name in weights)
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_the_last_weights_are_kept_or_with_patience_the_best(
+    table: CellTable, tmp_path: Path, patience: int | None
+) -> None:
+    by_chance = table.rows.assign(cls=np.random.default_rng(0).permutation(table.rows["cls"]))
+    table = replace(table, rows=by_chance)
+    recipe = QUICK.model_copy(
+        update={"epochs": 12, "patience": patience, "all_cells": False, "augmentation": STILL}
+    )
+    crops = read_crops(table, recipe)
+    fitted = fit_model(table, crops, recipe, tmp_path / "s", "cpu")
+    losses = [row["validation_loss"] for row in fitted.history]
+    best = int(np.argmin(losses))
+    probabilities = fitted.model.probabilities(crops.pixels[fitted.held])
+    loss = log_loss(table.truth()[fitted.held], probabilities)
+    assert best < 8  # nothing can be learnt
+    assert len(losses) == (12 if patience is None else best + 1 + patience)
+    assert loss == pytest.approx(losses[-1] if patience is None else losses[best], abs=1e-5)
+    assert abs(losses[-1] - losses[best]) > 1e-4
 
 
 def test_what_other_cells_left_is_not_gone_on_with(table: CellTable, tmp_path: Path) -> None:
