@@ -49,6 +49,7 @@ class ChoicePanel(QWidget):
         super().__init__()
         self.viewer = viewer
         self.sources: dict[str, QComboBox] = {}
+        self._axes_of: Image | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self.model = ModelChoice()
@@ -92,6 +93,7 @@ class ChoicePanel(QWidget):
         self.sources = {name: QComboBox() for name in self.spec.channels}
         for name, choice in self.sources.items():
             self.channels.addRow(name, choice)
+            choice.currentIndexChanged.connect(self._suggest_axes)
             choice.currentIndexChanged.connect(self.changed)
         self.classes.clear()
         self.classes.addItems([_CALL, _ALL, *self.spec.classes])
@@ -134,10 +136,16 @@ class ChoicePanel(QWidget):
             _offer(choice, images, wanted)
         own = [layer for layer in others if _kind(layer) == "labels"]
         _offer(self.cells, own, self.cells.currentData(), before=_FIND)
-        first = self._first_image()
-        if first is not first_before:  # what the user wrote about an image stays
-            self.axes.setText(layer_axes(first) if first is not None else "")
+        if self._first_image() is not first_before:
+            self._suggest_axes()
             self.changed.emit()
+
+    def _suggest_axes(self) -> None:
+        """Say what the axes mean; what the user wrote about an image stays."""
+        first = self._first_image()
+        if first is not self._axes_of:
+            self._axes_of = first
+            self.axes.setText(layer_axes(first) if first is not None else "")
 
     def _cell_rows(self) -> QFormLayout:
         form = QFormLayout()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cellcam.stacks.stack import Stack
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 LayerData = tuple[Any, dict[str, Any], str]
 
+# Percentiles that are drawn black and white, of at most so many pixels round the middle.
+_SHOWN, _LOOK = (0.1, 99.9), 1024
 # The first three tell apart DNA, cytoskeleton and a marker at a glance.
 _COLOURS = ("bop blue", "green", "magenta", "yellow", "cyan", "red")
 
@@ -32,6 +37,7 @@ def stack_layers(stack: Stack) -> list[LayerData]:
                 "name": f"{stack.name} {name}" if single else name,
                 "colormap": "gray" if single else _COLOURS[index % len(_COLOURS)],
                 "blending": "additive",
+                "contrast_limits": _display_range(channel_pixels(stack, index)),
                 "metadata": {"cellcam": {"path": str(stack.path), "channel": name}},
                 **place,
             },
@@ -62,6 +68,24 @@ def place_of_stack(stack: Stack) -> dict[str, Any]:
         "units": [_unit(stack, axis) for axis in kept],
         "axis_labels": [axis.lower() for axis in kept],
     }
+
+
+def _display_range(pixels: da.Array) -> tuple[float, float]:
+    """Black and white of a channel, from its first, middle and last plane.
+
+    napari would take them from the first alone, which is often an empty one. Single hot or
+    dead pixels do not count; of large planes the middle is looked at.
+    """
+    n_planes, (height, width) = math.prod(pixels.shape[:-2]), pixels.shape[-2:]
+    middle = tuple(slice(max(0, n // 2 - _LOOK), n // 2 + _LOOK) for n in (height, width))
+    numbers = sorted({0, n_planes // 2, n_planes - 1})
+    places = [np.unravel_index(number, pixels.shape[:-2]) for number in numbers]
+    seen = np.concatenate(
+        [np.asarray(pixels[(*map(int, place), *middle)], np.float64).ravel() for place in places]
+    )
+    seen = seen[np.isfinite(seen)]
+    low, high = np.percentile(seen, _SHOWN) if seen.size else (0.0, 1.0)
+    return float(low), float(high if high > low else low + 1)
 
 
 def _kept_axes(stack: Stack) -> str:

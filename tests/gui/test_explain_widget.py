@@ -187,6 +187,19 @@ def test_planes_and_time_points_get_their_own_calls(widget: Any, until: Until) -
     assert viewer.dims.current_step[:2] == (1, 2)
 
 
+def test_axes_are_those_of_layers_that_were_chosen_by_hand(widget: Any) -> None:
+    widget.viewer.layers.clear()
+    place = {"units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
+    for name in ("channel 1", "channel 2"):
+        widget.viewer.add_image(discs((3, 40, 60), TWO), name=name, **place)
+    assert widget.choices.axes.text() == ""  # no name fits
+    for choice, name in zip(
+        widget.choices.sources.values(), ("channel 1", "channel 2"), strict=True
+    ):
+        choice.setCurrentText(name)
+    assert widget.choices.axes.text() == "ZYX"
+
+
 def test_an_axis_in_seconds_is_time(widget: Any) -> None:
     widget.viewer.layers.clear()
     widget.viewer.add_image(discs((3, 40, 60), TWO), name="DNA", units=("s", "um", "um"))

@@ -85,7 +85,7 @@ def _tell_result(
     console.say(
         f"On {metrics['n']} cells kept for validation: balanced accuracy "
         f"{metrics['balanced_accuracy']:.3f}, accuracy {metrics['accuracy']:.3f}, calibration "
-        f"error {metrics['ece']:.3f} (the best of {training['epochs']} epochs, "
+        f"error {metrics['ece']:.3f} ({training['epochs']} epochs, "
         f"{training['seconds']} s)."
     )
     console.say(f"Wrote {out}")
