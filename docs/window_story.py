@@ -10,6 +10,7 @@ that they were nearest to, which stands for what a person would say.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -147,6 +148,8 @@ class Story:
         bar.setValue(bar.maximum())
         self.picture()
         print(f"trained in {_wait(lambda: self.widget.session is not before, 900):.0f} s more")
+        if self.widget.session is before:
+            sys.exit(f"No new model: {self.widget.status.text()}")
         self._done()
 
     def look_again(self, corrected: list[int], truth: list[str] | None) -> None:

@@ -88,6 +88,7 @@ class ChoicePanel(QWidget):
 
     def _show_model(self) -> None:
         assert self.spec is not None
+        chosen = self._chosen()  # channels of the same name keep their layers
         while self.channels.rowCount():
             self.channels.removeRow(0)
         self.sources = {name: QComboBox() for name in self.spec.channels}
@@ -97,7 +98,7 @@ class ChoicePanel(QWidget):
             choice.currentIndexChanged.connect(self.changed)
         self.classes.clear()
         self.classes.addItems([_CALL, _ALL, *self.spec.classes])
-        self.refresh_layers()
+        self._offer_layers(chosen)
 
     def choices(self) -> Choices:
         """What is chosen now.
@@ -127,11 +128,14 @@ class ChoicePanel(QWidget):
 
     def refresh_layers(self, _: Any = None) -> None:
         """Offer the layers there are; what was chosen stays chosen, names decide at first."""
+        self._offer_layers(self._chosen())
+
+    def _offer_layers(self, chosen: dict[str, Image | None]) -> None:
         others = [layer for layer in self.viewer.layers if not is_result(layer)]
         images = [layer for layer in others if _kind(layer) == "image"]
         first_before = self._first_image()
         for name, choice in self.sources.items():
-            before = choice.currentData()
+            before = chosen.get(name)
             wanted = before if before in images else _best_match(name, images, len(self.sources))
             _offer(choice, images, wanted)
         own = [layer for layer in others if _kind(layer) == "labels"]
@@ -180,9 +184,12 @@ class ChoicePanel(QWidget):
     def _first_image(self) -> Image | None:
         return next((c.currentData() for c in self.sources.values() if c.currentData()), None)
 
+    def _chosen(self) -> dict[str, Image | None]:
+        return {name: choice.currentData() for name, choice in self.sources.items()}
+
     def _chosen_layers(self) -> dict[str, Image]:
-        chosen = {name: choice.currentData() for name, choice in self.sources.items()}
-        missing = [name for name, layer in chosen.items() if layer is None]
+        chosen = {name: layer for name, layer in self._chosen().items() if layer is not None}
+        missing = [name for name in self.sources if name not in chosen]
         if missing:
             raise InputError(
                 f"No image layer was chosen for {', '.join(missing)}. Open the image, or choose "
