@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,14 @@ import pytest
 import tifffile
 import torch
 import yaml
+from cellcam_training import fitting
 from cellcam_training.augmentation import augmented
 from cellcam_training.batches import Cells, batch_loader
 from cellcam_training.cell_table import CellTable, read_cell_table
 from cellcam_training.crops import read_crops
 from cellcam_training.cross_validation import cross_validate
 from cellcam_training.networks import measured_normalisation
-from cellcam_training.recipe import Augmentation, Recipe, read_recipe
+from cellcam_training.recipe import Augmentation, Recipe, read_recipe, schedule_of
 from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
 from cellcam_training.splitting import fold_numbers
 from cellcam_training.trainer import fit_model, train_model
@@ -27,6 +29,7 @@ from sklearn.metrics import log_loss
 
 from cellcam import load_model
 from cellcam.errors import InputError, UsageError
+from cellcam.models.model import CellModel
 
 
 @pytest.fixture
@@ -141,6 +144,24 @@ def test_the_last_weights_are_kept_or_with_patience_the_best(
     assert len(losses) == (12 if patience is None else best + 1 + patience)
     assert loss == pytest.approx(losses[-1] if patience is None else losses[best], abs=1e-5)
     assert abs(losses[-1] - losses[best]) > 1e-4
+
+
+def test_both_networks_are_trained_alike(
+    table: CellTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 64 cells train the network that is judged, 80 the one that is kept.
+    monkeypatch.setattr("cellcam_training.recipe._FOR_SMOOTHING", 70)
+    monkeypatch.setattr("cellcam_training.recipe._FOR_LARGE_BATCHES", 70)
+    used = []
+    fit = fitting.fit
+
+    def recorded(model: CellModel, recipe: Recipe, cells: Cells, *rest: Any) -> Any:
+        used.append(schedule_of(recipe, int((~cells.validation).sum())))
+        return fit(model, recipe, cells, *rest)
+
+    monkeypatch.setattr("cellcam_training.trainer.fit", recorded)
+    fit_model(table, read_crops(table, Recipe()), Recipe(epochs=1), tmp_path / "s", "cpu")
+    assert used[0] == used[1] == (1, None, 32, 0.0)
 
 
 def test_what_other_cells_left_is_not_gone_on_with(table: CellTable, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from cellcam_training.crops import CropSet, read_crops
 from cellcam_training.fitting import fit, write_history
 from cellcam_training.networks import chosen_network, untrained_model
 from cellcam_training.processes import first_goes_ahead, is_first, own_device
-from cellcam_training.recipe import Recipe
+from cellcam_training.recipe import Recipe, schedule_of
 from cellcam_training.report import classifier_report
 from cellcam_training.splitting import groups_of, validation_cells
 from cellcam_training.validation import Validation
@@ -155,8 +155,10 @@ def fit_model(
     cells, unless there are many or the table itself says which are for validation.
     """
     network, why = chosen_network(recipe, crops.crop_size, len(crops.pixels))
-    recipe = recipe.model_copy(update={"network": network})
     held = validation_cells(table.rows, recipe.validation_share, recipe.seed)
+    # Chosen once: a temperature is that of networks which were trained alike.
+    schedule = schedule_of(recipe, int((~held).sum()))
+    recipe = recipe.model_copy(update={"network": network, **schedule._asdict()})
     cells = Cells(crops.pixels, table.truth(), held)
     again = recipe.all_cells and len(held) <= _MANY_CELLS and not (table.rows["split"] != "").any()
     with first_goes_ahead():
