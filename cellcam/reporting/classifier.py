@@ -101,13 +101,11 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
     figure = Figure((8.4, 3.2), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    kept = epochs[int(np.argmin([row["validation_loss"] for row in history]))]
     for name, colour in (("training_loss", "#E69F00"), ("validation_loss", "#0072B2")):
         label = name.removesuffix("_loss")
         loss.plot(epochs, [row[name] for row in history], color=colour, label=label)
     accuracy.plot(epochs, [row["balanced_accuracy"] for row in history], color="#0072B2")
     for axis, what in ((loss, "loss"), (accuracy, "balanced accuracy, validation")):
-        axis.axvline(kept, color="#555555", ls=":")
         axis.set(xlabel="epoch", ylabel=what)
     loss.legend(frameon=False)
     return figure
