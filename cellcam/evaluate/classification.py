@@ -96,7 +96,8 @@ def bootstrap_intervals(
     Returns
     -------
     [low, high] of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``; ``per_class`` the same
-    of ``precision``, ``recall`` and ``f1``, None where a class hardly ever occurs
+    of ``precision``, ``recall`` and ``f1``; None where a class hardly ever occurs, or all cells (of a
+    class) come from one group, of which there is nothing to draw
     """
     k = len(classes)
     own = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -107,12 +108,16 @@ def bootstrap_intervals(
     drawn = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), n_resamples)
     confusion = (drawn @ by_group).reshape(n_resamples, k, k)
     tails = ((1 - level) / 2, (1 + level) / 2)
-    summary = [_interval(values, tails) for values in _summary(confusion)]
+    summary = [_interval(values, tails) if n_groups > 1 else None for values in _summary(confusion)]
     scores = _scores(confusion)
+    groups_with = (by_group.reshape(-1, k, k).sum(2) > 0).sum(0)
     return {
         **dict(zip(("accuracy", "balanced_accuracy", "macro_f1"), summary, strict=True)),
         "per_class": {
-            name: {score: _interval(values[:, i], tails) for score, values in scores.items()}
+            name: {
+                score: _interval(values[:, i], tails) if groups_with[i] > 1 else None
+                for score, values in scores.items()
+            }
             for i, name in enumerate(classes)
         },
     }

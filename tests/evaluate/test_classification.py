@@ -73,3 +73,12 @@ def test_groups_of_like_cells_widen_the_intervals() -> None:
     groups = np.arange(1000) // 100  # one plate is all wrong
     low, high = bootstrap_intervals(truth, called, "ab", groups)["accuracy"]
     assert high - low > 0.25
+
+
+def test_one_group_has_no_interval() -> None:
+    truth, called = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
+    alone = bootstrap_intervals(truth, called, "abc", np.zeros(6, int))
+    assert alone["accuracy"] is alone["balanced_accuracy"] is alone["macro_f1"] is None
+    some = bootstrap_intervals(truth, called, "abc", np.array([0, 0, 0, 1, 0, 1]))
+    assert some["accuracy"] is not None
+    assert [some["per_class"][name]["recall"] is None for name in "abc"] == [True, False, False]

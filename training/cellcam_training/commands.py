@@ -126,10 +126,11 @@ def evaluate(
     cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
     judged, names = load_model(model, device), _named(channels).get("channels")
     metrics = evaluate_model(cells, judged, out, names)
-    low, high = metrics["intervals"]["balanced_accuracy"] or (float("nan"), float("nan"))
+    interval = metrics["intervals"]["balanced_accuracy"]
+    sure = "95 % interval {:.3f} to {:.3f}".format(*interval) if interval else "cells of one group"
     console.say(
         f"{metrics['n']} cells: balanced accuracy {metrics['balanced_accuracy']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}), accuracy {metrics['accuracy']:.3f}, macro F1 "
+        f"({sure}), accuracy {metrics['accuracy']:.3f}, macro F1 "
         f"{metrics['macro_f1']:.3f}, calibration error {metrics['ece']:.3f}."
     )
     console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
