@@ -96,8 +96,8 @@ def bootstrap_intervals(
     Returns
     -------
     [low, high] of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``; ``per_class`` the same
-    of ``precision``, ``recall`` and ``f1``; None where a class hardly ever occurs, or all cells (of a
-    class) come from one group, of which there is nothing to draw
+    of ``precision``, ``recall`` and ``f1``; None where a class hardly ever occurs, and where all
+    cells, or all of a class, come from one group
     """
     k = len(classes)
     own = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
