@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES, _DOUBTFUL = 3, 8
+_ROWS_AT_ONCE = 20_000
 _COLUMNS = ["image", "t", "z", "label", "y", "x", "class", "probability", "margin", "flags"]
 
 
@@ -82,7 +83,9 @@ def _read_cells(
     counts: dict[str, Counter[str]] = {}
     chosen = doubtful = pd.DataFrame(columns=_COLUMNS)
     path = out / "cells.parquet"
-    batches = pq.ParquetFile(path).iter_batches(columns=_COLUMNS) if path.is_file() else ()
+    batches = (
+        pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=_COLUMNS) if path.is_file() else ()
+    )
     for batch in batches:
         cells = batch.to_pandas()
         for image, own in cells.groupby("image"):

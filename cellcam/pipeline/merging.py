@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,12 @@ from cellcam.stacks.writing import whole_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Excel opens no more rows.
 _CSV_ROWS = 1_000_000
-_ROWS_AT_ONCE = 100_000
+# In memory at a time, some times over.
+_ROWS_AT_ONCE, _TABLES_AT_ONCE = 20_000, 2000
 _VERSIONS = ("cellcam", "torch", "monai", "numpy", "scikit-image", "tifffile", "distributed")
 
 
@@ -115,15 +117,18 @@ def merge(
 
 
 def read_cells(images: Sequence[Image], job: Job, pattern: str | None) -> Iterator[pd.DataFrame]:
-    """Cell tables of images that are done, with what their names say."""
-    import pandas as pd
+    """Cell tables of images that are done, with what their names say; large ones in parts."""
+    import pyarrow.parquet as pq
 
     for image in images:
         path = cells_path(job.out, image.name)
-        table = pd.read_parquet(path.with_name(f"{path.name}.parquet"))
-        for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
-            table.insert(1 + i, column, value)
-        yield table
+        file = pq.ParquetFile(path.with_name(f"{path.name}.parquet"))
+        parts = file.iter_batches(_ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
+        for part in parts:
+            table = part.to_pandas()
+            for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
+                table.insert(1 + i, column, value)
+            yield table
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -177,25 +182,36 @@ def _write_cells(done: Sequence[Image], n_cells: int, job: Job, pattern: str | N
     return [*paths, csv]
 
 
-def _large_tables(done: Sequence[Image], job: Job, pattern: str | None) -> Iterator[Any]:
-    """Cell tables put together to pieces of about 100,000 rows, all with the same columns."""
-    import pandas as pd
+def _large_tables(done: Sequence[Image], job: Job, pattern: str | None) -> Iterator[pa.Table]:
+    """Cell tables put together to pieces of about 20,000 rows, all with the same columns."""
     import pyarrow as pa
 
     columns = list(dict.fromkeys(c for image in done for c in metadata_of(image.name, pattern)))
     schema = None
-    pending: list[pd.DataFrame] = []
-    for i, table in enumerate(read_cells(done, job, pattern), 1):
-        for position, column in enumerate(columns):
-            if column not in table:
-                table.insert(1 + position, column, "")
-        pending.append(table)
-        if i < len(done) and sum(map(len, pending)) < _ROWS_AT_ONCE and len(pending) < 2000:
-            continue
-        filled = [one for one in pending if len(one)] or pending[:1]
-        piece = pd.concat(filled, ignore_index=True)
-        piece = piece[["image", *columns, *(c for c in piece if c not in {"image", *columns})]]
+    for tables in _batched(read_cells(done, job, pattern)):
+        piece = _together_in_rows(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
         schema = schema or arrow.schema
-        pending = []
         yield arrow
+
+
+def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:
+    pending: list[pd.DataFrame] = []
+    for table in tables:
+        pending.append(table)
+        if sum(map(len, pending)) >= _ROWS_AT_ONCE or len(pending) >= _TABLES_AT_ONCE:
+            yield pending
+            pending = []
+    if pending:
+        yield pending
+
+
+def _together_in_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """One table with all these columns, empty where an image's name does not say them."""
+    import pandas as pd
+
+    piece = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
+    first = {"image": "", **dict.fromkeys(columns, "")}
+    for name in columns:
+        piece[name] = piece[name].fillna("") if name in piece else ""
+    return piece[[*first, *(name for name in piece if name not in first)]]

@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from cellcam.stacks.stack import Stack
 
 # Edge of a block in pixels, before it is made to follow the file's storage.
 BLOCK_EDGE = 2048
 _BAND_ROWS = 512
+_CHUNK_BYTES = 2**24
+
+
+def reading_chunks(
+    shape: tuple[int, ...], dtype: Any, stored: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Chunks in which a file is read: one plane each, large planes in blocks of 16 MiB.
+
+    Parameters
+    ----------
+    stored : shape of what the file stores together, which blocks follow
+
+    Returns
+    -------
+    sizes of the chunks along each axis
+    """
+    from dask.array.core import normalize_chunks
+
+    ndim = len(shape)
+    chunks: tuple[tuple[int, ...], ...] = normalize_chunks(
+        dict.fromkeys(range(ndim - 2), 1) | {ndim - 2: "auto", ndim - 1: "auto"},
+        shape=shape,
+        limit=_CHUNK_BYTES,
+        dtype=dtype,
+        previous_chunks=stored,
+    )
+    return chunks
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam.stacks.blocks import Part
+from cellcam.stacks.blocks import Part, reading_chunks
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize, Stack, unnamed_channels
 from cellcam.stacks.writing import whole_file
 
@@ -123,7 +123,8 @@ def open_zarr_stack(path: Path) -> Stack:
     array, metadata = open_zarr(path)
     scales = metadata["multiscales"][0]
     axes = "".join(axis["name"] for axis in scales["axes"]).upper()
-    data = to_tczyx(da.from_array(array, name=False), axes)
+    chunks = reading_chunks(array.shape, array.dtype, array.shards or array.chunks)
+    data = to_tczyx(da.from_array(array, chunks=chunks, name=False), axes)
     scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
     steps = dict(zip(axes, scaling, strict=True))
     units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}

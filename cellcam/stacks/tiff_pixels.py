@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.stacks.blocks import reading_chunks
+
 if TYPE_CHECKING:
     import dask.array as da
     import zarr
-
-_CHUNK_BYTES = 2**24
 
 
 class TiffPixels:
@@ -55,15 +55,7 @@ def lazy_pixels(path: Path, series: int) -> tuple[da.Array, tuple[int, ...]]:
     the pixels, and the shape of what the file stores together, both in the file's axes
     """
     import dask.array as da
-    from dask.array.core import normalize_chunks
 
     pixels = TiffPixels(path, series)
-    single = dict.fromkeys(range(pixels.ndim - 2), 1)
-    chunks = normalize_chunks(
-        single | {pixels.ndim - 2: "auto", pixels.ndim - 1: "auto"},
-        shape=pixels.shape,
-        limit=_CHUNK_BYTES,
-        dtype=pixels.dtype,
-        previous_chunks=pixels.chunks,
-    )
+    chunks = reading_chunks(pixels.shape, pixels.dtype, pixels.chunks)
     return da.from_array(pixels, chunks=chunks, asarray=False, name=False), pixels.chunks

@@ -36,6 +36,12 @@ def test_blocks_come_back_as_one_image(tmp_path: Path, monkeypatch: pytest.Monke
     assert stack.name == "a.maps"
 
 
+def test_a_window_of_a_large_image_is_read_without_the_rest(tmp_path: Path) -> None:
+    stack = Stack.from_array(np.zeros((5000, 6000), np.uint8), "YX")
+    create_zarr(tmp_path / "a.ome.zarr", stack, ["G1", "M"], np.float32, (2048, 2048), 1)
+    assert open_stack(tmp_path / "a.ome.zarr").data.chunksize == (1, 1, 1, 2048, 2048)
+
+
 def test_coarser_levels_are_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellcam.stacks.ome_zarr._CHUNK", 64)
     maps = written(tmp_path / "a.ome.zarr", monkeypatch)
