@@ -12,18 +12,20 @@ how well it calls other cells.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tifffile
 import typer
+from cellcam_training.cell_table import read_cell_table
+from cellcam_training.recipe import Recipe
+from cellcam_training.trainer import train_model
 from skimage.filters import threshold_otsu
 from skimage.measure import regionprops_table
 
 from cellcam import find_cells, open_stack
+from cellcam.models.model import Finding
 from cellcam.stacks.writing import write_ome_tiff
 
 CHANNELS = ("DNA", "PH3", "cells")
@@ -49,14 +51,9 @@ def main(images: Path, work: Path) -> None:
         }
     )
     table.to_csv(work / "cells.csv", index=False)
-    (work / "recipe.yaml").write_text(
-        "crop_size: [48, 48]\nfinding: {channel: DNA}\nseed: 0\n", encoding="utf-8"
-    )
     print(table["cls"].value_counts().to_string())
-    command = ["train", work / "cells.csv", "--recipe", work / "recipe.yaml", "--out"]
-    subprocess.run(
-        [sys.executable, "-m", "cellcam", *map(str, command), str(work / "model")], check=True
-    )
+    recipe = Recipe(crop_size=(48, 48), finding=Finding(channel="DNA"))
+    train_model(read_cell_table(work / "cells.csv"), recipe, work / "model")
 
 
 if __name__ == "__main__":

@@ -14,25 +14,26 @@ shown on: this is about the window and planes, not about how well it calls other
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import tifffile
 import typer
+from cellcam_training.cell_table import read_cell_table
+from cellcam_training.recipe import Augmentation, Recipe
+from cellcam_training.trainer import train_model
 from skimage.measure import regionprops
 
 from cellcam import find_cells, open_stack
+from cellcam.models.model import Finding
 
 DIAMETER_UM = 18.0
-RECIPE = """\
-channels: [confocal, widefield]
-crop_size: [64, 64]
-finding: {channel: widefield, diameter_um: 18}
-augmentation: {missing_stain: 0.15}
-seed: 0
-"""
+RECIPE = Recipe(
+    channels=("confocal", "widefield"),
+    crop_size=(64, 64),
+    finding=Finding(channel="widefield", diameter_um=DIAMETER_UM),
+    augmentation=Augmentation(missing_stain=0.15),
+)
 
 
 def main(image: Path, work: Path) -> None:
@@ -49,12 +50,8 @@ def main(image: Path, work: Path) -> None:
     sharp = seen["brightness"] >= seen["brightness"].max() / 2
     seen["cls"] = sharp.map({True: "in focus", False: "out of focus"})
     seen.to_csv(work / "cells.csv", index=False)
-    (work / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     print(seen["cls"].value_counts().to_string())
-    command = ["train", work / "cells.csv", "--recipe", work / "recipe.yaml", "--out"]
-    subprocess.run(
-        [sys.executable, "-m", "cellcam", *map(str, command), str(work / "model")], check=True
-    )
+    train_model(read_cell_table(work / "cells.csv"), RECIPE, work / "model")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from cellcam.errors import CellCamError
 from cellcam.pipeline.choices import Job
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.matching import matching_channels
-from cellcam.pipeline.merging import Merged
+from cellcam.pipeline.merging import ROWS_AT_ONCE, Merged
 from cellcam.reporting.pages import ShownCell
 from cellcam.reporting.run import PlateRow, RunReport, write_run_report
 from cellcam.stacks.opening import open_stack
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES, _DOUBTFUL = 3, 8
-_ROWS_AT_ONCE = 20_000
 _COLUMNS = ["image", "t", "z", "label", "y", "x", "class", "probability", "margin", "flags"]
 
 
@@ -84,7 +83,7 @@ def _read_cells(
     chosen = doubtful = pd.DataFrame(columns=_COLUMNS)
     path = out / "cells.parquet"
     batches = (
-        pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=_COLUMNS) if path.is_file() else ()
+        pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=_COLUMNS) if path.is_file() else ()
     )
     for batch in batches:
         cells = batch.to_pandas()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Excel opens no more rows.
 _CSV_ROWS = 1_000_000
-# In memory at a time, some times over.
-_ROWS_AT_ONCE, _TABLES_AT_ONCE = 20_000, 2000
+# Of cell tables in memory at a time.
+ROWS_AT_ONCE, _TABLES_AT_ONCE = 20_000, 2000
 _VERSIONS = ("cellcam", "torch", "monai", "numpy", "scikit-image", "tifffile", "distributed")
 
 
@@ -123,7 +123,7 @@ def read_cells(images: Sequence[Image], job: Job, pattern: str | None) -> Iterat
     for image in images:
         path = cells_path(job.out, image.name)
         file = pq.ParquetFile(path.with_name(f"{path.name}.parquet"))
-        parts = file.iter_batches(_ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
+        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
         for part in parts:
             table = part.to_pandas()
             for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
@@ -189,7 +189,7 @@ def _large_tables(done: Sequence[Image], job: Job, pattern: str | None) -> Itera
     columns = list(dict.fromkeys(c for image in done for c in metadata_of(image.name, pattern)))
     schema = None
     for tables in _batched(read_cells(done, job, pattern)):
-        piece = _together_in_rows(tables, columns)
+        piece = _one_table(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
         schema = schema or arrow.schema
         yield arrow
@@ -199,19 +199,19 @@ def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:
     pending: list[pd.DataFrame] = []
     for table in tables:
         pending.append(table)
-        if sum(map(len, pending)) >= _ROWS_AT_ONCE or len(pending) >= _TABLES_AT_ONCE:
+        if sum(map(len, pending)) >= ROWS_AT_ONCE or len(pending) >= _TABLES_AT_ONCE:
             yield pending
             pending = []
     if pending:
         yield pending
 
 
-def _together_in_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+def _one_table(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """One table with all these columns, empty where an image's name does not say them."""
     import pandas as pd
 
     piece = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
-    first = {"image": "", **dict.fromkeys(columns, "")}
+    first = ["image", *columns]
     for name in columns:
         piece[name] = piece[name].fillna("") if name in piece else ""
     return piece[[*first, *(name for name in piece if name not in first)]]
