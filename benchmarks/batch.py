@@ -1,12 +1,14 @@
 """What a batch costs beside the network itself, and how it grows.
 
-    python benchmarks/batch.py WORK --model MODEL --floor 40      # fields of the demo's kind
+    python benchmarks/batch.py WORK --model MODEL --floor 400 --networks small_cnn densenet121
+    python benchmarks/batch.py WORK --model MODEL --floor 40 --explain
     python benchmarks/batch.py WORK --model MODEL --tiny 1000 10000
     python benchmarks/batch.py WORK --model MODEL --speed-up 40
 
---floor compares cells per second of `run_batch`, classifying only and with explanations, with the
-same network in a bare loop over crops that lie ready. --tiny gives the time for each of many
-images of 64 x 64 pixels. --speed-up compares one worker with two.
+--floor compares cells per second of `run_batch` over so many fields of the demo's kind, start and
+report included, with the same network in a bare loop over crops that lie ready; --networks takes
+others than the model's. --tiny gives the time for each of many images of 64 x 64 pixels.
+--speed-up compares one worker with two.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from cellcam.models.bundle import load_model
+from cellcam.models.bundle import load_model, save_model
+from cellcam.models.model import CellModel
+from cellcam.models.registry import build_network, network_entry
 from cellcam.pipeline.batch import How, run_batch
 from cellcam.pipeline.choices import Choices
 from cellcam.pipeline.field import MAP_RTOL
@@ -28,11 +33,13 @@ from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
 PIXEL_UM = 0.325
+BATCH = 64
 
 
-def write_fields(
-    folder: Path, count: int, size: int, channels: tuple[str, ...], cells: int
-) -> None:
+def written(folder: Path, count: int, size: int, channels: tuple[str, ...], cells: int) -> Path:
+    """A folder of simulated fields."""
+    if len(list(folder.glob("*.tif"))) == count:
+        return folder
     for i in range(count):
         random = np.random.default_rng(i)
         y, x = np.mgrid[:size, :size]
@@ -43,6 +50,7 @@ def write_fields(
         pixels = random.poisson(image).astype(np.uint16)[None, :, None]
         size_um = PixelSize(None, PIXEL_UM, PIXEL_UM)
         write_ome_tiff(folder / f"f{i:05}.ome.tif", pixels, channels, size_um)
+    return folder
 
 
 def timed(folder: Path, model: Path, out: Path, explained: float, how: How) -> tuple[int, float]:
@@ -54,19 +62,51 @@ def timed(folder: Path, model: Path, out: Path, explained: float, how: How) -> t
 
 
 def floor(folder: Path, model_folder: Path, explained: bool, device: str) -> tuple[int, float]:
-    """Cells and seconds of the network alone, on crops that lie ready."""
+    """Cells and seconds of the network alone, in a bare loop over crops that lie ready."""
     model = load_model(model_folder, device)
     crops = np.concatenate(
         [find_field(open_stack(path), model.spec).crops for path in sorted(folder.iterdir())]
     )
-    model.probabilities(crops[:64])
+    x = model.normalised(crops)
+    bare_loop(model, x[:BATCH])
     started = time.perf_counter()
-    model.probabilities(crops)
+    bare_loop(model, x)
     if explained:
-        for i in range(0, len(crops), 64):
-            model.explain(crops[i : i + 64], rtol=MAP_RTOL, rtol_of="strongest")
-            model.channel_shares(crops[i : i + 64])
+        for i in range(0, len(crops), BATCH):
+            model.explain(crops[i : i + BATCH], rtol=MAP_RTOL, rtol_of="strongest")
+            model.channel_shares(crops[i : i + BATCH])
     return len(crops), time.perf_counter() - started
+
+
+@torch.inference_mode()
+def bare_loop(model: CellModel, x: torch.Tensor) -> None:
+    for i in range(0, len(x), BATCH):
+        model.network(x[i : i + BATCH]).softmax(1).cpu()
+
+
+def with_network(model: Path, name: str, work: Path) -> Path:
+    """A model like this one with another network, of random weights."""
+    spec = load_model(model, "cpu").spec
+    entry = network_entry(name)
+    spec = spec.model_copy(update={"network": name, "target_layer": entry.target_layer})
+    network = build_network(name, spec.spatial_dims, len(spec.channels), len(spec.classes))
+    save_model(CellModel(spec, network, torch.device("cpu")), work / name)
+    return work / name
+
+
+def beside_the_floor(chosen: argparse.Namespace, model: Path, channels: tuple[str, ...]) -> None:
+    folder = written(chosen.work / f"fields{chosen.floor}", chosen.floor, 448, channels, 42)
+    explained = float(chosen.explain)
+    n, seconds = floor(folder, model, chosen.explain, chosen.device)
+    how = How(device=chosen.device)
+    cells, whole = timed(folder, model, chosen.work / "out", explained, how)
+    told = f"{model.name}, classify{' and explain' if explained else ' only'}"
+    ratio = (cells / whole) / (n / seconds)
+    print(
+        f"{told}: floor {n / seconds:.0f} cells/s, batch {cells / whole:.0f} cells/s "
+        f"({cells} cells in {whole:.1f} s), {ratio:.2f}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -74,35 +114,30 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--floor", type=int)
+    parser.add_argument("--explain", action="store_true")
+    parser.add_argument("--networks", nargs="+", default=[])
     parser.add_argument("--tiny", type=int, nargs="+", default=[])
     parser.add_argument("--speed-up", type=int)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     channels = load_model(chosen.model, "cpu").spec.channels
-    here = How("sync", device=chosen.device)
     if chosen.floor:
-        folder = chosen.work / "fields"
-        write_fields(folder, chosen.floor, 448, channels, 42)
-        for explained in (False, True):
-            n, seconds = floor(folder, chosen.model, explained, chosen.device)
-            cells, whole = timed(folder, chosen.model, chosen.work / "out", float(explained), here)
-            told = "classify and explain" if explained else "classify only"
-            ratio = (cells / whole) / (n / seconds)
-            print(
-                f"{told}: floor {n / seconds:.0f}, batch {cells / whole:.0f} cells/s, {ratio:.2f}"
-            )
+        others = [with_network(chosen.model, name, chosen.work) for name in chosen.networks]
+        for model in others or [chosen.model]:
+            beside_the_floor(chosen, model, channels)
     for count in chosen.tiny:
-        folder = chosen.work / f"tiny{count}"
-        write_fields(folder, count, 64, channels, 1)
-        _, seconds = timed(folder, chosen.model, chosen.work / "out", 0, here)
-        print(f"{count} images of 64 x 64: {1000 * seconds / count:.1f} ms each")
+        folder = written(chosen.work / f"tiny{count}", count, 64, channels, 1)
+        how = How("sync", device=chosen.device)
+        _, seconds = timed(folder, chosen.model, chosen.work / "out", 0, how)
+        print(f"{count} images of 64 x 64: {1000 * seconds / count:.1f} ms each", flush=True)
     if chosen.speed_up:
-        folder = chosen.work / "fields"
-        write_fields(folder, chosen.speed_up, 448, channels, 42)
+        folder = written(
+            chosen.work / f"fields{chosen.speed_up}", chosen.speed_up, 448, channels, 42
+        )
         for workers in (1, 2):
             how = How(workers=workers, device=chosen.device)
             _, seconds = timed(folder, chosen.model, chosen.work / "out", 1.0, how)
-            print(f"{workers} worker(s): {seconds:.1f} s")
+            print(f"{workers} worker(s): {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,22 @@ def label_cells(
     return _labelled(image, _measured([image], diameter, threshold, spacing), spacing)
 
 
+def finding_channel(stack: Stack, channel: str | None = None) -> str:
+    """The channel in which cells are found: the one named, or the only one.
+
+    Raises
+    ------
+    InputError
+        If none is named and there are several.
+    """
+    if channel is None and len(stack.channels) > 1:
+        raise InputError(
+            f"{stack.name} has the channels {', '.join(stack.channels)}. "
+            "Say in which one cells are found (channel=..., --find-channel)."
+        )
+    return channel or stack.channels[0]
+
+
 def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
     """Cells of an image whose scale is known.
 
@@ -212,15 +228,6 @@ def check_labels(labels: NDArray[Any], shape: tuple[int, ...]) -> Labels:
     return labels.reshape(shape).astype(np.int32)
 
 
-def _finding_channel(stack: Stack, channel: str | None) -> str:
-    if channel is None and len(stack.channels) > 1:
-        raise InputError(
-            f"{stack.name} has the channels {', '.join(stack.channels)}. "
-            "Say in which one cells are found (channel=..., --find-channel)."
-        )
-    return channel or stack.channels[0]
-
-
 def _in_pixels(
     stack: Stack, ndim: int, diameter_um: float | None, diameter: float | None
 ) -> tuple[float | None, tuple[float, ...]]:
@@ -250,7 +257,7 @@ def _is_large(stack: Stack) -> bool:
 
 
 def _finding_image(stack: Stack, channel: str | None, t: int, z: ZChoice) -> NDArray[np.float32]:
-    return _numbers(stack.field(t, z, [_finding_channel(stack, channel)])[0])
+    return _numbers(stack.field(t, z, [finding_channel(stack, channel)])[0])
 
 
 def _numbers(image: NDArray[Any]) -> NDArray[np.float32]:

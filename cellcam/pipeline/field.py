@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -198,20 +199,22 @@ class _Pasting:
     Attributes
     ----------
     canvas : (class, *spatial) at the model's scale
-    owner : which cell each pixel belongs to
     """
 
     field: ClassifiedField
     canvas: NDArray[np.float32]
-    owner: Labels
     evidence: Evidence
 
     @classmethod
     def onto(cls, field: ClassifiedField, n_planes: int) -> _Pasting:
         canvas = np.zeros((n_planes, *field.labels_at_scale.shape), np.float32)
-        owner = nearest_cells(field.labels_at_scale, field.spec.crop_size)
         evidence = Evidence.unknown(len(field.cells), len(field.spec.channels))
-        return cls(field, canvas, owner, evidence)
+        return cls(field, canvas, evidence)
+
+    @cached_property
+    def owner(self) -> Labels:
+        """Which cell each pixel of the canvas belongs to."""
+        return nearest_cells(self.field.labels_at_scale, self.field.spec.crop_size)
 
     def paste(self, cell: int, maps: NDArray[np.float32]) -> None:
         """Put the (K, *crop_size) maps of one cell in their place."""

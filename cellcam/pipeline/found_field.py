@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,13 @@ from cellcam.cells.cropping import (
     resized,
     shape_at_pixel_size,
 )
-from cellcam.cells.finding import FieldScale, Labels, check_labels, find_cells
+from cellcam.cells.finding import (
+    FieldScale,
+    Labels,
+    check_labels,
+    find_cells,
+    finding_channel,
+)
 from cellcam.models.model import ModelSpec
 from cellcam.pipeline.matching import field_seen, finding_choices, matching_channels
 from cellcam.stacks.blocks import Block, Part
@@ -100,11 +106,15 @@ def find_field(
     z = field_seen(stack, spec, z)
     block = block or Block.all_of(stack.data.shape)
     window = stack.cut(*block.read.slices)
-    pixels = window.field(t, z, names)
     if labels is None:
         choices = finding_choices(stack, spec, channels, find_channel, diameter_um)
-        found = find_cells(window, t=t, z=z, threshold=threshold, scale=scale, **choices)
+        channel = finding_channel(stack, choices.pop("channel"))
+        field = _read_once(window, t, z, [*names, channel])
+        planes: ZChoice = "volume" if z == "volume" else None
+        pixels = field.field(z=planes, channels=names)
+        found = find_cells(field, channel, z=planes, threshold=threshold, scale=scale, **choices)
     else:
+        pixels = window.field(t, z, names)
         found = check_labels(labels, pixels.shape[1:])
     core, read = block.core, block.read
     if found.ndim == 3:
@@ -117,6 +127,14 @@ def find_field(
     )
     owned = np.all((cells.centres >= core.start) & (cells.centres < core.stop), axis=1)
     return FoundField(stack, spec, t, z, core, read, found, cells, owned, crops, shape)
+
+
+def _read_once(window: Stack, t: int, z: ZChoice, names: Sequence[str]) -> Stack:
+    """A field in memory, with these channels, as a stack of its own."""
+    names = list(dict.fromkeys(names))
+    pixels = window.field(t, z, names)
+    axes = "CZYX" if z == "volume" else "CYX"
+    return Stack.from_array(pixels, axes, names, window.pixel_size_um, window.name)
 
 
 def _crops_reach(cells: CellPositions, core: Part, crop_size: tuple[int, ...]) -> NDArray[np.bool_]:

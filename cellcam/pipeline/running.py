@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
 from cellcam.errors import StoppedError
+from cellcam.models.device import give_back_memory
 from cellcam.pipeline.choices import Job, code_version
 from cellcam.pipeline.engines import is_killed_worker, is_lost_scheduler, lost
 from cellcam.pipeline.huge_images import run_block
@@ -59,16 +58,9 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
             outcomes, files = run_block(item.key, item.images[0], item.block, job)
         sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
         Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
-    _give_back_memory()
+    give_back_memory()
     failed = sum(outcome.status != "done" for outcome in outcomes)
     return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
-
-
-def _give_back_memory() -> None:
-    """Hand freed memory back: glibc keeps it, up to 100 MB more with every block of a slide."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager

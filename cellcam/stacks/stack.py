@@ -75,7 +75,8 @@ class Stack:
 
         if len(axes) != array.ndim:
             raise InputError(f"axes={axes!r} name {len(axes)} axes; the array has {array.ndim}.")
-        data = to_tczyx(da.from_array(array), axes)
+        # Without a name: else it is one made of all pixels.
+        data = to_tczyx(da.from_array(array, name=False), axes)
         return cls(
             data,
             tuple(channels) if channels else unnamed_channels(data.shape[1]),

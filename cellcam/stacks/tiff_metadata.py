@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cellcam.errors import InputError
@@ -64,8 +65,10 @@ def describe(tif: TiffFile, series: int) -> Described:
 def _describe_ome(tif: TiffFile, series: int) -> Described:
     from ome_types import from_xml
 
+    kept = {"context": _ome_context()}
     try:
-        image = from_xml(tif.ome_metadata or "", validate=False).images[series]
+        ome = from_xml(tif.ome_metadata or "", validate=False, parser_kwargs=kept)
+        image = ome.images[series]
     except Exception as error:  # ome-types raises whatever its XML parser does
         raise InputError(f"{tif.filename}: the OME-XML cannot be read ({error}).") from error
     pixels = image.pixels
@@ -79,6 +82,14 @@ def _describe_ome(tif: TiffFile, series: int) -> Described:
     ]
     step = _scaled(pixels.time_increment, pixels.time_increment_unit.value, _SECONDS)
     return Described([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
+
+
+@lru_cache(1)
+def _ome_context() -> Any:
+    """What the parser knows about OME's types: found out once, not for every file."""
+    from xsdata_pydantic_basemodel.bindings import XmlContext
+
+    return XmlContext()
 
 
 def _describe_imagej(tif: TiffFile, series: TiffPageSeries) -> Described:

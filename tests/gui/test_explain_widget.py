@@ -83,6 +83,8 @@ def test_clicks_with_shift_select_several_cells(widget: Any, until: Until) -> No
 
 
 def test_a_cell_in_view_does_not_move_the_view(widget: Any, until: Until) -> None:
+    if not hasattr(widget.viewer, "canvas"):
+        pytest.skip("napari before 0.9 does not say how large its canvas is: cells are centred")
     classified(widget, until)
     camera = widget.viewer.scene.camera
     before = tuple(camera.center)
