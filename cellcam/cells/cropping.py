@@ -256,5 +256,7 @@ def _padded(
         return field, np.zeros(len(shape), np.int64)
     before = np.maximum(0, -starts.min(axis=0))
     after = np.maximum(0, (starts + crop_size).max(axis=0) - shape)
+    if not (before.any() or after.any()):
+        return field, before
     border = [(0, 0), *zip(before, after, strict=True)]
     return np.pad(field, border, mode="symmetric"), before

@@ -13,10 +13,11 @@ from cellcam.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# From <malloc.h>. Larger blocks than the first are asked of the system one by one; up to the second
-# a process keeps what it freed.
-_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 2**25
-_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 2**28
+# From <malloc.h>. Larger blocks than the first are asked of the system one by one: a layer of 64
+# crops of 64 pixels is not, the pixels of a block of a slide are. Up to the second a process keeps
+# what it freed.
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 17 * 2**20
+_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 2**27
 
 
 def choose_device(name: str = "auto") -> torch.device:

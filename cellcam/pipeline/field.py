@@ -170,6 +170,8 @@ def explain_fields(
             if progress:
                 progress(part.start + done, len(places))
 
+        for pasting, _ in places[part]:
+            _ = pasting.owner  # now: found beside the explanations, it would be the peak of memory
         _explain_batch(places[part], model, wanted, tick)
 
     model.explaining.run(len(places), explain)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.models.bundle import load_model
+from cellcam.models.device import give_back_memory
 from cellcam.pipeline.choices import Job
 from cellcam.pipeline.field import FieldResult, classify_fields, explain_fields
 from cellcam.pipeline.found_field import FoundField
@@ -28,10 +29,13 @@ _TURN = threading.Lock()
 def explained_fields(found: Sequence[FoundField], job: Job) -> list[FieldResult]:
     """Classify all cells and explain those that are chosen, one item of this process at a time."""
     with _TURN:
+        give_back_memory()  # that finding needed
         model = _model(job.model, job.device, job.fingerprint)
         fields = classify_fields(found, model)
         chosen = [chosen_cells(field, job.choices.explained) for field in fields]
-        return explain_fields(fields, model, job.choices.classes, chosen)
+        results = explain_fields(fields, model, job.choices.classes, chosen)
+    give_back_memory()  # that the network needed
+    return results
 
 
 def chosen_cells(field: FoundField, part: float) -> NDArray[np.bool_]:

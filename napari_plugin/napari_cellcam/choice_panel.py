@@ -59,8 +59,8 @@ class ChoicePanel(QWidget):
         self.channels = QFormLayout()
         column.addLayout(self.channels)
         column.addLayout(self._cell_rows())
-        viewer.layers.events.inserted.connect(self.refresh_layers)
-        viewer.layers.events.removed.connect(self.refresh_layers)
+        for event in _events_of(viewer):
+            event.connect(self.refresh_layers)
 
     def let_go(self) -> None:
         """Let go of the viewer."""
@@ -205,8 +205,15 @@ class ChoicePanel(QWidget):
 
 def forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
     """Disconnect a callback from the list of layers."""
-    viewer.layers.events.inserted.disconnect(callback)
-    viewer.layers.events.removed.disconnect(callback)
+    for event in _events_of(viewer):
+        event.disconnect(callback)
+
+
+def _events_of(viewer: napari.viewer.Viewer) -> list[Any]:
+    """What changes the list of layers, or a name in it; napari 0.6 does not tell of names."""
+    events = viewer.layers.events
+    known = (getattr(events, name, None) for name in ("inserted", "removed", "renamed"))
+    return [event for event in known if event is not None]
 
 
 def _offer(choice: QComboBox, layers: list[Any], wanted: Any, before: str | None = None) -> None:
