@@ -35,7 +35,7 @@ class Report:
 
 
 def run_item(item: Item, job: Job, planned_by: str) -> Report:
-    """Do one piece of work; the same item always writes the same files.
+    """Do one piece of work; the same item always writes the same files, and once.
 
     Parameters
     ----------
@@ -51,16 +51,27 @@ def run_item(item: Item, job: Job, planned_by: str) -> Report:
             f"A worker runs CellCam {code_version()}, the plan was made by {planned_by}. Install "
             "the same version everywhere and restart the workers."
         )
+    path = record_path(job.out, item.key)
+    done = Record.read(path)
+    if done is not None and done.complete(job.out):
+        # Dask repeats what a worker had done before it died. Files that are there stay there: the
+        # driver may be looking at them already.
+        return _report(done)
     with disk_full_stops(), _marked_as_running(item, job):
         if item.block is None:
             outcomes, files = run_images(item.images, job)
         else:
             outcomes, files = run_block(item.key, item.images[0], item.block, job)
         sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
-        Record(item.key, tuple(outcomes), sizes).write(record_path(job.out, item.key))
+        record = Record(item.key, tuple(outcomes), sizes)
+        record.write(path)
     give_back_memory()
-    failed = sum(outcome.status != "done" for outcome in outcomes)
-    return Report(item.key, sum(outcome.cells for outcome in outcomes), failed)
+    return _report(record)
+
+
+def _report(record: Record) -> Report:
+    failed = sum(outcome.status != "done" for outcome in record.outcomes)
+    return Report(record.key, sum(outcome.cells for outcome in record.outcomes), failed)
 
 
 @contextmanager
@@ -113,7 +124,7 @@ def run_items(
     done: Callable[[Report], None],
     stop: threading.Event,
 ) -> None:
-    """Run items to their end, each at least once, and record those that cannot be done.
+    """Run items to their end, and record those that cannot be done.
 
     An item that fails, or whose worker dies, is suspected, and run once more, each image by
     itself and with nothing beside it: the innocent are done then, the guilty one is recorded.
@@ -128,6 +139,8 @@ def run_items(
     StoppedError
         If the disk is full, the scheduler is lost or ``stop`` is set; what is done is kept.
     """
+    for item in items:  # what an earlier run left about them, such as that they failed
+        record_path(job.out, item.key).unlink(missing_ok=True)
     suspects = []
     for item, future in _completed(pool, items, job, stop):
         if (error := _error_of(future)) is None:

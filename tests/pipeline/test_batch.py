@@ -21,8 +21,11 @@ import tifffile
 from cellcam import CellModel, Stack, explain_field, load_model, open_stack, save_model
 from cellcam.errors import UsageError
 from cellcam.pipeline.batch import How, run_batch
-from cellcam.pipeline.choices import Choices
+from cellcam.pipeline.choices import Choices, Job, code_version
+from cellcam.pipeline.inputs import list_images
 from cellcam.pipeline.merging import Merged
+from cellcam.pipeline.planning import look_at, make_plan
+from cellcam.pipeline.running import run_item
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
@@ -213,6 +216,17 @@ class TestResuming:
         # Only the group that the new image came into is done again.
         kept = sum(path.stat().st_mtime_ns == changed for path, changed in before.items())
         assert kept >= 8
+
+    def test_an_item_that_the_engine_repeats_leaves_its_files_alone(
+        self, folder: Path, model: Path, tmp_path: Path
+    ) -> None:
+        job = Job.of(Choices(), model, tmp_path / "out", "cpu")
+        plan = make_plan(list_images([folder], None), job, lambda some: look_at(some, job))
+        first = run_item(plan.items[0], job, code_version())
+        assert first.cells > 0
+        before = {path: path.stat().st_mtime_ns for path in job.out.rglob("*.*")}
+        assert run_item(plan.items[0], job, code_version()) == first
+        assert before == {path: path.stat().st_mtime_ns for path in job.out.rglob("*.*")}
 
     @pytest.mark.parametrize("change", ["input", "choice", "model", "lost file", "cut file"])
     def test_what_changed_is_done_again(
