@@ -50,8 +50,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory of one layer for the next, where glibc would hand it back.
 
     Each layer of a network on a CPU frees some megabytes and asks for as many. Handed back, every
-    page of them is a fault: a third of the speed, and a quarter in Dask's workers, which are told
-    to keep nothing (docs/decisions/0009).
+    page of them is a fault, which leaves a third of the speed; always so in Dask's workers, which
+    are told to keep nothing (docs/decisions/0009).
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library

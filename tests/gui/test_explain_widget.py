@@ -83,8 +83,6 @@ def test_clicks_with_shift_select_several_cells(widget: Any, until: Until) -> No
 
 
 def test_a_cell_in_view_does_not_move_the_view(widget: Any, until: Until) -> None:
-    if not hasattr(widget.viewer, "canvas"):
-        pytest.skip("napari before 0.9 does not say how large its canvas is: cells are centred")
     classified(widget, until)
     camera = widget.viewer.scene.camera
     before = tuple(camera.center)
@@ -283,8 +281,7 @@ def test_a_layer_that_was_deleted_and_added_again_is_taken_up(widget: Any, until
 
 def test_layers_are_held_not_named(widget: Any, until: Until) -> None:
     widget.viewer.layers["DNA"].name = "renamed"
-    if hasattr(widget.viewer.layers.events, "renamed"):  # napari 0.6 does not tell
-        assert widget.choices.sources["DNA"].currentText() == "renamed"
+    assert widget.choices.sources["DNA"].currentText() == "renamed"
     assert len(classified(widget, until).table) == 2
     widget.results.cells.name = "my cells"
     widget.explain()
