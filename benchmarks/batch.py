@@ -36,8 +36,10 @@ PIXEL_UM = 0.325
 BATCH = 64
 
 
-def written(folder: Path, count: int, size: int, channels: tuple[str, ...], cells: int) -> Path:
-    """A folder of simulated fields."""
+def written_fields(
+    folder: Path, count: int, size: int, channels: tuple[str, ...], cells: int
+) -> Path:
+    """A folder of simulated fields; one that is there already is kept."""
     if len(list(folder.glob("*.tif"))) == count:
         return folder
     for i in range(count):
@@ -95,7 +97,7 @@ def with_network(model: Path, name: str, work: Path) -> Path:
 
 
 def beside_the_floor(chosen: argparse.Namespace, model: Path, channels: tuple[str, ...]) -> None:
-    folder = written(chosen.work / f"fields{chosen.floor}", chosen.floor, 448, channels, 42)
+    folder = written_fields(chosen.work / f"fields{chosen.floor}", chosen.floor, 448, channels, 42)
     explained = float(chosen.explain)
     n, seconds = floor(folder, model, chosen.explain, chosen.device)
     how = How(device=chosen.device)
@@ -126,12 +128,12 @@ def main() -> None:
         for model in others or [chosen.model]:
             beside_the_floor(chosen, model, channels)
     for count in chosen.tiny:
-        folder = written(chosen.work / f"tiny{count}", count, 64, channels, 1)
+        folder = written_fields(chosen.work / f"tiny{count}", count, 64, channels, 1)
         how = How("sync", device=chosen.device)
         _, seconds = timed(folder, chosen.model, chosen.work / "out", 0, how)
         print(f"{count} images of 64 x 64: {1000 * seconds / count:.1f} ms each", flush=True)
     if chosen.speed_up:
-        folder = written(
+        folder = written_fields(
             chosen.work / f"fields{chosen.speed_up}", chosen.speed_up, 448, channels, 42
         )
         for workers in (1, 2):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from batch import written
+from batch import written_fields
 
 from cellcam.models.bundle import read_spec
 
@@ -95,7 +95,7 @@ def main() -> None:
     chosen = parser.parse_args()
     images = chosen.work / "images"
     shutil.rmtree(images, ignore_errors=True)
-    written(images, chosen.images, 128, read_spec(chosen.model).channels, 4)
+    written_fields(images, chosen.images, 128, read_spec(chosen.model).channels, 4)
     if chosen.worker:
         one_worker(images, chosen.model, chosen.work, chosen.images)
     else:
