@@ -43,7 +43,7 @@ def main(
     torch.set_num_threads(threads)
     chosen = read_recipe(recipe)
     cells = read_cell_table(table, class_column, group_column)
-    crops = read_crops(cells, chosen)
+    crops = read_crops(cells, chosen.crop_settings())
     judging = fold_numbers(cells.rows, folds, seed) == fold
     truth = cells.truth()
     print("per class   cells  judged by  balanced  accuracy    ECE  epochs  seconds", flush=True)

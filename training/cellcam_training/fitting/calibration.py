@@ -1,20 +1,18 @@
-"""Probabilities that mean what they say, and when to say nothing."""
+"""Calibration of probabilities by temperature scaling, and the threshold of uncertain calls."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Logits = NDArray[np.floating[Any]]
-Indices = NDArray[np.integer[Any]]
+Logits = NDArray[np.floating]
+Indices = NDArray[np.integer]
 
 _TEMPERATURES = (0.05, 20.0)
 
 
 def softmax(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities (N, n_classes) of logits (N, n_classes) over a temperature."""
+    """Probabilities (N, n_classes): softmax(logits / temperature)."""
     from scipy import special
 
     return np.asarray(special.softmax(np.asarray(logits, np.float64) / temperature, axis=1))
@@ -23,8 +21,13 @@ def softmax(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
 def fitted_temperature(logits: Logits, truth: Indices) -> float:
     """Temperature with the lowest cross-entropy on these cells.
 
-    One number for all classes: calls and their order stay as they are (Guo et al., "On
-    calibration of modern neural networks", ICML 2017).
+    It is the same for all classes, so it changes no call (Guo et al., "On calibration of modern
+    neural networks", ICML 2017).
+
+    Parameters
+    ----------
+    logits : (N, n_classes)
+    truth : (N,) class indices
     """
     from scipy.optimize import minimize_scalar
 
@@ -38,17 +41,19 @@ def fitted_temperature(logits: Logits, truth: Indices) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 
 
-def cross_fitted(logits: Logits, truth: Indices, groups: NDArray[Any]) -> NDArray[np.float64]:
-    """Calibrated probabilities, each cell's with a temperature fitted without its group.
+def cross_fitted(
+    logits: Logits, truth: Indices, groups: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Calibrated probabilities; each cell's temperature was fitted without the cell's group.
 
-    What is measured on these is what new cells will see; measured on the cells of the fit it
-    would be flattered.
+    Metrics of these probabilities are those to expect on new cells; on the cells that fitted
+    the temperature the calibration error would be too small.
 
     Parameters
     ----------
     logits : (N, n_classes)
     truth : (N,) class indices
-    groups : (N,) plate, movie or patient; one of its own for each cell where there are none
+    groups : (N,) number of the plate, movie or patient; all different if there are none
     """
     number = np.unique(groups, return_inverse=True)[1]
     half = np.random.default_rng(0).permutation(int(number.max()) + 1)[number] % 2 == 0
@@ -62,14 +67,19 @@ def cross_fitted(logits: Logits, truth: Indices, groups: NDArray[Any]) -> NDArra
 
 
 def uncertainty_threshold(
-    probabilities: NDArray[np.floating[Any]], truth: Indices, risk: float
+    probabilities: NDArray[np.floating], truth: Indices, risk: float
 ) -> float:
-    """Lowest probability from which on at most ``risk`` of the calls are wrong.
+    """Lowest probability p such that at most ``risk`` of the calls with probability >= p are wrong.
 
-    Calls below it are uncertain. 1 where no threshold keeps the risk.
+    Calls below it are uncertain. 1 if no threshold keeps the risk.
+
+    Parameters
+    ----------
+    probabilities : (N, n_classes)
+    truth : (N,) class indices
     """
-    stated = probabilities.max(1)
-    order = np.argsort(-stated, kind="stable")
+    confidence = probabilities.max(1)
+    order = np.argsort(-confidence, kind="stable")
     wrong = np.cumsum((probabilities.argmax(1) != truth)[order])
     kept = np.flatnonzero(wrong <= risk * np.arange(1, len(truth) + 1))
-    return float(stated[order[kept[-1]]]) if len(kept) else 1.0
+    return float(confidence[order[kept[-1]]]) if len(kept) else 1.0

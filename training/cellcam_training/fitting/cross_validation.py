@@ -1,4 +1,4 @@
-"""Cross-validation: every cell is judged by a model that has not seen its group."""
+"""Cross-validation: every cell is classified by a model that was trained without its group."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from cellcam.progress import Progress
-from cellcam_training.fitting.data_split import fold_numbers, groups_of
+from cellcam_training.fitting.data_split import fold_numbers
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.trainer import fit_model
-from cellcam_training.judging.predictions import Validation
-from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.judging.predictions import LabelledPredictions, Metrics
+from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import CropSet
 
 _SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -21,19 +21,19 @@ _SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What the models of all folds say about the cells kept from them.
+    """Results of all folds.
 
     Attributes
     ----------
     folds : metrics of each fold
-    pooled : all cells, each judged by the model of its fold
+    pooled : predictions for all cells, each by the model of its fold
     """
 
-    folds: list[dict[str, Any]]
-    pooled: Validation
+    folds: list[Metrics]
+    pooled: LabelledPredictions
 
     def summary(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Mean and spread (standard deviation) over the folds, and the metrics of all cells."""
+        """Mean and standard deviation over the folds, and the metrics of the pooled cells."""
         values = {score: [fold[score] for fold in self.folds] for score in _SCORES}
         return {
             "n_folds": len(self.folds),
@@ -53,10 +53,10 @@ def cross_validate(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> CrossValidation:
-    """Train a model for each fold, as `train_model` does, on the cells of the other folds.
+    """Train a model for each fold on the cells of the other folds, as `train_model` does.
 
-    Their validation cells are taken from those too: nothing about a fold, not even when to
-    stop, is decided on its own cells.
+    The validation cells of that training come from the other folds too: no choice about a fold,
+    not even when to stop, is made on its cells.
 
     Raises
     ------
@@ -64,23 +64,29 @@ def cross_validate(
         If there are fewer groups, or cells of some class, than folds.
     """
     fold = fold_numbers(table.rows, n_folds, recipe.seed)
-    truth = table.truth()
+    truth, groups = table.truth(), group_numbers(table.rows)
     probabilities = np.zeros((len(truth), len(table.classes)))
     metrics = []
     for k in range(n_folds):
-        others, own = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        told = None if progress is None else _of_fold(progress, k, n_folds)
+        training, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         fitted = fit_model(
-            table.part(others), crops.part(others), recipe, scratch / f"fold_{k}", device, told
+            table.part(training),
+            crops.part(training),
+            recipe,
+            scratch / f"fold_{k}",
+            device,
+            progress and _fold_progress(progress, k, n_folds),
         )
-        probabilities[own] = fitted.model.probabilities(crops.pixels[own])
-        judged = Validation(truth[own], probabilities[own], groups_of(table.rows)[own])
-        metrics.append(judged.metrics(table.classes))
-    return CrossValidation(metrics, Validation(truth, probabilities, groups_of(table.rows)))
+        probabilities[test] = fitted.model.probabilities(crops.pixels[test])
+        predictions = LabelledPredictions(truth[test], probabilities[test], groups[test])
+        metrics.append(predictions.metrics(table.classes))
+    return CrossValidation(metrics, LabelledPredictions(truth, probabilities, groups))
 
 
-def _of_fold(progress: Progress, k: int, n_folds: int) -> Progress:
-    def told(done: int, total: int, note: str = "") -> None:
+def _fold_progress(progress: Progress, k: int, n_folds: int) -> Progress:
+    """Progress of fold ``k`` as part of the progress of all folds."""
+
+    def report(done: int, total: int, note: str = "") -> None:
         progress(k * total + done, n_folds * total, f"fold {k + 1}: {note}")
 
-    return told
+    return report

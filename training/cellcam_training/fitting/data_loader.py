@@ -1,4 +1,4 @@
-"""Batches of raw crops, in an order that a resumed training repeats."""
+"""Class-balanced batches of raw crops, in an order that a resumed training repeats."""
 
 from __future__ import annotations
 
@@ -14,70 +14,72 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cellcam_training.fitting.distributed_training import process_count, process_number
+from cellcam_training.tables.image_crops import Pixels
+
+Batch = tuple[Pixels, Tensor]  # raw crops (n, C, *crop_size) and class indices (n,)
 
 
 @dataclass(frozen=True)
-class Cells:
+class TrainingData:
     """Crops and classes of training and validation cells.
 
     Attributes
     ----------
     pixels : (N, C, *crop_size) raw counts
     truth : (N,) class indices
-    validation : (N,) which are kept for validation
+    validation : (N,) bool, the cells for validation
     """
 
-    pixels: NDArray[Any]
+    pixels: Pixels
     truth: NDArray[np.int64]
     validation: NDArray[np.bool_]
 
     def class_weights(self) -> Tensor:
-        """Weights that let every class count the same, however many cells it has."""
+        """Loss weight of each class, inversely proportional to its number of cells."""
         counts = np.maximum(1, np.bincount(self.truth))
         return torch.from_numpy(len(self.truth) / (len(counts) * counts)).float()
 
 
-def batch_loader(cells: Cells, batch_size: int, random: torch.Generator) -> DataLoader[Any]:
+def data_loader(data: TrainingData, batch_size: int, random: torch.Generator) -> DataLoader[Batch]:
     """Loader of (raw crops, class indices) of the training cells.
 
-    Where several processes train together, each gets its part of every batch.
+    In a distributed training each process gets its part of every batch.
     """
-    crops = _Crops(cells)
-    batches = _Batches(cells.truth[crops.rows], batch_size, random)
-    # The loader draws a number for workers, which are not used, when a resumed training does
-    # not: it gets a generator of its own.
-    own = torch.Generator()
+    crops = _TrainingCrops(data)
+    sampler = _BalancedBatches(data.truth[crops.rows], batch_size, random)
+    # A loader draws a seed for its workers, of which there are none here, whenever iteration
+    # starts. Drawn from a separate generator, it does not change what a resumed training draws.
     return DataLoader(
-        crops, batch_size=None, sampler=batches, generator=own, collate_fn=_as_they_are
+        crops, batch_size=None, sampler=sampler, generator=torch.Generator(), collate_fn=_unchanged
     )
 
 
-def _as_they_are(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch  # crops stay integers until they are on the device
 
 
-class _Crops(Dataset[tuple[NDArray[Any], Tensor]]):
-    """Raw crops and classes of training cells, a batch at a time."""
+class _TrainingCrops(Dataset[Batch]):
+    """Raw crops and classes of the training cells, indexed by batches of row numbers."""
 
-    def __init__(self, cells: Cells) -> None:
-        self.rows = np.flatnonzero(~cells.validation)
-        self.pixels, self.truth = cells.pixels, torch.from_numpy(cells.truth)
+    def __init__(self, data: TrainingData) -> None:
+        self.rows = np.flatnonzero(~data.validation)
+        self.pixels, self.truth = data.pixels, torch.from_numpy(data.truth)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, batch: list[int]) -> tuple[NDArray[Any], Tensor]:
+    def __getitem__(self, batch: list[int]) -> Batch:
         rows = self.rows[batch]
         return self.pixels[rows], self.truth[rows]
 
 
-class _Batches(Sampler[list[int]]):
-    """Numbers of the cells of each batch, in a new order every time.
+class _BalancedBatches(Sampler[list[int]]):
+    """Cell numbers of each batch of an epoch, in a new order every epoch.
 
-    Every class comes equally often: cells of a rare one are repeated, and of a frequent one
-    different cells come in every epoch. Weights in the loss instead make single rare cells
-    push hard (docs/decisions/0010-training.md). torch's own samplers draw once more at the end of
-    an epoch, which a training that is resumed there does not: the orders would part.
+    Every class is drawn equally often: cells of a rare class are repeated, and each epoch has
+    different cells of a frequent class. Class weights in the loss would let single rare cells
+    dominate a step instead (docs/decisions/0010-training.md). torch's samplers draw once more
+    at the end of an epoch; a training resumed there does not, and would get another order.
 
     Parameters
     ----------
@@ -86,25 +88,27 @@ class _Batches(Sampler[list[int]]):
 
     def __init__(self, truth: NDArray[np.int64], batch_size: int, random: torch.Generator) -> None:
         self.classes = [torch.from_numpy(np.flatnonzero(truth == k)) for k in np.unique(truth)]
-        self.share = math.ceil(len(truth) / len(self.classes))
+        self.cells_per_class = math.ceil(len(truth) / len(self.classes))
         self.batch_size, self.random = batch_size, random
-        self.processes, self.own = process_count(), process_number()
+        self.n_processes, self.process = process_count(), process_number()
 
     def __len__(self) -> int:
-        return math.ceil(self.share * len(self.classes) / self.batch_size)
+        return math.ceil(self.cells_per_class * len(self.classes) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        drawn = torch.cat([self._drawn(cells) for cells in self.classes])
+        drawn = torch.cat([self._drawn_from(cells) for cells in self.classes])
         order = drawn[torch.randperm(len(drawn), generator=self.random)]
-        # Parts of one size: what is drawn for them keeps the processes' generators alike.
-        own = order[: len(order) // self.processes * self.processes][self.own :: self.processes]
-        # Batches of about one size: a last one of two cells takes a step as long as any other, in
-        # a direction that is mostly chance, and cost 4 % of the accuracy.
-        for batch in own.tensor_split(len(self)):
+        # All processes get equally many cells, so that augmentation draws equally many random
+        # numbers in each and their generators stay in step.
+        shared = len(order) // self.n_processes * self.n_processes
+        cells = order[:shared][self.process :: self.n_processes]
+        # Batches of nearly equal size: a last batch of two cells takes a step as long as the
+        # others in a nearly random direction, which cost 4 % of the accuracy.
+        for batch in cells.tensor_split(len(self)):
             yield batch.tolist()
 
-    def _drawn(self, cells: Tensor) -> Tensor:
-        """The share of one class: each of its cells as often as the others, but for one."""
-        rounds = math.ceil(self.share / len(cells))
+    def _drawn_from(self, cells: Tensor) -> Tensor:
+        """Draw ``cells_per_class`` cells of a class; their counts differ by at most 1."""
+        rounds = math.ceil(self.cells_per_class / len(cells))
         orders = torch.rand((rounds, len(cells)), generator=self.random).argsort(1)
-        return cells[orders.flatten()[: self.share]]
+        return cells[orders.flatten()[: self.cells_per_class]]

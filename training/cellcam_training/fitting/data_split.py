@@ -1,4 +1,4 @@
-"""Training and validation cells, with groups kept together."""
+"""Split of a cell table into training and validation cells, or into folds; groups stay whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam_training.tables.cell_table import group_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,36 +16,34 @@ if TYPE_CHECKING:
 _VALIDATION_WORDS = ("val", "valid", "validation")
 
 
-def groups_of(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Number (N,) of each cell's plate, movie or patient; a cell without one stands alone."""
-    names = rows["group"].to_numpy(str)
-    own = np.where(names == "", [f"cell {i}" for i in range(len(names))], names)
-    numbers: NDArray[np.int64] = np.unique(own, return_inverse=True)[1]
-    return numbers
-
-
 def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which cells are kept for validation.
+    """Choose the cells for validation.
 
-    The table's own ``split`` column decides where it has one (``train`` and ``val``; other
-    words are left out of both by the caller). Else whole groups, stratified by class.
+    A ``split`` column decides, if it is filled: rows with ``val``, ``valid`` or ``validation``
+    are for validation, all others for training. Otherwise whole groups are drawn, stratified by
+    class.
 
     Parameters
     ----------
     rows : columns cls, group, split
-    share : of the cells, about
+    share : of the cells, approximately
     seed : the same seed gives the same split
 
     Returns
     -------
     (N,) array of bool
+
+    Raises
+    ------
+    InputError
+        If the split column has one side only, or all cells belong to one group.
     """
     if (rows["split"] != "").any():
         chosen = rows["split"].str.lower().isin(_VALIDATION_WORDS).to_numpy()
         if chosen.all() or not chosen.any():
             raise InputError("The split column needs rows with 'train' and rows with 'val'.")
         return chosen
-    most = min(len(set(groups_of(rows))), rows["cls"].value_counts().min())
+    most = min(len(set(group_numbers(rows))), rows["cls"].value_counts().min())
     if most < 2:
         raise InputError(
             "All cells belong to one group, so none can be kept for validation. "
@@ -63,14 +62,14 @@ def fold_numbers(rows: pd.DataFrame, n_folds: int, seed: int) -> NDArray[np.int6
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups, counts = groups_of(rows), rows["cls"].value_counts()
+    groups, counts = group_numbers(rows), rows["cls"].value_counts()
     if n_folds < 2 or len(set(groups)) < n_folds or counts.min() < n_folds:
         raise InputError(
             f"{n_folds} folds need two or more, as many groups (there are {len(set(groups))}) "
             f"and as many cells of each class ({counts.idxmin()} has {counts.min()})."
         )
-    parts = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold = np.zeros(len(rows), np.int64)
-    for k, (_, own) in enumerate(parts.split(np.zeros(len(rows)), rows["cls"], groups)):
-        fold[own] = k
+    for k, (_, cells) in enumerate(splitter.split(np.zeros(len(rows)), rows["cls"], groups)):
+        fold[cells] = k
     return fold

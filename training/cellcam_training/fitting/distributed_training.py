@@ -1,7 +1,8 @@
-"""One training in several processes, one for each GPU: what `torchrun` starts.
+"""One training in several processes, one for each GPU, as started by ``torchrun``.
 
-All processes do the same, each on its part of every batch, and only the first one writes. What
-decides how they go on comes from the first one too, so that they never part.
+All processes run the same code, each on its part of every batch; only the first writes files.
+Values that decide how a training continues are broadcast from the first process, so that all
+processes decide alike.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 
 
 @contextmanager
-def joined_processes() -> Iterator[None]:
-    """Within it, processes that `torchrun` started belong together; without it, nothing happens."""
+def process_group() -> Iterator[None]:
+    """Connect the processes that ``torchrun`` started; without it, do nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -29,42 +30,42 @@ def joined_processes() -> Iterator[None]:
 
 
 def process_count() -> int:
-    """How many processes train together."""
+    """Number of processes in the training."""
     import ignite.distributed as idist
 
     return idist.get_world_size()
 
 
 def process_number() -> int:
-    """Number of this process among them, from 0."""
+    """Number of this process, from 0."""
     import ignite.distributed as idist
 
     return idist.get_rank()
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+def is_first_process() -> bool:
+    """Whether this is the process that writes files and messages."""
     return process_number() == 0
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
-    """Within it, the first process is done before the others begin."""
+def first_process_first() -> Iterator[None]:
+    """Run the body in the first process, and then in the others."""
     import ignite.distributed as idist
 
     with idist.one_rank_first():
         yield
 
 
-def agreed(value: float) -> float:
-    """The first process's value."""
+def from_first_process(value: float) -> float:
+    """Value of the first process, in all processes."""
     import ignite.distributed as idist
 
     return float(idist.broadcast(value, src=0)) if process_count() > 1 else value
 
 
-def own_device(device: str) -> str:
-    """Device of this process: its own GPU where there are several processes."""
+def process_device(device: str) -> str:
+    """Device of this process: in a distributed training ``auto`` is the process's GPU."""
     import ignite.distributed as idist
 
     return str(idist.device()) if process_count() > 1 and device == "auto" else device

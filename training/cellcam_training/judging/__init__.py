@@ -1,1 +1,1 @@
-"""Classifiers evaluated on cells of known class, and so are their explanations."""
+"""Evaluation on labelled cells: classifiers, explanations, and their reports."""

@@ -1,4 +1,4 @@
-"""What a model says about cells whose classes are known."""
+"""Predictions of a model for cells whose classes are known."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from numpy.typing import NDArray
 
 from cellcam.evaluate.classification import bootstrap_intervals, classification_metrics
 
+Metrics = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class Validation:
-    """What a model says about cells that it was not fitted on.
+class LabelledPredictions:
+    """Predictions of a model for cells that it was not trained on.
 
     Attributes
     ----------
     truth : (N,) class indices
-    probabilities : (N, n_classes), calibrated without the group of each cell
-    groups : (N,) numbers
+    probabilities : (N, n_classes), calibrated; where the cells fitted the temperature, see
+        `cross_fitted`
+    groups : (N,) number of the plate, movie or patient
     """
 
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     groups: NDArray[np.int64]
 
-    def metrics(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Figures of merit, with 95 % intervals over groups under ``intervals``."""
+    def metrics(self, classes: tuple[str, ...]) -> Metrics:
+        """`classification_metrics`, with 95 % intervals over groups under ``intervals``."""
         called = self.probabilities.argmax(1)
         return {
             **classification_metrics(self.truth, self.probabilities, classes),

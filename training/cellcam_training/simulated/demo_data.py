@@ -1,4 +1,4 @@
-"""Make the files of ``sample_data/``: the demo stack, its truth and the demo model.
+"""Make the files of ``sample_data/``: the demo stack, its ground truth and the demo model.
 
 Run it as ``python -m cellcam_training.simulated.demo_data sample_data``.
 """
@@ -30,7 +30,7 @@ TRAINING_SEEDS = range(100, 130)
 
 
 def write_field(folder: Path, name: str, field: SimulatedField) -> pd.DataFrame:
-    """Write a simulated field as ``NAME.ome.tif``; its cell table with the truth comes back."""
+    """Write a simulated field as ``NAME.ome.tif``; return its cell table with the ground truth."""
     size = PixelSize(*PIXEL_SIZE_UM)
     write_ome_tiff(folder / f"{name}.ome.tif", field.pixels[None], CHANNELS, size)
     return pd.DataFrame(
@@ -47,7 +47,7 @@ def write_field(folder: Path, name: str, field: SimulatedField) -> pd.DataFrame:
 
 
 def write_demo_stack(folder: Path) -> None:
-    """Write the demo stack with its truth: labels, evidence and cell table."""
+    """Write the demo stack and its ground truth: labels, evidence and cell table."""
     field = simulate_field(DEMO_SEED)
     truth = write_field(folder, samples.DEMO_STACK.removesuffix(".ome.tif"), field)
     flat = PixelSize(None, *PIXEL_SIZE_UM[1:])
@@ -61,7 +61,7 @@ def write_demo_stack(folder: Path) -> None:
 
 
 def write_training_fields(folder: Path) -> Path:
-    """Write the fields that the demo model is trained on; path of their cell table."""
+    """Write the fields that the demo model is trained on; return the path of their cell table."""
     tables = [write_field(folder, f"field_{seed}", simulate_field(seed)) for seed in TRAINING_SEEDS]
     path = folder / "cells.csv"
     with whole_file(path) as temporary:
@@ -70,7 +70,7 @@ def write_training_fields(folder: Path) -> Path:
 
 
 def main(folder: Path, recipe: Path) -> None:
-    """Make the demo stack, its truth and the demo model."""
+    """Make the demo stack, its ground truth and the demo model."""
     write_demo_stack(folder)
     with tempfile.TemporaryDirectory() as scratch:
         table = read_cell_table(write_training_fields(Path(scratch)))

@@ -1,8 +1,8 @@
-"""Simulated cells whose evidence is planted where we know it.
+"""Simulated fields of view, with known evidence for the class of each cell.
 
 Three stains (DNA, tubulin, a marker), five classes. Everything but the evidence (size, shape,
-brightness, background, focus) is drawn alike for all classes, so that only the evidence can
-tell them apart:
+brightness, background, focus) has the same distribution in all classes, so that only the
+evidence distinguishes them:
 
 ============  ==========================================  ================
 class         evidence                                    evidence channel
@@ -24,16 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from cellcam_training.simulated.camera import photographed
 from cellcam_training.simulated.cell_structures import (
     HALF,
     Image,
     asters,
-    photographed,
+    micronucleus,
     puncta,
+    rotated_coordinates,
     soft_ellipse,
-    spot_outside,
     texture,
-    turned,
 )
 
 CHANNELS = ("DNA", "tubulin", "marker")
@@ -44,13 +44,13 @@ PIXEL_SIZE_UM = (1.5, 0.325, 0.325)
 
 @dataclass(frozen=True)
 class SimulatedField:
-    """One simulated field of view and its truth.
+    """A simulated field of view and its ground truth.
 
     Attributes
     ----------
     pixels : (C, Z, Y, X) uint16 counts, channels as in `CHANNELS`
     labels : (Y, X) uint16 nuclei; 0 is background
-    evidence : (Y, X) uint16, the label of the cell whose evidence a pixel carries, else 0
+    evidence : (Y, X) uint16, label of the cell that the evidence in a pixel belongs to, else 0
     classes : class of label 1, 2, ...
     centres : (N, 2) y, x of each cell in pixels
     """
@@ -64,7 +64,7 @@ class SimulatedField:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One cell drawn into a patch: stains (C, P, P), nucleus and evidence masks (P, P)."""
+    """A cell drawn into a patch: stains (C, P, P), nucleus and evidence masks (P, P)."""
 
     stains: Image
     nucleus: NDArray[np.bool_]
@@ -74,13 +74,13 @@ class _Cell:
 def simulate_field(
     seed: int, size: int = 448, n_cells: int = 42, n_planes: int = 5
 ) -> SimulatedField:
-    """Simulate one field of touching and scattered cells.
+    """Simulate a field of scattered and touching cells.
 
     Parameters
     ----------
     seed : the same seed gives the same field
     size : pixels along y and x, of 0.325 um
-    n_cells : at most; fewer where they do not fit
+    n_cells : at most; fewer if they do not fit
     n_planes : along z, 1.5 um apart
     """
     random = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def simulate_field(
 
 
 def _scattered(random: np.random.Generator, size: int, n_cells: int) -> NDArray[np.float64]:
-    """Centres at least one nucleus apart; every fourth cell touches an earlier one."""
+    """Centres (N, 2) at least a nucleus apart; every fourth cell touches an earlier cell."""
     centres: list[NDArray[np.float64]] = []
     for _ in range(60 * n_cells):
         if len(centres) == n_cells:
@@ -117,15 +117,16 @@ def _scattered(random: np.random.Generator, size: int, n_cells: int) -> NDArray[
             candidate = centres[random.integers(len(centres))] + offset
         else:
             candidate = random.uniform(18, size - 18, 2)
-        apart = [np.hypot(*(candidate - other)) for other in centres]
+        distances = [np.hypot(*(candidate - other)) for other in centres]
         inside = (candidate > 14).all() and (candidate < size - 14).all()
-        if inside and min(apart, default=np.inf) >= (26 if touching else 44):
+        if inside and min(distances, default=np.inf) >= (26 if touching else 44):
             centres.append(candidate)
     return np.array(centres)
 
 
 def _draw_cell(random: np.random.Generator, name: str) -> _Cell:
-    y, x = turned(random)
+    """Draw a cell of the class ``name``."""
+    y, x = rotated_coordinates(random)
     wide, high = random.uniform(12.5, 15.5), random.uniform(10, 12.5)
     nucleus = soft_ellipse(y, x, high, wide)
     body = soft_ellipse(y, x, high * 1.9, wide * 1.75)
@@ -140,9 +141,9 @@ def _draw_cell(random: np.random.Generator, name: str) -> _Cell:
         dna = plate * random.uniform(700, 1300) * texture(random, 1.5, 0.2)
         nucleus, evidence = plate, plate > 0.4
     elif name == "micronucleus":
-        spot = spot_outside(random, y, x, high, wide)
-        dna += spot * random.uniform(250, 500)
-        evidence = spot > 0.4
+        disc = micronucleus(random, y, x, high, wide)
+        dna += disc * random.uniform(250, 500)
+        evidence = disc > 0.4
     elif name == "asters":
         stars = asters(random, y, x, high, wide)
         tubulin += stars * random.uniform(500, 900)

@@ -1,83 +1,58 @@
-"""Do explanations find evidence that was planted, and expose a network that cheats?"""
+"""The planted benchmark: do explanations find the evidence, and expose a network that cheats?"""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from cellcam.errors import UsageError
-from cellcam.evaluate.localisation import energy_inside
 from cellcam.evaluate.resampling import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.pages import ShownCell, cell_picture
+from cellcam.reporting.pages import cell_picture
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
-    ExplanationFigures,
-    JudgedCells,
-    judge_explanations,
+    ExplainedCells,
+    ExplanationMetrics,
+    measure_explanations,
 )
 from cellcam_training.judging.explanation_report import write_results
 from cellcam_training.simulated.planted_cells import (
     CHANNELS,
     DIFFICULTIES,
-    LEAKING_CLASS,
     PlantedCells,
     simulate_cells,
-    with_stripes,
 )
-from cellcam_training.simulated.planted_data import TEST_SEED, planted_model, write_planted
+from cellcam_training.simulated.planted_confounder import ConfounderResult, compare_confounded
+from cellcam_training.simulated.planted_table import TEST_SEED, planted_model, write_planted
 
-TRUTH = "what was planted"
+TRUTH = "the planted evidence"
 
 
 @dataclass(frozen=True, eq=False)
 class PlantedResult:
-    """One difficulty.
+    """Result for one difficulty.
 
     Attributes
     ----------
-    difficulty : of `DIFFICULTIES`
+    difficulty : key of `DIFFICULTIES`
     accuracy : of the network on new cells
-    figures : of the cells that are called rightly and carry evidence
-    by_chance : part of the crop that the evidence fills
-    stain_named : whether the largest channel share is that of a planted stain
+    metrics : of the explanations of correctly called cells with evidence
+    by_chance : mean share of the crop that the evidence fills
+    stain_named : share of these cells whose largest channel share is that of a planted stain
     """
 
     difficulty: str
     accuracy: float
-    figures: ExplanationFigures
+    metrics: ExplanationMetrics
     by_chance: float
     stain_named: Mean
-
-
-@dataclass(frozen=True, eq=False)
-class ConfounderResult:
-    """Two networks on the same cells, all of the class that the stripe gives away.
-
-    Attributes
-    ----------
-    outside_cheating, outside_honest : mean part of the importance outside the cell
-    on_stripe_cheating, on_stripe_honest : of it on the stripe
-    told_apart : part of the pairs of cells in which the cheating network shows more outside
-    fooled : part of the cells without evidence that the cheating network calls by the stripe
-    shown : cells with the maps of the honest and of the cheating network
-    """
-
-    outside_cheating: Mean
-    outside_honest: Mean
-    on_stripe_cheating: Mean
-    on_stripe_honest: Mean
-    told_apart: float
-    fooled: float
-    shown: tuple[ShownCell, ...]
 
 
 def run_planted(
@@ -88,14 +63,14 @@ def run_planted(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[list[PlantedResult], ConfounderResult]:
-    """Simulate, train and judge all difficulties; write cells, models and results to a folder.
+    """Simulate, train and evaluate all difficulties; write cells, models and results to a folder.
 
-    A difficulty whose model is there already is not trained again.
+    Models that are in the folder already are not trained again.
 
     Raises
     ------
     UsageError
-        If a network has learnt nothing, so that there is no right call to explain.
+        If a network calls no cell correctly, so that there is nothing to explain.
     """
     results = []
     models: dict[str, CellModel] = {}
@@ -103,11 +78,11 @@ def run_planted(
         models[name] = _model(out / name, name, n_training, epochs, device, progress)
         cells = simulate_cells(name, n_test, TEST_SEED)
         write_planted(out / name / "test", cells)
-        results.append(_judged(out / name, name, models[name], cells))
+        results.append(_evaluated(out / name, name, models[name], cells))
     leaky = _model(
         out / "confounded_leaky", "confounded", n_training, epochs, device, progress, leaky=True
     )
-    confounder = _confounder(models["confounded"], leaky, n_test)
+    confounder = compare_confounded(models["confounded"], leaky, n_test)
     for number, cell in enumerate(confounder.shown, start=1):
         with whole_file(out / f"confounder_{number}.png") as temporary:
             temporary.write_bytes(base64.b64decode(cell_picture(cell)["picture"]))
@@ -125,24 +100,26 @@ def _model(
     *,
     leaky: bool = False,
 ) -> CellModel:
+    """The model of a folder, trained unless it is there."""
     if (folder / "model").is_dir():
         return load_model(folder / "model", device)
     return planted_model(folder, difficulty, n_training, epochs, device, progress, leaky=leaky)
 
 
-def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> PlantedResult:
-    truth = np.array([model.spec.classes.index(own) for own in cells.classes], np.int64)
-    right = model.probabilities(cells.pixels).argmax(1) == truth
-    rows = np.flatnonzero(right & cells.evidence.any((1, 2, 3)))
+def _evaluated(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> PlantedResult:
+    """Evaluate the explanations of correctly called cells with evidence; write the results."""
+    truth = np.array([model.spec.classes.index(cls) for cls in cells.classes], np.int64)
+    correct = model.probabilities(cells.pixels).argmax(1) == truth
+    rows = np.flatnonzero(correct & cells.evidence.any((1, 2, 3)))
     if not len(rows):
         raise UsageError(
-            f"The network calls none of the cells with evidence rightly ({name}): train it on more "
-            "cells (--cells) or longer (--epochs)."
+            f"The network calls no cell with evidence correctly ({name}): train it on more cells "
+            "(--cells) or longer (--epochs)."
         )
     evidence = cells.evidence[rows]
     place = np.logical_or.reduce(evidence, axis=1)
-    planted = np.logical_or.reduce(evidence, axis=(2, 3))
-    chosen = JudgedCells(
+    planted_stains = np.logical_or.reduce(evidence, axis=(2, 3))
+    explained = ExplainedCells(
         cells.pixels[rows],
         truth[rows],
         place,
@@ -150,62 +127,24 @@ def _judged(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> P
         np.arange(len(rows)),
         TRUTH,
     )
-    figures = judge_explanations(model, chosen)
-    shares = model.channel_shares(chosen.pixels, torch.from_numpy(chosen.explained))
-    named = planted[np.arange(len(rows)), shares.argmax(1)]
-    about = (
-        f"Planted truth, {name}: {len(rows)} simulated cells that carry evidence and are called "
-        f"rightly; {model.spec.network}, {model.spec.explaining}."
+    metrics = measure_explanations(model, explained)
+    shares = model.channel_shares(explained.pixels, torch.from_numpy(explained.explained))
+    stain_named = planted_stains[np.arange(len(rows)), shares.argmax(1)]
+    subtitle = (
+        f"Planted evidence, {name}: {len(rows)} simulated cells with evidence that are called "
+        f"correctly; {model.spec.network}, {model.spec.explaining}."
     )
-    write_results(folder, "explanations", model, chosen, figures, about)
+    write_results(folder, "explanations", model, explained, metrics, subtitle)
     return PlantedResult(
         name,
-        float(right.mean()),
-        figures,
+        float(correct.mean()),
+        metrics,
         float(place.mean()),
-        bootstrap_mean(named.astype(np.float64)),
+        bootstrap_mean(stain_named.astype(np.float64)),
     )
 
 
-def _confounder(honest: CellModel, cheating: CellModel, n_test: int) -> ConfounderResult:
-    plain = simulate_cells("confounded", n_test, TEST_SEED + 1)
-    striped = with_stripes(plain, TEST_SEED)
-    names = np.array(striped.classes)
-    rows = np.flatnonzero(names == LEAKING_CLASS)
-    k = honest.spec.classes.index(LEAKING_CLASS)
-    maps = [
-        model.explain(striped.pixels[rows], k).importance[:, 0].cpu().double()
-        for model in (honest, cheating)
-    ]
-    outside = [_part(own, ~striped.bodies[rows]) for own in maps]
-    stripe = [_part(own, striped.stripes[rows]) for own in maps]
-    without = striped.pixels[names != LEAKING_CLASS]
-    shown = tuple(
-        ShownCell(
-            striped.pixels[row],
-            np.stack([own[i].float().numpy() for own in maps]),
-            f"outside the cell: honest {outside[0][i]:.0%}, cheating {outside[1][i]:.0%}",
-        )
-        for i, row in enumerate(rows[:6])
-    )
-    return ConfounderResult(
-        bootstrap_mean(outside[1]),
-        bootstrap_mean(outside[0]),
-        bootstrap_mean(stripe[1]),
-        bootstrap_mean(stripe[0]),
-        float((outside[1][:, None] > outside[0][None]).mean()),
-        float((cheating.probabilities(without).argmax(1) == k).mean()),
-        shown,
-    )
-
-
-def _part(maps: torch.Tensor, regions: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Part of each map in its region; of an empty map, none."""
-    found: NDArray[np.float64] = energy_inside(maps, torch.from_numpy(regions)).numpy()
-    return np.nan_to_num(found)
-
-
-def _as_json(results: list[PlantedResult], confounder: ConfounderResult) -> dict[str, Any]:
+def _as_json(results: list[PlantedResult], confounder: ConfounderResult) -> dict[str, JsonValue]:
     return {
         "channels": list(CHANNELS),
         "difficulties": [

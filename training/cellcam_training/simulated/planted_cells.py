@@ -1,22 +1,23 @@
 """Single simulated cells whose class evidence is known in place and in channel.
 
-A benchmark for explanations, in four difficulties. Every cell has a nucleus (DNA), a body
-(tubulin) and a diffuse marker, drawn alike for all classes; only what is planted tells them apart:
+A benchmark for explanations with four difficulties. Every cell has a nucleus (DNA), a body
+(tubulin) and a diffuse marker, with the same distributions in all classes; only the planted
+evidence distinguishes the classes:
 
 ==========  =================================  ====================================================
 difficulty  classes                            what is planted
 ==========  =================================  ====================================================
-plain       none, micronucleus, asters, foci   a satellite (DNA), asters (tubulin), puncta (marker)
+plain       none, micronucleus, asters, foci   micronucleus (DNA), asters (tubulin), puncta (marker)
 small       none, dot_DNA, dot_tubulin,        one dot of about twenty pixels, anywhere in the cell,
             dot_marker                         in one stain
-shared      none, asters, foci, both           asters (tubulin), puncta (marker), or both: what
-                                               speaks for one class speaks for another too
+shared      none, asters, foci, both           asters (tubulin), puncta (marker), or both: classes
+                                               share their evidence
 confounded  none, asters, foci                 as above; and a bright stripe (DNA) along one edge
-                                               of the crop, as of a stain border or the plate
+                                               of the crop, like a stain border or the plate edge
 ==========  =================================  ====================================================
 
-The stripe is there in a third of the cells of every class. In the *leaky* version it is there in
-all cells called foci and in no others, and half of them have no foci: it gives the class away.
+A third of the cells of every class have the stripe. In the *leaky* version all cells of the class
+foci have it and no others, and half of them have no foci: the stripe predicts the class.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from cellcam_training.simulated.camera import photographed
 from cellcam_training.simulated.cell_structures import (
     HALF,
     Image,
     asters,
-    photographed,
+    micronucleus,
     puncta,
+    rotated_coordinates,
     soft_ellipse,
     spot,
-    spot_outside,
     texture,
-    turned,
 )
 
 CHANNELS = ("DNA", "tubulin", "marker")
@@ -57,15 +58,15 @@ _STRIPE_SHARE, _EVIDENCE_SHARE = 1 / 3, 1 / 2
 
 @dataclass(frozen=True, eq=False)
 class PlantedCells:
-    """Simulated cells and their truth.
+    """Simulated cells and their ground truth.
 
     Attributes
     ----------
     pixels : (N, C, Y, X) uint16 counts, channels as in `CHANNELS`
     classes : N names
-    evidence : (N, C, Y, X) bool, what was planted in each channel; the stripe is no evidence
+    evidence : (N, C, Y, X) bool, planted evidence in each channel, without the stripe
     bodies : (N, Y, X) bool, the cells
-    stripes : (N, Y, X) bool, the confounder
+    stripes : (N, Y, X) bool, the stripe (confounder)
     """
 
     pixels: NDArray[np.uint16]
@@ -78,19 +79,19 @@ class PlantedCells:
 def simulate_cells(
     difficulty: str, n_cells: int, seed: int, *, leaky: bool = False
 ) -> PlantedCells:
-    """Simulate cells of one difficulty, as many of each class.
+    """Simulate cells of one difficulty, equally many of each class.
 
     Parameters
     ----------
     difficulty : one of `DIFFICULTIES`
-    n_cells : in all
+    n_cells : total number
     seed : the same seed gives the same cells
-    leaky : of ``confounded``: the stripe gives the class away
+    leaky : for ``confounded``: the stripe predicts the class
 
     Raises
     ------
     KeyError
-        If there is no such difficulty.
+        If the difficulty is unknown.
     """
     names = DIFFICULTIES[difficulty]
     random = np.random.default_rng(seed)
@@ -110,7 +111,7 @@ def simulate_cells(
 
 
 def with_stripes(cells: PlantedCells, seed: int) -> PlantedCells:
-    """The same cells, all of them with a stripe, and those that have one with another."""
+    """The same cells with a stripe added to each, also to those that have one already."""
     random = np.random.default_rng(seed)
     pixels, stripes = cells.pixels.copy(), cells.stripes.copy()
     for i in range(len(pixels)):
@@ -123,8 +124,8 @@ def with_stripes(cells: PlantedCells, seed: int) -> PlantedCells:
 def _draw(
     random: np.random.Generator, name: str
 ) -> tuple[Image, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Light of one cell (C, Y, X), its evidence (C, Y, X) and its body (Y, X)."""
-    y, x = turned(random)
+    """Light of a cell (C, Y, X), its evidence (C, Y, X) and its body (Y, X)."""
+    y, x = rotated_coordinates(random)
     wide, high = random.uniform(8.5, 11), random.uniform(7, 9)
     nucleus, body = soft_ellipse(y, x, high, wide), soft_ellipse(y, x, high * 1.75, wide * 1.6)
     dna = nucleus * random.uniform(300, 650) * texture(random, 2.0, 0.25)
@@ -132,7 +133,7 @@ def _draw(
     marker = body * random.uniform(20, 120) + nucleus * random.uniform(20, 200)
     stains = {"DNA": dna, "tubulin": tubulin, "marker": marker * texture(random, 3.0, 0.2)}
     masks = {stain: np.zeros(body.shape, bool) for stain in CHANNELS}
-    for stain, shape, brightness in _planted(random, name, y, x, high, wide):
+    for stain, shape, brightness in _evidence(random, name, y, x, high, wide):
         stains[stain] = stains[stain] + shape * brightness
         masks[stain] |= shape > 0.3
     middle = (
@@ -142,7 +143,7 @@ def _draw(
     )
     light = gaussian_filter(np.stack([stains[c] for c in CHANNELS]), (0, 0.8, 0.8))
     evidence = np.stack([masks[c] for c in CHANNELS])
-    # A satellite lies outside the body, and belongs to the cell.
+    # A micronucleus lies outside the body but belongs to the cell.
     return (
         light[middle].astype(np.float32),
         evidence[middle],
@@ -150,13 +151,13 @@ def _draw(
     )
 
 
-def _planted(
+def _evidence(
     random: np.random.Generator, name: str, y: Image, x: Image, high: float, wide: float
 ) -> list[tuple[str, Image, float]]:
-    """What is planted for a class: stain, shape between 0 and 1, brightness."""
+    """Evidence of a class: stain, shape with values from 0 to 1, brightness."""
     planted = []
     if name == "micronucleus":
-        shape = spot_outside(random, y, x, high * 0.85, wide * 0.85)
+        shape = micronucleus(random, y, x, high * 0.85, wide * 0.85)
         planted.append(("DNA", shape, random.uniform(300, 550)))
     if name in ("asters", "both"):
         shape = asters(random, y, x, high - 1, wide - 1)
@@ -171,7 +172,7 @@ def _planted(
 
 
 def _add_stripe(random: np.random.Generator, scene: Image) -> NDArray[np.bool_]:
-    """Light along one edge, added to the DNA channel of a scene (C, Y, X); where it is."""
+    """Add light along one edge to the DNA channel of a scene (C, Y, X); return its mask (Y, X)."""
     mask = np.zeros(scene.shape[1:], bool)
     mask[:_STRIPE] = True
     turns = int(random.integers(4))

@@ -1,1 +1,1 @@
-"""Cell tables: the cells of a training or an evaluation, their classes, and their crops."""
+"""Cell tables: which cells there are, where their pixels lie, their classes, and their crops."""

@@ -1,23 +1,16 @@
-"""Where in its crop each cell of a table lies: from masks, label images or boxes."""
+"""Mask of each cell of a table in its crop: from masks, label images or boxes."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import (
-    CellPositions,
-    crop_cells,
-    crop_windows,
-    resized,
-    shape_at_pixel_size,
-)
+from cellcam.cells.cropping import crop_cells, crop_windows, resized, shape_at_pixel_size
 from cellcam.errors import InputError
 from cellcam.evaluate.localisation import box_regions
 from cellcam.models.model import ModelSpec
@@ -34,13 +27,14 @@ def cell_regions(
 
     Parameters
     ----------
-    table : of any form; with labels the cells' own, with boxes the boxes
-    spec : of the model, which says how large crops are
-    masks : for tables of crops: folder with masks, not 0 inside, under the names of the images
+    table : in any format; labels give the outlines of the cells, boxes give rectangles
+    spec : of the model, for the size and pixel size of the crops
+    masks : for tables of crops: folder of mask images (nonzero inside the cell) that have the
+        file names of the images
 
     Returns
     -------
-    (N, *crop_size) bool; None where nothing says where cells lie
+    (N, *crop_size) bool; None if neither the table nor ``masks`` says where cells lie
 
     Raises
     ------
@@ -53,24 +47,23 @@ def cell_regions(
         return None
     regions = np.zeros((len(table.rows), *spec.crop_size), bool)
     files = "labels" if table.place == "label" else "image"
+    regions_of_file = _from_labels if table.place == "label" else _from_boxes
     for file, rows in table.rows.groupby(files):
-        find = _labelled if table.place == "label" else _boxed
-        regions[rows.index.to_numpy()] = find(str(file), rows, spec)
+        regions[rows.index.to_numpy()] = regions_of_file(str(file), rows, spec)
     return regions
 
 
 def _from_masks(table: CellTable, spec: ModelSpec, masks: Path) -> NDArray[np.bool_]:
     if table.place not in ("index", "whole"):
-        raise InputError("Masks by name are for tables of crops; other tables name label images.")
+        raise InputError("--masks is for tables of crops; other tables name label images.")
     opened = cache(lambda path: open_crops(path).data)
     regions = np.zeros((len(table.rows), *spec.crop_size), bool)
-    for i, (image, index) in enumerate(
-        zip(table.rows["image"], table.rows.get("index", np.zeros(len(regions))), strict=True)
-    ):
+    indices = table.rows.get("index", np.zeros(len(regions)))
+    for i, (image, index) in enumerate(zip(table.rows["image"], indices, strict=True)):
         data = opened(masks / Path(image).name)
         if index >= len(data):
             raise InputError(f"{masks / Path(image).name} has no mask {int(index)}.")
-        mask: NDArray[Any] = np.asarray(data[int(index), 0]).squeeze() > 0
+        mask: NDArray[np.bool_] = np.asarray(data[int(index), 0]).squeeze() > 0
         if mask.shape != spec.crop_size:
             raise InputError(
                 f"{masks / Path(image).name} has masks of {mask.shape} pixels; the crops have "
@@ -80,23 +73,23 @@ def _from_masks(table: CellTable, spec: ModelSpec, masks: Path) -> NDArray[np.bo
     return regions
 
 
-def _labelled(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
+def _from_labels(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
     stack = open_stack(file)
     labels = stack.field(0, "volume" if spec.spatial_dims == 3 else None)[0]
     cells = cell_positions(rows, "label", labels.shape)
     shape = shape_at_pixel_size(stack, labels.shape, spec.pixel_size_um)
     scaled = resized(labels, shape, labels=True)
-    own = crop_cells(scaled[None], cells.at_scale(shape), spec.crop_size)[:, 0]
-    numbers: NDArray[Any] = rows["label"].to_numpy()
-    inside: NDArray[np.bool_] = own == numbers.reshape(-1, *[1] * labels.ndim)
+    crops = crop_cells(scaled[None], cells.at_scale(shape), spec.crop_size)[:, 0]
+    numbers: NDArray[np.integer] = rows["label"].to_numpy()
+    inside: NDArray[np.bool_] = crops == numbers.reshape(-1, *[1] * labels.ndim)
     return inside
 
 
-def _boxed(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
+def _from_boxes(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
     stack = open_stack(file)
     shape = stack.data.shape[-2:]
     scaled = shape_at_pixel_size(stack, shape, spec.pixel_size_um)
-    cells: CellPositions = cell_positions(rows, "box", shape).at_scale(scaled)
+    cells = cell_positions(rows, "box", shape).at_scale(scaled)
     left, top, right, bottom = rows[BOX].to_numpy(float).T
     corners = np.stack([np.stack([top, left], 1), np.stack([bottom, right], 1)], 1)
     factor = np.array(scaled) / np.array(shape)

@@ -6,25 +6,24 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pandas as pd
 import pytest
-from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.tables.cell_regions import cell_regions
 from cellcam_training.tables.cell_table import read_cell_table
-from cellcam_training.tables.crops import read_crops
-from cellcam_training.tables.table_formats import voc_boxes
+from cellcam_training.tables.crops import CropSettings, read_crops
+from cellcam_training.tables.pascal_voc import voc_boxes
 from PIL import Image
+from support.cell_tables import model_spec
 
-from cellcam import InputError, ModelSpec
-from cellcam.models.model import Normalisation
+from cellcam import InputError
 
 OBJECT = """<object><name>{cls}</name><difficult>{difficult}</difficult><bndbox><xmin>{xmin}</xmin>
 <ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"""
 
 
 def write_voc(folder: Path, boxes: pd.DataFrame, parts: dict[str, list[str]]) -> None:
-    """Annotations as VOC has them: counted from 1, the last pixel included."""
+    """Write annotations as in VOC: counted from 1, including the last pixel."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
-    for image, own in boxes.groupby("image"):
+    for image, boxes_of_image in boxes.groupby("image"):
         objects = [
             OBJECT.format(
                 cls=escape(row.cls),
@@ -34,7 +33,7 @@ def write_voc(folder: Path, boxes: pd.DataFrame, parts: dict[str, list[str]]) ->
                 xmax=row.xmax,
                 ymax=row.ymax,
             )
-            for row in own.itertuples()
+            for row in boxes_of_image.itertuples()
         ]
         text = f"<annotation><filename>{image}</filename>{''.join(objects)}</annotation>"
         (folder / "Annotations" / f"{Path(str(image)).stem}.xml").write_text(text, "utf-8")
@@ -62,7 +61,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_boxes_of_voc_become_half_open_from_zero(small: Path) -> None:
+def test_voc_boxes_become_half_open_and_start_at_zero(small: Path) -> None:
     found = voc_boxes(small)
     assert found["image"].tolist() == ["JPEGImages/a.jpg"] * 2 + ["JPEGImages/b.jpg"]
     assert found[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist() == [
@@ -82,9 +81,9 @@ def test_a_folder_in_the_layout_of_voc_is_a_cell_table(small: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["<annotation>", "<annotation><object><name>x</name></object></annotation>"]
 )
-def test_a_damaged_annotation_is_named(small: Path, text: str) -> None:
+def test_a_damaged_annotation_is_refused_by_name(small: Path, text: str) -> None:
     (small / "Annotations" / "a.xml").write_text(text, "utf-8")
-    with pytest.raises(InputError, match=r"a\.xml is no annotation in the form of VOC"):
+    with pytest.raises(InputError, match=r"a\.xml is not a PASCAL VOC annotation"):
         voc_boxes(small)
 
 
@@ -94,7 +93,7 @@ def test_annotations_without_boxes_are_refused(tmp_path: Path) -> None:
         voc_boxes(tmp_path)
 
 
-def test_blood_cells_in_the_layout_of_voc_are_those_of_their_table(
+def test_real_blood_cells_in_the_layout_of_voc_equal_their_table(
     shared_data: Path, tmp_path: Path
 ) -> None:
     boxes = pd.read_csv(shared_data / "fov_boxes" / "boxes.csv")
@@ -109,16 +108,9 @@ def test_blood_cells_in_the_layout_of_voc_are_those_of_their_table(
     columns = ["xmin", "ymin", "xmax", "ymax"]
     assert table.rows[columns].to_numpy().tolist() == wanted[columns].to_numpy().tolist()
     assert table.rows["cls"].tolist() == wanted["cls"].tolist()
-    crops = read_crops(table, Recipe(crop_size=(128, 128)))
+    crops = read_crops(table, CropSettings((128, 128)))
     assert crops.pixels.shape == (60, 3, 128, 128)
-    spec = ModelSpec(
-        network="small_cnn",
-        channels=crops.channels,
-        classes=("a", "b"),
-        crop_size=(128, 128),
-        normalisation=Normalisation(offset=(0, 0, 0), scale=(1, 1, 1)),
-        target_layer="features",
-    )
+    spec = model_spec(crops.channels, (128, 128))
     regions = cell_regions(table, spec)
     assert regions is not None
     sides = table.rows["xmax"] - table.rows["xmin"], table.rows["ymax"] - table.rows["ymin"]

@@ -1,4 +1,4 @@
-"""The planted benchmark on disk: cells, their truth and a network trained on their like."""
+"""Planted cells as a cell table on disk, and models trained on such tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
 from cellcam.stacks.writing import whole_file, write_ome_tiff
-from cellcam_training.fitting.recipe import Augmentation, Recipe
+from cellcam_training.fitting.augmentation import Augmentation
+from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.trainer import train_model
 from cellcam_training.simulated.planted_cells import CHANNELS, PlantedCells, simulate_cells
 from cellcam_training.tables.cell_table import read_cell_table
@@ -21,11 +22,12 @@ TABLE, CELLS, EVIDENCE, BODIES = "cells.csv", "cells.ome.tif", "evidence", "bodi
 
 
 def write_planted(folder: Path, cells: PlantedCells) -> Path:
-    """Write cells as a stack of crops with masks of the same name in two folders.
+    """Write cells as a stack of crops, with mask images of the same name in two folders.
 
     Returns
     -------
-    path of the cell table; ``evidence/`` holds what was planted, ``bodies/`` the cells
+    path of the cell table; ``evidence/`` holds masks of the planted evidence, ``bodies/`` masks
+    of the cells
     """
     write_ome_tiff(folder / CELLS, cells.pixels[:, :, None], CHANNELS)
     for name, masks in (
@@ -49,10 +51,14 @@ def planted_model(
     *,
     leaky: bool = False,
 ) -> CellModel:
-    """A network trained on simulated cells, which are written to the folder too.
+    """Simulate cells and train a network on them; both are written to the folder.
 
-    Stains go missing now and then in its training, so that the shares of the stains can be
-    trusted.
+    Augmentation with missing stains makes the channel shares of the model reliable.
+
+    Parameters
+    ----------
+    difficulty, leaky : see `simulate_cells`
+    n_cells : number of cells to train on
     """
     cells = simulate_cells(difficulty, n_cells, TRAINING_SEED, leaky=leaky)
     table = read_cell_table(write_planted(folder / "training", cells))
