@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from cellcam.console import Console
 from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
+    from cellcam_training.fitting.cross_validation import CrossValidationSummary
     from cellcam_training.fitting.recipe import Recipe
     from cellcam_training.judging.explanation_evaluation import ExplanationMetrics
     from cellcam_training.tables.cell_table import CellTable
@@ -62,26 +63,34 @@ def train(
         from cellcam_training.fitting.trainer import train_model
         from cellcam_training.tables.cell_table import read_cell_table
 
-    chosen = read_recipe(recipe).model_copy(update=_named(channels))
+    settings = read_recipe(recipe)
+    if channels:
+        settings = settings.model_copy(update={"channels": _split_names(channels)})
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image)
         console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
         for warning in cells.warnings:
             console.say(f"Warning: {warning}")
-        folds_summary = (
-            _cross_validated(cells, chosen, folds, out, device, console) if folds else {}
-        )
+        summary = _cross_validated(cells, settings, folds, out, device, console) if folds else None
         with console.progress("training, epochs") as progress:
-            model = train_model(cells, chosen, out, device, progress)
+            model = train_model(cells, settings, out, device, progress)
         if is_first_process():
-            _say_trained(model.spec.training, folds_summary, out, console)
+            _say_trained(model.spec.training, summary, out, console)
 
 
 def _say_trained(
-    training: dict[str, Any], folds_summary: dict[str, Any], out: Path, console: Console
+    training: Mapping[str, Any],
+    cross_validation: CrossValidationSummary | None,
+    out: Path,
+    console: Console,
 ) -> None:
-    """Print the metrics of a trained model."""
+    """Print the metrics of a trained model.
+
+    Parameters
+    ----------
+    training : entry ``training`` of the model's description
+    """
     metrics = training["validation"]
     console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
     console.say(
@@ -91,7 +100,10 @@ def _say_trained(
         f"{training['seconds']} s)."
     )
     console.say(f"Wrote {out}")
-    console.report({"model": str(out), "validation": metrics, **folds_summary})
+    report = {"model": str(out), "validation": metrics}
+    if cross_validation is not None:
+        report["cross_validation"] = cross_validation
+    console.report(report)
 
 
 def evaluate(
@@ -126,15 +138,17 @@ def evaluate(
 
     console = Console(quiet, json)
     cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
-    loaded, names = load_model(model, device), _named(channels).get("channels")
+    loaded, names = load_model(model, device), _split_names(channels) if channels else None
     metrics = evaluate_model(cells, loaded, out, names)
     interval = metrics["intervals"]["balanced_accuracy"]
-    range_text = (
-        "95 % interval {:.3f} to {:.3f}".format(*interval) if interval else "cells of one group"
+    interval_text = (
+        f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+        if interval
+        else "cells of one group"
     )
     console.say(
         f"{metrics['n']} cells: balanced accuracy {metrics['balanced_accuracy']:.3f} "
-        f"({range_text}), accuracy {metrics['accuracy']:.3f}, macro F1 "
+        f"({interval_text}), accuracy {metrics['accuracy']:.3f}, macro F1 "
         f"{metrics['macro_f1']:.3f}, calibration error {metrics['ece']:.3f}."
     )
     console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
@@ -205,8 +219,8 @@ def _say_explanations(metrics: ExplanationMetrics, console: Console) -> None:
 
 def _cross_validated(
     cells: CellTable, recipe: Recipe, folds: int, out: Path, device: str, console: Console
-) -> dict[str, Any]:
-    """Metrics over all folds, written into the folder of the model that is trained next."""
+) -> CrossValidationSummary:
+    """Cross-validate, and write the summary into the folder of the model that is trained next."""
     from cellcam.stacks.writing import write_json
     from cellcam_training.fitting.cross_validation import cross_validate
     from cellcam_training.fitting.distributed_training import is_first_process
@@ -225,14 +239,11 @@ def _cross_validated(
         f"Over {folds} folds: balanced accuracy {mean['balanced_accuracy']:.3f} "
         f"(spread {spread['balanced_accuracy']:.3f}), calibration error {mean['ece']:.3f}."
     )
-    return {"cross_validation": summary}
+    return summary
 
 
-def _named(channels: str | None) -> dict[str, tuple[str, ...]]:
-    """Recipe entry ``channels`` of the option, if it is given."""
-    if not channels:
-        return {}
-    return {"channels": tuple(name.strip() for name in channels.split(","))}
+def _split_names(channels: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in channels.split(","))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Augmentation(BaseModel):
 
 
 def augmented(batch: Tensor, settings: Augmentation, random: torch.Generator) -> Tensor:
-    """Augment a batch; images are changed independently of each other.
+    """Apply the augmentations to a batch, with random numbers from ``random``.
 
     Rotation, scaling and shift share one resampling. MONAI's transforms, applied cell by cell,
     took ten times as long (docs/decisions/0005-small-cnn.md).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import CropSet
 
 _SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+
+
+class CrossValidationSummary(TypedDict):
+    """Content of ``cross_validation.json``; ``mean``, ``spread`` and ``folds`` by score."""
+
+    n_folds: int
+    mean: dict[str, float]
+    spread: dict[str, float]
+    folds: dict[str, list[float]]
+    pooled: Metrics
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class CrossValidation:
     folds: list[Metrics]
     pooled: LabelledPredictions
 
-    def summary(self, classes: tuple[str, ...]) -> dict[str, Any]:
+    def summary(self, classes: tuple[str, ...]) -> CrossValidationSummary:
         """Mean and standard deviation over the folds, and the metrics of the pooled cells."""
         values = {score: [fold[score] for fold in self.folds] for score in _SCORES}
         return {

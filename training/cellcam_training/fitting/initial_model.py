@@ -93,7 +93,7 @@ def initial_model(
 
 
 def _check_crop_size(model: CellModel) -> None:
-    """Require activations of more than one pixel at the target layer."""
+    """Refuse crops whose activations at the target layer have a single pixel or none."""
     spec = model.spec
     crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
     try:

@@ -20,7 +20,7 @@ class LabelledPredictions:
     Attributes
     ----------
     truth : (N,) class indices
-    probabilities : (N, n_classes), calibrated; where the cells fitted the temperature, see
+    probabilities : (N, n_classes), calibrated; validation cells of a training have those of
         `cross_fitted`
     groups : (N,) number of the plate, movie or patient
     """

@@ -161,7 +161,7 @@ def _as_json(results: list[PlantedResult], confounder: ConfounderResult) -> dict
             "outside_honest": confounder.outside_honest._asdict(),
             "on_stripe_cheating": confounder.on_stripe_cheating._asdict(),
             "on_stripe_honest": confounder.on_stripe_honest._asdict(),
-            "told_apart": confounder.told_apart,
+            "told_apart": confounder.auc,
             "fooled": confounder.fooled,
         },
     }

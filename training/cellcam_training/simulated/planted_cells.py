@@ -5,7 +5,7 @@ A benchmark for explanations with four difficulties. Every cell has a nucleus (D
 evidence distinguishes the classes:
 
 ==========  =================================  ====================================================
-difficulty  classes                            what is planted
+difficulty  classes                            planted evidence
 ==========  =================================  ====================================================
 plain       none, micronucleus, asters, foci   micronucleus (DNA), asters (tubulin), puncta (marker)
 small       none, dot_DNA, dot_tubulin,        one dot of about twenty pixels, anywhere in the cell,

@@ -26,7 +26,7 @@ class ConfounderResult:
     ----------
     outside_cheating, outside_honest : mean share of the importance outside the cell
     on_stripe_cheating, on_stripe_honest : mean share of the importance on the stripe
-    told_apart : probability that a map of the cheating network has more importance outside the
+    auc : probability that a map of the cheating network has more importance outside the
         cell than a map of the honest network (area under the ROC curve)
     fooled : share of the cells of other classes that the cheating network assigns to this class
     shown : cells with the maps of the honest and of the cheating network
@@ -36,7 +36,7 @@ class ConfounderResult:
     outside_honest: Mean
     on_stripe_cheating: Mean
     on_stripe_honest: Mean
-    told_apart: float
+    auc: float
     fooled: float
     shown: tuple[ShownCell, ...]
 
@@ -74,7 +74,7 @@ def compare_confounded(honest: CellModel, cheating: CellModel, n_cells: int) -> 
         outside_honest=bootstrap_mean(outside[0]),
         on_stripe_cheating=bootstrap_mean(on_stripe[1]),
         on_stripe_honest=bootstrap_mean(on_stripe[0]),
-        told_apart=float((outside[1][:, None] > outside[0][None]).mean()),
+        auc=float((outside[1][:, None] > outside[0][None]).mean()),
         fooled=float((cheating.probabilities(other_classes).argmax(1) == k).mean()),
         shown=shown,
     )

@@ -59,7 +59,7 @@ class CellTable:
 
 
 def group_numbers(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Number (N,) of each cell's plate, movie or patient; a cell without a group is its own."""
+    """Number (N,) of the plate, movie or patient of each cell; unique if the cell has no group."""
     names = rows["group"].to_numpy(str)
     groups = np.where(names == "", [f"cell {i}" for i in range(len(names))], names)
     numbers: NDArray[np.int64] = np.unique(groups, return_inverse=True)[1]
