@@ -7,16 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
+
+from cellcam.progress import Progress
 
 _LOG_INTERVAL_S = 30.0
-
-
-class Progress(Protocol):
-    """What long work tells: how much is done, of how much, and how it goes."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total``; ``note`` is shown beside it."""
 
 
 class Console:

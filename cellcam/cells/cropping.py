@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.finding import Labels
+from cellcam.cells.finder import Labels
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import Stack

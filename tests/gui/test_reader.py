@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from cellcam.pipeline.one_stack import explain_stack
 from conftest import TWO, discs
 from napari.layers import Image, Layer
 from napari_cellcam.layers import add_stack
@@ -19,7 +20,6 @@ from npe2 import PluginManager
 
 from cellcam import load_model, open_stack
 from cellcam.errors import InputError
-from cellcam.pipeline.one_stack import explain_stack
 from cellcam.reporting.overview import class_colours
 from cellcam.stacks import tiff_pixels
 from cellcam.stacks.stack import PixelSize, Stack
