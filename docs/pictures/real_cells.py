@@ -1,13 +1,14 @@
-"""Real cells in three stains, and a model of them, for `window_story.py`.
+r"""A stack of real cells in three stains and a model for them, for `window_story.py`.
 
-    python docs/real_cells.py ../shared/data/tiff_zoo/cpexamples/ExampleHuman WORK
-    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/window_story.py docs/images \
+    python docs/pictures/real_cells.py DATA/tiff_zoo/cpexamples/ExampleHuman WORK
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
+        python docs/pictures/window_story.py docs/images \
         --image WORK/human.ome.tif --model WORK/model --cell mitotic --name real
 
-CellProfiler's ExampleHuman (CC0) becomes one stack: DNA, phospho-histone H3 and cell bodies. A
-cell is "mitotic" where phospho-histone H3, which marks cells in mitosis, is bright in its nucleus.
-The model is trained on the field that it is shown on: this is about the window, not about
-how well it calls other cells.
+CellProfiler's ExampleHuman (CC0) becomes one stack: DNA, phospho-histone H3 and cell bodies.
+A cell counts as "mitotic" if phospho-histone H3, a marker of mitosis, is bright in its nucleus.
+The model is trained on the field that it is shown on: the pictures show the window, not how well
+such a model classifies other cells.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Drives the real window through the whole story and saves a picture of each step.
+r"""Go through all steps of the window and save a picture of each.
 
-    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/window_story.py docs/images
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
+        python docs/pictures/window_story.py docs/images
 
-Opens the sample (or an image of yours), classifies, explains, clicks cells, gives some their
-class, trains, and explains again with the new model. Of the sample the true classes are known
-and every wrong call is corrected; of an image of yours the two most doubtful cells get the class
-that they were nearest to, which stands for what a person would say.
+Opens the packaged sample or an image of yours, classifies, explains, clicks cells, corrects some
+calls, trains, and explains again with the new model. The true classes of the sample are known, so
+every wrong call is corrected. In an image of yours the two cells with the smallest margin get the
+class of the runner-up, in place of what a person would say.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(
     cell: Annotated[str | None, typer.Option(help="Class of the cell that is shown.")] = None,
     name: str = "window",
 ) -> None:
-    """Go through the story; pictures are NAME_1.png and so on."""
+    """Run all steps; the pictures are NAME_1.png, NAME_2.png, ..."""
     story = Story(out, name)
     story.open(image, model, channel or [])
     story.classify()
@@ -69,7 +70,7 @@ class Story:
         self._tabs = self.widget.findChild(QTabWidget)
 
     def open(self, image: Path | None, model: Path | None, channels: list[str]) -> None:
-        """Open the image and choose what is asked for."""
+        """Open the image and set model and channels."""
         if image is None:
             self.viewer.open_sample("cellcam", "demo_stack")
         else:
@@ -88,20 +89,20 @@ class Story:
         self.picture()
 
     def classify(self) -> None:
-        """Call every cell."""
+        """Classify every cell."""
         self.widget.classify()
         seconds = self._done()
         print(f"classified in {seconds:.1f} s: {self.widget.status.text()}")
         self.picture()
 
     def explain(self) -> None:
-        """Show the evidence for every cell's call."""
+        """Explain the call of every cell."""
         self.widget.explain()
         seconds = self._done()
         print(f"explained in {seconds:.1f} s: {self.widget.status.text()}")
 
     def click_all(self) -> None:
-        """Go to each cell, 100 at most; how long its card takes."""
+        """Go to each cell, 100 at most, and print how long its card takes."""
         first, whole = [], []
         for row in range(min(100, len(self.widget.session.table))):
             started = time.perf_counter()
@@ -118,13 +119,13 @@ class Story:
             )
 
     def show(self, name: str) -> None:
-        """Go to the first cell that is called so."""
+        """Go to the first cell of a class."""
         calls = self.widget.session.table["class"]
         self.widget.go_to_cell(int(calls.eq(name).idxmax()))
         self._done()
 
     def correct(self, truth: list[str] | None) -> list[int]:
-        """Give classes by hand; the rows of the cells whose call was changed."""
+        """Correct calls; return the rows of the corrected cells."""
         session = self.widget.session
         if truth is None:
             rows = session.table["margin"].argsort()[:2].tolist()
@@ -139,7 +140,7 @@ class Story:
         return rows
 
     def train(self, folder: str) -> None:
-        """Train on the corrections and the sure calls."""
+        """Train on the corrections and on the certain calls."""
         self._tabs.setCurrentIndex(1)
         before, curve = self.widget.session, self.widget.training.curve
         self.widget.training.train(folder)
@@ -153,7 +154,7 @@ class Story:
         self._done()
 
     def look_again(self, corrected: list[int], truth: list[str] | None) -> None:
-        """What the new model says."""
+        """Show a corrected cell, classified and explained by the new model."""
         calls = self.widget.session.table["class"]
         if truth is not None:
             right = sum(a == b for a, b in zip(truth, calls, strict=True))
@@ -165,7 +166,7 @@ class Story:
         self.picture()
 
     def picture(self) -> None:
-        """Save what the window shows."""
+        """Save a screenshot of the window."""
         self._number += 1
         _wait(lambda: False, 0.7)
         path = self._out / f"{self._name}_{self._number}.png"
@@ -176,7 +177,7 @@ class Story:
 
 
 def _wait(condition: Callable[[], Any], seconds: float = 120) -> float:
-    """Let the window work until a condition holds; how long it took."""
+    """Process events until ``condition()`` holds; return the seconds it took."""
     started = time.perf_counter()
     while not condition() and time.perf_counter() - started < seconds:
         QApplication.processEvents()

@@ -1,15 +1,16 @@
-r"""A real nucleus in 45 planes and two channels, and a model of it, for `window_story.py`.
+r"""A model for a real nucleus in 45 planes and two channels, for `window_story.py`.
 
-    python docs/real_planes.py ../shared/data/tiff_zoo/neubias/xyzc_16bit__dna_conf_wf.tif WORK
-    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/window_story.py docs/images \
-        --image ../shared/data/tiff_zoo/neubias/xyzc_16bit__dna_conf_wf.tif --model WORK/model \
+    python docs/pictures/real_planes.py DATA/tiff_zoo/neubias/xyzc_16bit__dna_conf_wf.tif WORK
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
+        python docs/pictures/window_story.py docs/images \
+        --image DATA/tiff_zoo/neubias/xyzc_16bit__dna_conf_wf.tif --model WORK/model \
         --channel "confocal=channel 1" --channel "widefield=channel 2" \
         --cell "in focus" --name planes
 
 The stack (NEUBIAS training resources, CC BY 4.0) shows DNA by confocal and by widefield microscopy.
-A plane is "in focus" where the confocal channel, which sees one plane only, is at least half as
-bright in the nucleus as in its brightest plane. The model is trained on the nucleus that it is
-shown on: this is about the window and planes, not about how well it calls other nuclei.
+A plane counts as "in focus" if the nucleus in the confocal channel, which sees one plane only, is
+at least half as bright as in its brightest plane. The model is trained on the nucleus that it is
+shown on: the pictures show planes in the window, not how well such a model classifies other nuclei.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Drives the window over a folder with a damaged file, and saves a picture of each step.
+r"""Process a folder with a damaged file in the real window; save a picture of each step.
 
-    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/batch_story.py docs/images
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
+        python docs/pictures/batch_story.py docs/images
 
-The sample, turned and repeated, stands for the images of a plate. The run is cancelled once an
-image is done, resumed, and one image is opened with its results.
+The packaged sample, rotated and tiled, stands for the images of a plate. The run is cancelled
+once an image is done, then resumed; finally an image is opened with its results.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cellcam.stacks.writing import write_ome_tiff
 
 
 def main(out: Path, name: str = "batch") -> None:
-    """Go through the story; pictures are NAME_1.png and so on."""
+    """Run all steps; the pictures are NAME_1.png, NAME_2.png, ..."""
     with tempfile.TemporaryDirectory() as place:
         out = out.absolute()
         os.chdir(place)  # so that the pictures show no path of this machine
@@ -56,7 +57,7 @@ def main(out: Path, name: str = "batch") -> None:
         started = time.perf_counter()
         widget.cancel()
         QApplication.processEvents()
-        print(f"told after {time.perf_counter() - started:.2f} s: {widget.status.text()}")
+        print(f"acknowledged after {time.perf_counter() - started:.2f} s: {widget.status.text()}")
         print(f"stopped after {_wait(lambda: not widget.running):.1f} s: {widget.status.text()}")
         picture(2)
         widget.start()
@@ -72,7 +73,7 @@ def main(out: Path, name: str = "batch") -> None:
 
 
 def _plate(place: Path) -> Path:
-    """A folder of images cut from the sample, and one that is damaged."""
+    """Write a folder of images made from the sample, one of them damaged."""
     stack = open_stack(samples.sample_path(samples.DEMO_STACK))
     pixels = np.asarray(stack.data)
     folder = place / "plate 7"
@@ -88,7 +89,7 @@ def _plate(place: Path) -> Path:
 
 
 def _wait(condition: Callable[[], Any], seconds: float = 180) -> float:
-    """Let the window work until a condition holds; how long it took."""
+    """Process events until ``condition()`` holds; return the seconds it took."""
     started = time.perf_counter()
     while not condition() and time.perf_counter() - started < seconds:
         QApplication.processEvents()
