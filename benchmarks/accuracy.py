@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from cases import CLASSES, ratio, times_of
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import Recipe
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 from peers import of_all, peers
 from torch import Tensor
 

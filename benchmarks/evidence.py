@@ -19,18 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.explanations import write_results
-from cellcam_training.judged_explanations import (
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.judging.explanation_evaluation import (
     JudgedCells,
     cells_of_table,
     judge_explanations,
 )
-from cellcam_training.planted import DIFFICULTIES, simulate_cells
-from cellcam_training.planted_benchmark import run_planted
-from cellcam_training.planted_data import TEST_SEED
-from cellcam_training.recipe import Recipe
-from cellcam_training.trainer import train_model
+from cellcam_training.judging.explanation_report import write_results
+from cellcam_training.simulated.planted_benchmark import run_planted
+from cellcam_training.simulated.planted_cells import DIFFICULTIES, simulate_cells
+from cellcam_training.simulated.planted_data import TEST_SEED
+from cellcam_training.tables.cell_table import read_cell_table
 from evidence_data import DATA_SETS
 
 from cellcam import IntegratedGradCAM, load_model

@@ -17,11 +17,11 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import read_recipe
-from cellcam_training.splitting import fold_numbers
-from cellcam_training.trainer import fit_model
+from cellcam_training.fitting.data_split import fold_numbers
+from cellcam_training.fitting.recipe import read_recipe
+from cellcam_training.fitting.trainer import fit_model
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 from numpy.typing import NDArray
 
 from cellcam.evaluate.classification import classification_metrics

@@ -19,13 +19,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from cellcam_training.augmentation import augmented
-from cellcam_training.batches import Cells, batch_loader
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.fitting import fit
-from cellcam_training.networks import chosen_network, untrained_model
-from cellcam_training.recipe import read_recipe, schedule_of
+from cellcam_training.fitting.augmentation import augmented
+from cellcam_training.fitting.data_loader import Cells, batch_loader
+from cellcam_training.fitting.initial_model import chosen_network, untrained_model
+from cellcam_training.fitting.recipe import read_recipe, schedule_of
+from cellcam_training.fitting.training_loop import fit
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 
 _BATCHES = 30
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cellcam_training.calibration import (
+from cellcam_training.fitting.calibration import (
     cross_fitted,
     fitted_temperature,
     softmax,

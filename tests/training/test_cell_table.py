@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from cellcam_training import crops as crops_module
-from cellcam_training import image_crops
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import Recipe
-from cellcam_training.splitting import validation_cells
+from cellcam_training.fitting.data_split import validation_cells
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables import crops as crops_module
+from cellcam_training.tables import image_crops
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 from napari.layers import Points
 from napari_builtins.io import napari_write_points
 from PIL import Image

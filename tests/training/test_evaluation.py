@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cellcam_training.cell_table import CellTable
-from cellcam_training.evaluation import evaluate_model, matching_crops
-from cellcam_training.trainer import train_model
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.judging.classifier_evaluation import evaluate_model, matching_crops
+from cellcam_training.tables.cell_table import CellTable
 from sklearn.metrics import balanced_accuracy_score
 from test_trainer import QUICK, table  # noqa: F401
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cellcam_training.crops import CropSet
-from cellcam_training.networks import chosen_network, load_pretrained, untrained_model
-from cellcam_training.recipe import Recipe, schedule_of
+from cellcam_training.fitting.initial_model import chosen_network, load_pretrained, untrained_model
+from cellcam_training.fitting.recipe import Recipe, schedule_of
+from cellcam_training.tables.crops import CropSet
 from torch.nn.functional import conv2d
 
 from cellcam.errors import UsageError

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cellcam_training import commands, planted_benchmark
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.explanations import evaluate_explanations
-from cellcam_training.planted import (
+from cellcam_training import commands
+from cellcam_training.judging.explanation_report import evaluate_explanations
+from cellcam_training.simulated import planted_benchmark
+from cellcam_training.simulated.planted_benchmark import run_planted
+from cellcam_training.simulated.planted_cells import (
     CHANNELS,
     DIFFICULTIES,
     LEAKING_CLASS,
     simulate_cells,
     with_stripes,
 )
-from cellcam_training.planted_benchmark import run_planted
-from cellcam_training.planted_data import write_planted
+from cellcam_training.simulated.planted_data import write_planted
+from cellcam_training.tables.cell_table import read_cell_table
 
 from cellcam import load_model
 from cellcam.errors import UsageError

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from cellcam_training.cell_table import CellTable, read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import Recipe
-from cellcam_training.regions import cell_regions
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables.cell_regions import cell_regions
+from cellcam_training.tables.cell_table import CellTable, read_cell_table
+from cellcam_training.tables.crops import read_crops
 
 from cellcam import InputError, ModelSpec
 from cellcam.models.model import Normalisation

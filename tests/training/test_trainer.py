@@ -14,17 +14,17 @@ import pytest
 import tifffile
 import torch
 import yaml
-from cellcam_training import fitting
-from cellcam_training.augmentation import augmented
-from cellcam_training.batches import Cells, batch_loader
-from cellcam_training.cell_table import CellTable, read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.cross_validation import cross_validate
-from cellcam_training.networks import measured_normalisation
-from cellcam_training.recipe import Augmentation, Recipe, read_recipe, schedule_of
-from cellcam_training.simulation import CLASSES, EVIDENCE_CHANNEL, simulate_field
-from cellcam_training.splitting import fold_numbers
-from cellcam_training.trainer import fit_model, train_model
+from cellcam_training.fitting import training_loop as fitting
+from cellcam_training.fitting.augmentation import augmented
+from cellcam_training.fitting.cross_validation import cross_validate
+from cellcam_training.fitting.data_loader import Cells, batch_loader
+from cellcam_training.fitting.data_split import fold_numbers
+from cellcam_training.fitting.initial_model import measured_normalisation
+from cellcam_training.fitting.recipe import Augmentation, Recipe, read_recipe, schedule_of
+from cellcam_training.fitting.trainer import fit_model, train_model
+from cellcam_training.simulated.fields import CLASSES, EVIDENCE_CHANNEL, simulate_field
+from cellcam_training.tables.cell_table import CellTable, read_cell_table
+from cellcam_training.tables.crops import read_crops
 from sklearn.metrics import log_loss
 
 from cellcam import load_model
@@ -91,9 +91,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from test_trainer import QUICK
-import cellcam_training.fitting as fitting
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.trainer import fit_model, train_model
+import cellcam_training.fitting.training_loop as fitting
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.fitting.trainer import fit_model, train_model
 
 batches, augmented = [], fitting.augmented
 
@@ -150,8 +150,8 @@ def test_both_networks_are_trained_alike(
     table: CellTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 64 cells train the network that is judged, 80 the one that is kept.
-    monkeypatch.setattr("cellcam_training.recipe._FOR_SMOOTHING", 70)
-    monkeypatch.setattr("cellcam_training.recipe._FOR_LARGE_BATCHES", 70)
+    monkeypatch.setattr("cellcam_training.fitting.recipe._FOR_SMOOTHING", 70)
+    monkeypatch.setattr("cellcam_training.fitting.recipe._FOR_LARGE_BATCHES", 70)
     used = []
     fit = fitting.fit
 
@@ -159,7 +159,7 @@ def test_both_networks_are_trained_alike(
         used.append(schedule_of(recipe, int((~cells.validation).sum())))
         return fit(model, recipe, cells, *rest)
 
-    monkeypatch.setattr("cellcam_training.trainer.fit", recorded)
+    monkeypatch.setattr("cellcam_training.fitting.trainer.fit", recorded)
     fit_model(table, read_crops(table, Recipe()), Recipe(epochs=1), tmp_path / "s", "cpu")
     assert used[0] == used[1] == (1, None, 32, 0.0)
 

@@ -6,11 +6,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pandas as pd
 import pytest
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import Recipe
-from cellcam_training.regions import cell_regions
-from cellcam_training.table_forms import voc_boxes
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables.cell_regions import cell_regions
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
+from cellcam_training.tables.table_formats import voc_boxes
 from PIL import Image
 
 from cellcam import InputError, ModelSpec

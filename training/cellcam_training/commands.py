@@ -14,9 +14,9 @@ from cellcam.console import Console
 from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
-    from cellcam_training.cell_table import CellTable
-    from cellcam_training.judged_explanations import ExplanationFigures
-    from cellcam_training.recipe import Recipe
+    from cellcam_training.fitting.recipe import Recipe
+    from cellcam_training.judging.explanation_evaluation import ExplanationFigures
+    from cellcam_training.tables.cell_table import CellTable
 
 Table = Annotated[
     Path,
@@ -58,10 +58,10 @@ def train(
     Several GPUs: torchrun --nproc-per-node N -m cellcam train ...
     """
     with _training_packages():
-        from cellcam_training.cell_table import read_cell_table
-        from cellcam_training.processes import is_first, joined_processes
-        from cellcam_training.recipe import read_recipe
-        from cellcam_training.trainer import train_model
+        from cellcam_training.fitting.distributed_training import is_first, joined_processes
+        from cellcam_training.fitting.recipe import read_recipe
+        from cellcam_training.fitting.trainer import train_model
+        from cellcam_training.tables.cell_table import read_cell_table
 
     chosen = read_recipe(recipe).model_copy(update=_named(channels))
     with joined_processes():
@@ -118,8 +118,8 @@ def evaluate(
 ) -> None:
     """Judge a classifier, and its explanations, on cells whose classes are known."""
     with _training_packages():
-        from cellcam_training.cell_table import read_cell_table
-        from cellcam_training.evaluation import evaluate_model
+        from cellcam_training.judging.classifier_evaluation import evaluate_model
+        from cellcam_training.tables.cell_table import read_cell_table
     from cellcam import load_model
 
     console = Console(quiet, json)
@@ -135,7 +135,7 @@ def evaluate(
     )
     console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
     if explanations:
-        from cellcam_training.explanations import evaluate_explanations
+        from cellcam_training.judging.explanation_report import evaluate_explanations
 
         with console.progress("explaining, batches") as progress:
             figures = evaluate_explanations(cells, judged, out, names, masks, progress)
@@ -159,7 +159,7 @@ def benchmark(
     if name != "planted":
         raise UsageError(f"There is no benchmark {name!r}; there is: planted.")
     with _training_packages():
-        from cellcam_training.planted_benchmark import run_planted
+        from cellcam_training.simulated.planted_benchmark import run_planted
 
     console = Console(quiet, json)
     with console.progress("training, epochs") as progress:
@@ -204,9 +204,9 @@ def _cross_validated(
 ) -> dict[str, Any]:
     """Figures over all folds, written beside the model that is trained next."""
     from cellcam.stacks.writing import write_json
-    from cellcam_training.cross_validation import cross_validate
-    from cellcam_training.processes import is_first
-    from cellcam_training.trainer import read_all_crops, scratch_folder
+    from cellcam_training.fitting.cross_validation import cross_validate
+    from cellcam_training.fitting.distributed_training import is_first
+    from cellcam_training.fitting.trainer import read_all_crops, scratch_folder
 
     scratch = scratch_folder(out)
     with console.progress("cross-validation, epochs") as progress:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam_training.table_checks import BOX, check_rows, warnings_about
-from cellcam_training.table_forms import chosen_rows, raw_table
+from cellcam_training.tables.table_checks import BOX, check_rows, warnings_about
+from cellcam_training.tables.table_formats import chosen_rows, raw_table
 
 if TYPE_CHECKING:
     import pandas as pd

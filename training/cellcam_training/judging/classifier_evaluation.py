@@ -12,12 +12,12 @@ from cellcam.errors import InputError
 from cellcam.models.model import CellModel, ModelSpec
 from cellcam.reporting.classifier import write_classifier_report
 from cellcam.stacks.writing import whole_file, write_json
-from cellcam_training.cell_table import CellTable
-from cellcam_training.crops import CropSet, read_crops
-from cellcam_training.recipe import Recipe
-from cellcam_training.report import classifier_report
-from cellcam_training.splitting import groups_of
-from cellcam_training.validation import Validation
+from cellcam_training.fitting.data_split import groups_of
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.judging.classifier_report import classifier_report
+from cellcam_training.judging.predictions import Validation
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.crops import CropSet, read_crops
 
 
 def evaluate_model(

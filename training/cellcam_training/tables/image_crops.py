@@ -19,7 +19,7 @@ from cellcam.cells.cropping import (
 from cellcam.errors import InputError
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack
-from cellcam_training.table_checks import BOX
+from cellcam_training.tables.table_checks import BOX
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.functional import gaussian_blur
 
 from cellcam.explain.path import baseline_images
-from cellcam_training.recipe import Augmentation
+from cellcam_training.fitting.recipe import Augmentation
 
 
 def augmented(batch: Tensor, choice: Augmentation, random: torch.Generator) -> Tensor:

@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cellcam.console import Progress
 from cellcam.errors import UsageError
 from cellcam.evaluate.localisation import energy_inside
 from cellcam.evaluate.resampling import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
+from cellcam.progress import Progress
 from cellcam.reporting.pages import ShownCell, cell_picture
 from cellcam.stacks.writing import whole_file, write_json
-from cellcam_training.explanations import write_results
-from cellcam_training.judged_explanations import (
+from cellcam_training.judging.explanation_evaluation import (
     ExplanationFigures,
     JudgedCells,
     judge_explanations,
 )
-from cellcam_training.planted import (
+from cellcam_training.judging.explanation_report import write_results
+from cellcam_training.simulated.planted_cells import (
     CHANNELS,
     DIFFICULTIES,
     LEAKING_CLASS,
@@ -33,7 +33,7 @@ from cellcam_training.planted import (
     simulate_cells,
     with_stripes,
 )
-from cellcam_training.planted_data import TEST_SEED, planted_model, write_planted
+from cellcam_training.simulated.planted_data import TEST_SEED, planted_model, write_planted
 
 TRUTH = "what was planted"
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from cellcam.stacks.opening import open_crops, open_stack
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import whole_file, write_json
-from cellcam_training.cell_table import CellTable
-from cellcam_training.image_crops import Seen, crops_of_image
-from cellcam_training.recipe import Recipe
-from cellcam_training.table_checks import BOX, check_images
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.image_crops import Seen, crops_of_image
+from cellcam_training.tables.table_checks import BOX, check_images
 
 _DEFAULT_CROP = 64
 # A crop around a box shows half as much again as most boxes, within these limits.

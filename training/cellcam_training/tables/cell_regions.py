@@ -22,9 +22,9 @@ from cellcam.errors import InputError
 from cellcam.evaluate.localisation import box_regions
 from cellcam.models.model import ModelSpec
 from cellcam.stacks.opening import open_crops, open_stack
-from cellcam_training.cell_table import CellTable
-from cellcam_training.image_crops import cell_positions
-from cellcam_training.table_checks import BOX
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.image_crops import cell_positions
+from cellcam_training.tables.table_checks import BOX
 
 
 def cell_regions(

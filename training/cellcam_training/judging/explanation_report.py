@@ -12,21 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam.evaluate.benchmark import Progress
 from cellcam.evaluate.methods import OWN, Method
 from cellcam.evaluate.places import mean_picture, parts_of_cells
 from cellcam.models.model import CellModel
+from cellcam.progress import Progress
 from cellcam.reporting.explanations import ExplanationReport, write_explanation_report
 from cellcam.reporting.pages import ShownCell
 from cellcam.stacks.writing import whole_file, write_json
-from cellcam_training.cell_table import CellTable
-from cellcam_training.judged_explanations import (
+from cellcam_training.judging.explanation_evaluation import (
     ExplanationFigures,
     JudgedCells,
     cells_of_table,
     judge_explanations,
     methods_for,
 )
+from cellcam_training.tables.cell_table import CellTable
 
 SEEN_THROUGH = (
     "Drop % and Increase % see each image through its map: every pixel moves toward the raw black "

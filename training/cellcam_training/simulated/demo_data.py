@@ -1,4 +1,7 @@
-"""Make what stands in ``sample_data/``: ``python -m cellcam_training.demo_data sample_data``."""
+"""Make the files of ``sample_data/``: the demo stack, its truth and the demo model.
+
+Run it as ``python -m cellcam_training.simulated.demo_data sample_data``.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ import pandas as pd
 from cellcam import samples
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import whole_file, write_ome_tiff
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.recipe import read_recipe
-from cellcam_training.simulation import (
+from cellcam_training.fitting.recipe import read_recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.simulated.fields import (
     CHANNELS,
     EVIDENCE_CHANNEL,
     PIXEL_SIZE_UM,
     SimulatedField,
     simulate_field,
 )
-from cellcam_training.trainer import train_model
+from cellcam_training.tables.cell_table import read_cell_table
 
 DEMO_SEED = 20
 TRAINING_SEEDS = range(100, 130)
@@ -76,4 +79,4 @@ def main(folder: Path, recipe: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent.parent / "recipes" / "demo.yaml")
+    main(Path(sys.argv[1]), Path(__file__).parents[2] / "recipes" / "demo.yaml")

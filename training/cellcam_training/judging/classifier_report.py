@@ -13,7 +13,7 @@ from cellcam.evaluate.classification import reliability
 from cellcam.models.model import CellModel
 from cellcam.reporting.classifier import ClassifierReport
 from cellcam.reporting.pages import ShownCell
-from cellcam_training.validation import Validation
+from cellcam_training.judging.predictions import Validation
 
 _MOST_MISTAKES = 12
 

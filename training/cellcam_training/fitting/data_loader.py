@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cellcam_training.processes import process_count, process_number
+from cellcam_training.fitting.distributed_training import process_count, process_number
 
 
 @dataclass(frozen=True)

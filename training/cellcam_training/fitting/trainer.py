@@ -13,27 +13,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellcam import __version__
-from cellcam.console import Progress
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel
+from cellcam.progress import Progress
 from cellcam.reporting.classifier import write_classifier_report
 from cellcam.stacks.writing import whole_file
-from cellcam_training.batches import Cells
-from cellcam_training.calibration import (
+from cellcam_training.fitting.calibration import (
     cross_fitted,
     fitted_temperature,
     softmax,
     uncertainty_threshold,
 )
-from cellcam_training.cell_table import CellTable
-from cellcam_training.crops import CropSet, read_crops
-from cellcam_training.fitting import fit, write_history
-from cellcam_training.networks import chosen_network, untrained_model
-from cellcam_training.processes import first_goes_ahead, is_first, own_device
-from cellcam_training.recipe import Recipe, schedule_of
-from cellcam_training.report import classifier_report
-from cellcam_training.splitting import groups_of, validation_cells
-from cellcam_training.validation import Validation
+from cellcam_training.fitting.data_loader import Cells
+from cellcam_training.fitting.data_split import groups_of, validation_cells
+from cellcam_training.fitting.distributed_training import first_goes_ahead, is_first, own_device
+from cellcam_training.fitting.initial_model import chosen_network, untrained_model
+from cellcam_training.fitting.recipe import Recipe, schedule_of
+from cellcam_training.fitting.training_loop import fit, write_history
+from cellcam_training.judging.classifier_report import classifier_report
+from cellcam_training.judging.predictions import Validation
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.crops import CropSet, read_crops
 
 # With more cells than this, those kept for validation are not missed.
 _MANY_CELLS = 20_000

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cellcam.console import Progress
 from cellcam.models.model import CellModel
+from cellcam.progress import Progress
 from cellcam.stacks.writing import whole_file, write_ome_tiff
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.planted import CHANNELS, PlantedCells, simulate_cells
-from cellcam_training.recipe import Augmentation, Recipe
-from cellcam_training.trainer import train_model
+from cellcam_training.fitting.recipe import Augmentation, Recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.simulated.planted_cells import CHANNELS, PlantedCells, simulate_cells
+from cellcam_training.tables.cell_table import read_cell_table
 
 TRAINING_SEED, TEST_SEED = 1, 2
 TABLE, CELLS, EVIDENCE, BODIES = "cells.csv", "cells.ome.tif", "evidence", "bodies"

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellcam.console import Progress
 from cellcam.models.model import CellModel
+from cellcam.progress import Progress
 from cellcam.stacks.writing import whole_file
-from cellcam_training.augmentation import augmented
-from cellcam_training.batches import Cells, batch_loader
-from cellcam_training.kept_weights import KeptWeights
-from cellcam_training.processes import is_first, process_count
-from cellcam_training.recipe import Recipe, schedule_of
+from cellcam_training.fitting.augmentation import augmented
+from cellcam_training.fitting.data_loader import Cells, batch_loader
+from cellcam_training.fitting.distributed_training import is_first, process_count
+from cellcam_training.fitting.epoch_validation import KeptWeights
+from cellcam_training.fitting.recipe import Recipe, schedule_of
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer

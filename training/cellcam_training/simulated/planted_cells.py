@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cellcam_training.drawing import (
+from cellcam_training.simulated.cell_structures import (
     HALF,
     Image,
     asters,

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cellcam.console import Progress
-from cellcam_training.cell_table import CellTable
-from cellcam_training.crops import CropSet
-from cellcam_training.recipe import Recipe
-from cellcam_training.splitting import fold_numbers, groups_of
-from cellcam_training.trainer import fit_model
-from cellcam_training.validation import Validation
+from cellcam.progress import Progress
+from cellcam_training.fitting.data_split import fold_numbers, groups_of
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.trainer import fit_model
+from cellcam_training.judging.predictions import Validation
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.crops import CropSet
 
 _SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 

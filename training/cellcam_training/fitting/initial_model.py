@@ -16,8 +16,8 @@ from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel, ModelSpec, Normalisation
 from cellcam.models.registry import BASELINE, FORMULA, build_network, network_entry
-from cellcam_training.crops import CropSet
-from cellcam_training.recipe import Recipe
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.tables.crops import CropSet
 
 if TYPE_CHECKING:
     from torch import nn

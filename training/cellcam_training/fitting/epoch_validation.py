@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cellcam.evaluate.classification import classification_metrics
 from cellcam.models.model import CellModel
-from cellcam_training.batches import Cells
-from cellcam_training.calibration import fitted_temperature
-from cellcam_training.processes import agreed
+from cellcam_training.fitting.calibration import fitted_temperature
+from cellcam_training.fitting.data_loader import Cells
+from cellcam_training.fitting.distributed_training import agreed
 
 
 class KeptWeights:

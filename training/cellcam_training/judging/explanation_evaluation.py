@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cellcam.evaluate.benchmark import Progress, costs, judge_methods, summary
+from cellcam.evaluate.benchmark import costs, judge_methods, summary
 from cellcam.evaluate.methods import OWN, Method, compared_methods
 from cellcam.evaluate.sanity import (
     SanityCheck,
@@ -26,10 +26,11 @@ from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.explain.path import baseline_images
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
-from cellcam_training.cell_table import CellTable
-from cellcam_training.evaluation import matching_crops
-from cellcam_training.regions import cell_regions
-from cellcam_training.splitting import groups_of
+from cellcam.progress import Progress
+from cellcam_training.fitting.data_split import groups_of
+from cellcam_training.judging.classifier_evaluation import matching_crops
+from cellcam_training.tables.cell_regions import cell_regions
+from cellcam_training.tables.cell_table import CellTable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

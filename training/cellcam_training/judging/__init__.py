@@ -1,0 +1,1 @@
+"""Classifiers evaluated on cells of known class, and so are their explanations."""
