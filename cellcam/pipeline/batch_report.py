@@ -15,8 +15,8 @@ from cellcam.pipeline.choices import Job
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.matching import matching_channels
 from cellcam.pipeline.merging import ROWS_AT_ONCE, Merged
-from cellcam.reporting.pages import ShownCell
-from cellcam.reporting.run import PlateRow, RunReport, write_run_report
+from cellcam.reporting.batch_page import BatchReport, PlateRow, write_batch_page
+from cellcam.reporting.html_page import ShownCell
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import ZChoice
 
@@ -43,7 +43,7 @@ def write_report(
         for name in sorted(set(groups.values()))
         for own in [by_plate.get(name, Counter())]
     ]
-    report = RunReport(
+    report = BatchReport(
         title=f"{done.cells} cells in {len(images)} images",
         subtitle=f"{job.spec.network}, model {job.spec.weights_sha256[:12]}, {seconds:.0f} s",
         classes=classes,
@@ -54,7 +54,7 @@ def write_report(
         doubtful=_shown(doubtful, images, job),
         parameters=[("model", str(job.model)), ("results", str(job.out)), *_told(job)],
     )
-    write_run_report(job.out / "report.html", report)
+    write_batch_page(job.out / "report.html", report)
     return job.out / "report.html"
 
 

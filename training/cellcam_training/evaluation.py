@@ -10,7 +10,7 @@ import pandas as pd
 
 from cellcam.errors import InputError
 from cellcam.models.model import CellModel, ModelSpec
-from cellcam.reporting.classifier import write_classifier_report
+from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.cell_table import CellTable
 from cellcam_training.crops import CropSet, read_crops
@@ -62,7 +62,7 @@ def evaluate_model(
         "of this table; if the network was trained on some of them, the figures flatter",
         warnings=table.warnings,
     )  # fmt: skip
-    write_classifier_report(out / "report.html", report)
+    write_classifier_page(out / "report.html", report)
     write_json(out / "metrics.json", report.metrics)
     return dict(report.metrics)
 

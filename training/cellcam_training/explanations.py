@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam.evaluate.benchmark import Progress
-from cellcam.evaluate.methods import OWN, Method
-from cellcam.evaluate.places import mean_picture, parts_of_cells
+from cellcam.evaluate.comparison import Progress
+from cellcam.evaluate.mean_cell import mean_picture, parts_of_cells
+from cellcam.evaluate.rivals import OWN, Method
 from cellcam.models.model import CellModel
-from cellcam.reporting.explanations import ExplanationReport, write_explanation_report
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.explanation_page import ExplanationReport, write_explanation_page
+from cellcam.reporting.html_page import ShownCell
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.cell_table import CellTable
 from cellcam_training.judged_explanations import (
@@ -100,7 +100,7 @@ def write_results(
     )
     if model.spec.spatial_dims == 2:
         report = _with_pictures(report, model, cells)
-    write_explanation_report(out / f"{name}.html", report)
+    write_explanation_page(out / f"{name}.html", report)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.evaluate.benchmark import METRICS, Metric
+from cellcam.evaluate.comparison import METRICS, Metric
 from cellcam.evaluate.sanity import SanityCheck
-from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
+from cellcam.reporting.html_page import ShownCell, cell_picture, figure_svg, write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,8 @@ class ExplanationReport:
     ----------
     title, subtitle : of the page
     reference : method that the others are compared with
-    summary : as `cellcam.evaluate.benchmark.summary` gives it
-    costs : as `cellcam.evaluate.benchmark.costs` gives it
+    summary : as `cellcam.evaluate.comparison.summary` gives it
+    costs : as `cellcam.evaluate.comparison.costs` gives it
     checks : of sanity
     truth : what the regions are that maps should point at; empty where there are none
     seen_through : how images were hidden, for Drop % and Increase %
@@ -65,13 +65,13 @@ class ExplanationReport:
     warnings: Sequence[str] = ()
 
 
-def write_explanation_report(path: Path, report: ExplanationReport) -> None:
+def write_explanation_page(path: Path, report: ExplanationReport) -> None:
     """Write one HTML file that needs no network."""
     measured = set(report.summary["metric"])
     metrics = [metric for metric in METRICS if metric.name in measured]
     write_page(
         path,
-        "explanations.html.j2",
+        "explanation.html.j2",
         report=report,
         metrics=metrics,
         rows=[_row(name, report, metrics) for name in report.costs["method"]],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
+from cellcam.reporting.html_page import ShownCell, cell_picture, figure_svg, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ class ClassifierReport:
     warnings: Sequence[str] = field(default=())
 
 
-def write_classifier_report(path: Path, report: ClassifierReport) -> None:
+def write_classifier_page(path: Path, report: ClassifierReport) -> None:
     """Write one HTML file that needs no network."""
     write_page(
         path,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from cellcam.evaluate.places import long_axis_degrees, mean_picture, parts_of_cells
+from cellcam.evaluate.mean_cell import long_axis_degrees, mean_picture, parts_of_cells
 
 
 def ellipse(degrees: float) -> np.ndarray:

@@ -14,8 +14,8 @@ from cellcam.evaluate.classification import (
     classification_metrics,
     reliability,
 )
-from cellcam.reporting.classifier import ClassifierReport, write_classifier_report
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
+from cellcam.reporting.html_page import ShownCell
 
 CLASSES = ("G1", "<script>alert(1)</script>")
 
@@ -42,7 +42,7 @@ def written(folder: Path, **changes: object) -> str:
         "mistakes": [cell, cell],
         **changes,
     }
-    write_classifier_report(folder / "report.html", ClassifierReport(**content))
+    write_classifier_page(folder / "report.html", ClassifierReport(**content))
     return (folder / "report.html").read_text("utf-8")
 
 

@@ -18,8 +18,8 @@ from cellcam.evaluate.faithfulness import (
     insertion_and_deletion,
 )
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
-from cellcam.evaluate.methods import Method
-from cellcam.evaluate.resampling import bootstrap_mean, holm, sign_flip_test
+from cellcam.evaluate.rivals import Method
+from cellcam.evaluate.statistics import bootstrap_mean, holm, sign_flip_test
 
 if TYPE_CHECKING:
     import pandas as pd
