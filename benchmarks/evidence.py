@@ -34,9 +34,9 @@ from cellcam_training.trainer import train_model
 from evidence_data import DATA_SETS
 
 from cellcam import IntegratedGradCAM, load_model
-from cellcam.evaluate.comparison import METRICS
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
+from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.rivals import OWN, Method, compared_methods, own_method
 from cellcam.evaluate.statistics import bootstrap_mean
 from cellcam.explain.integral import Formula

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cellcam.versions import __version__ as __version__
+
 if TYPE_CHECKING:
     from cellcam.cells.finding import find_cells as find_cells
     from cellcam.errors import CellCamError as CellCamError
@@ -19,13 +21,11 @@ if TYPE_CHECKING:
     from cellcam.models.bundle import load_model as load_model
     from cellcam.models.bundle import save_model as save_model
     from cellcam.models.model import CellModel as CellModel
-    from cellcam.models.model import ModelSpec as ModelSpec
+    from cellcam.models.spec import ModelSpec as ModelSpec
     from cellcam.pipeline.field import FieldResult as FieldResult
     from cellcam.pipeline.field import explain_field as explain_field
     from cellcam.stacks.opening import open_stack as open_stack
     from cellcam.stacks.stack import Stack as Stack
-
-__version__ = "0.1.0"
 
 _HOME = {
     "CellCamError": "cellcam.errors",
@@ -35,7 +35,7 @@ _HOME = {
     "InputError": "cellcam.errors",
     "IntegratedGradCAM": "cellcam.explain.integrated_gradcam",
     "ModelError": "cellcam.errors",
-    "ModelSpec": "cellcam.models.model",
+    "ModelSpec": "cellcam.models.spec",
     "Stack": "cellcam.stacks.stack",
     "explain_field": "cellcam.pipeline.field",
     "find_cells": "cellcam.cells.finding",

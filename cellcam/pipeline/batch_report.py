@@ -16,7 +16,7 @@ from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.matching import matching_channels
 from cellcam.pipeline.merging import ROWS_AT_ONCE, Merged
 from cellcam.reporting.batch_page import BatchReport, PlateRow, write_batch_page
-from cellcam.reporting.html_page import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import ZChoice
 

@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import cellcam
 from cellcam.models.bundle import read_spec
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.field import Classes
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
+from cellcam.versions import code_version
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,6 @@ class Job:
 def digest(content: Any) -> str:
     """A name for plain data: the same content has the same."""
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-@lru_cache(1)
-def code_version() -> str:
-    """Version of this package and of every line in it: other code is other results."""
-    package = Path(cellcam.__file__).parent
-    lines = sha256()
-    for path in sorted(package.rglob("*.py")):
-        lines.update(path.read_bytes())
-    return f"{cellcam.__version__}+{lines.hexdigest()[:12]}"
 
 
 @lru_cache(4)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellcam.errors import StoppedError, UsageError
-from cellcam.pipeline.choices import code_version
+from cellcam.versions import code_version
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -178,7 +178,7 @@ def _check_workers(client: Client, shared: Path) -> None:
 
 
 def _answer(probe: Path) -> tuple[str, bool]:
-    from cellcam.pipeline.choices import code_version
+    from cellcam.versions import code_version
 
     return code_version(), probe.exists()
 

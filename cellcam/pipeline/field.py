@@ -14,7 +14,8 @@ from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resize
 from cellcam.cells.finding import Labels
 from cellcam.errors import UsageError
 from cellcam.evaluate.localisation import energy_inside, rims
-from cellcam.models.model import CellModel, ModelSpec
+from cellcam.models.model import CellModel
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.found_field import FoundField, find_field
 from cellcam.pipeline.table import Evidence, cell_table
 from cellcam.stacks.stack import Stack, ZChoice

@@ -24,7 +24,7 @@ from cellcam.cells.finding import (
     find_cells,
     finding_channel,
 )
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.matching import field_seen, finding_choices, matching_channels
 from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import Stack, ZChoice

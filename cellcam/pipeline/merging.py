@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcam.errors import StoppedError
-from cellcam.pipeline.choices import Job, code_version
+from cellcam.pipeline.choices import Job
 from cellcam.pipeline.huge_images import finished
 from cellcam.pipeline.inputs import Image, metadata_of
 from cellcam.pipeline.planning import Plan
 from cellcam.pipeline.records import Outcome, cells_path
 from cellcam.pipeline.running import records_of
 from cellcam.stacks.writing import whole_file, write_json
+from cellcam.versions import code_version
 
 if TYPE_CHECKING:
     import pandas as pd

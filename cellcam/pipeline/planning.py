@@ -10,7 +10,7 @@ from hashlib import sha256
 from cellcam.cells.extents import largest_extent
 from cellcam.cells.finding import FieldScale, measure_field
 from cellcam.errors import InputError
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.choices import Job, digest
 from cellcam.pipeline.inputs import Image
 from cellcam.pipeline.matching import field_seen, fields_of, finding_choices, matching_channels

@@ -11,13 +11,14 @@ from itertools import islice
 
 from cellcam.errors import StoppedError
 from cellcam.models.device import give_back_memory
-from cellcam.pipeline.choices import Job, code_version
+from cellcam.pipeline.choices import Job
 from cellcam.pipeline.engines import is_killed_worker, is_lost_scheduler, lost
 from cellcam.pipeline.huge_images import run_block
 from cellcam.pipeline.planning import Item, singly
 from cellcam.pipeline.records import Outcome, Record, disk_full_stops, outcome_of, record_path
 from cellcam.pipeline.standing import running_path
 from cellcam.pipeline.whole_images import run_images
+from cellcam.versions import code_version
 
 # Items handed to the engine before the first is done: enough to keep any cluster busy, and few
 # enough that a driver's memory does not grow with the number of images.

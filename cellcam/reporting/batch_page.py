@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellcam.reporting.html_page import ShownCell, cell_picture, write_page
-from cellcam.reporting.overview import class_colours
+from cellcam.reporting.cell_pictures import ShownCell, cell_picture
+from cellcam.reporting.colours import class_colours
+from cellcam.reporting.html_page import write_page
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
+from cellcam.reporting.colours import GREEN, ORANGE, SKY_BLUE, VERMILION
 from napari_cellcam.sorted_columns import SortedColumns
 
 if TYPE_CHECKING:
     from cellcam.pipeline.standing import Standing
 
 # Told apart by everyone, on dark and on light ground.
-_COLOURS = {"done": "#009E73", "running": "#56B4E9", "refused": "#E69F00", "failed": "#D55E00"}
+_COLOURS = {"done": GREEN, "running": SKY_BLUE, "refused": ORANGE, "failed": VERMILION}
 _WIDEST = 200
 
 

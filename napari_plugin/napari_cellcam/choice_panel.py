@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-    from cellcam.models.model import ModelSpec
+    from cellcam.models.spec import ModelSpec
     from napari_cellcam.device_line import DeviceLine
 
 _FIND, _CALL, _ALL = "find them", "each cell's own call", "all classes"

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellcam.reporting.overview import class_colours
-from napari_cellcam.drawing import (
-    IMPORTANCE_GAMMA,
-    cell_colours,
-    clear_colormap,
-    dense_features,
-    drawable,
-)
+from cellcam.reporting.colours import IMPORTANCE_GAMMA, class_colours
+from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features, drawable
 from napari_cellcam.session import Evidence, Session
 from napari_cellcam.sources import place_of
 

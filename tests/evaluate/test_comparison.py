@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellcam.evaluate.comparison import METRICS, costs, judge_methods, summary
+from cellcam.evaluate.comparison import costs, judge_methods, summary
+from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.rivals import Method
 
 

@@ -16,7 +16,7 @@ from conftest import PLACE, TWO, Until, classified, click, discs
 from napari_cellcam import choice_panel, device_line, model_choice
 from qtpy.QtCore import Qt
 
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 

@@ -21,13 +21,14 @@ import tifffile
 from cellcam import CellModel, Stack, explain_field, load_model, open_stack, save_model
 from cellcam.errors import UsageError
 from cellcam.pipeline.batch import How, run_batch
-from cellcam.pipeline.choices import Choices, Job, code_version
+from cellcam.pipeline.choices import Choices, Job
 from cellcam.pipeline.inputs import list_images
 from cellcam.pipeline.merging import Merged
 from cellcam.pipeline.planning import look_at, make_plan
 from cellcam.pipeline.running import run_item
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
+from cellcam.versions import code_version
 
 Make = Callable[..., CellModel]
 HERE = How("sync", device="cpu")

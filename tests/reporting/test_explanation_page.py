@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_classifier import Tags
+from support.html import Tags
 
-from cellcam.evaluate.comparison import METRICS
+from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.sanity import SanityCheck
 from cellcam.evaluate.statistics import Mean
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.explanation_page import ExplanationReport, verdict, write_explanation_page
-from cellcam.reporting.html_page import ShownCell
 
 OURS, PEER = "Integrated Grad-CAM, 1 %", "<b>peer</b>"
 

@@ -12,7 +12,7 @@ from cellcam_training.recipe import Recipe
 from cellcam_training.regions import cell_regions
 
 from cellcam import InputError, ModelSpec
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 

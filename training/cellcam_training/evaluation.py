@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cellcam.errors import InputError
-from cellcam.models.model import CellModel, ModelSpec
+from cellcam.models.model import CellModel
+from cellcam.models.spec import ModelSpec
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.cell_table import CellTable

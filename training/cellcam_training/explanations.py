@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam.evaluate.comparison import Progress
-from cellcam.evaluate.mean_cell import mean_picture, parts_of_cells
+from cellcam.evaluate.localisation import parts_of_cells
+from cellcam.evaluate.mean_cell import mean_picture
 from cellcam.evaluate.rivals import OWN, Method
 from cellcam.models.model import CellModel
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.explanation_page import ExplanationReport, write_explanation_page
-from cellcam.reporting.html_page import ShownCell
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.cell_table import CellTable
 from cellcam_training.judged_explanations import (

@@ -17,7 +17,7 @@ from cellcam.evaluate.localisation import energy_inside
 from cellcam.evaluate.statistics import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
-from cellcam.reporting.html_page import ShownCell, cell_picture
+from cellcam.reporting.cell_pictures import ShownCell, cell_picture
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.explanations import write_results
 from cellcam_training.judged_explanations import (

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cellcam.evaluate.classification import reliability
 from cellcam.models.model import CellModel
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.classifier_page import ClassifierReport
-from cellcam.reporting.html_page import ShownCell
 from cellcam_training.validation import Validation
 
 _MOST_MISTAKES = 12
