@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from cellcam.models.bundle import load_model, save_model
-from cellcam.models.model import CellModel
-from cellcam.models.registry import build_network, network_entry
 from cellcam.pipeline.batch import How, run_batch
 from cellcam.pipeline.choices import Choices
 from cellcam.pipeline.field import MAP_RTOL
 from cellcam.pipeline.found_field import find_field
+
+from cellcam.models.bundle import load_model, save_model
+from cellcam.models.model import CellModel
+from cellcam.models.registry import build_network, network_entry
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff

@@ -112,9 +112,10 @@ def run_batch(slide: Path, model: Path, out: Path, explain: float, workers: int)
 def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
     """Seconds a block: reading and finding alone, against finding with all that batch does."""
     from cellcam.cells.finding import find_cells, measure_field
-    from cellcam.models.bundle import read_spec
     from cellcam.pipeline.found_field import find_field
     from cellcam.pipeline.planning import halo_of
+
+    from cellcam.models.bundle import read_spec
     from cellcam.stacks.blocks import blocks_of
     from cellcam.stacks.opening import open_stack
 

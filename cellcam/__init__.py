@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cellcam.models.bundle import load_model as load_model
     from cellcam.models.bundle import save_model as save_model
     from cellcam.models.model import CellModel as CellModel
-    from cellcam.models.model import ModelSpec as ModelSpec
+    from cellcam.models.spec import ModelSpec as ModelSpec
     from cellcam.pipeline.explain_field import FieldResult as FieldResult
     from cellcam.pipeline.explain_field import explain_field as explain_field
     from cellcam.request import ImageOptions as ImageOptions
@@ -43,7 +43,7 @@ _HOME = {
     "InputError": "cellcam.errors",
     "IntegratedGradCAM": "cellcam.explain.integrated_gradcam",
     "ModelError": "cellcam.errors",
-    "ModelSpec": "cellcam.models.model",
+    "ModelSpec": "cellcam.models.spec",
     "Stack": "cellcam.stacks.stack",
     "explain_field": "cellcam.pipeline.explain_field",
     "find_cells": "cellcam.cells.threshold_finder",

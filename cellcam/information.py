@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from cellcam.versions import package_versions
 
 _PACKAGES = ("cellcam", "torch", "torchvision", "monai", "numpy", "tifffile", "napari")
 
@@ -14,7 +15,7 @@ def about_machine() -> dict[str, Any]:
     """Versions of what CellCam stands on, and the devices there are."""
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **package_versions(_PACKAGES),
         "devices": _devices(),
         "device auto": _auto_device(),
     }
@@ -65,13 +66,6 @@ def _validation(metrics: Any) -> str:
     if interval := metrics.get("intervals", {}).get("balanced_accuracy"):
         told += f" ({interval[0]:.3f} to {interval[1]:.3f})"
     return f"{told}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> dict[str, str]:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cellcam.models.bundle import read_spec
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.request import Request
 from cellcam.versions import code_version
 

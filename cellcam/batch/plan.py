@@ -13,7 +13,7 @@ from cellcam.batch.opening import open_image, open_in_blocks
 from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
 from cellcam.cells.finder import FieldView
 from cellcam.errors import InputError
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.stack import Stack

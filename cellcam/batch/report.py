@@ -14,8 +14,8 @@ from cellcam.batch.job import Job
 from cellcam.batch.merge import ROWS_AT_ONCE, BatchResult
 from cellcam.batch.opening import open_image
 from cellcam.errors import CellCamError
-from cellcam.reporting.pages import ShownCell
-from cellcam.reporting.run import PlateRow, RunReport, write_run_report
+from cellcam.reporting.batch_page import BatchReport, PlateRow, write_batch_page
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import ZChoice
 
@@ -60,7 +60,7 @@ def write_report(
         )
         for name in sorted(set(groups.values()))
     ]
-    report = RunReport(
+    report = BatchReport(
         title=f"{done.cells} cells in {len(images)} images",
         subtitle=f"{job.spec.network}, model {job.spec.weights_sha256[:12]}, {seconds:.0f} s",
         classes=classes,
@@ -71,7 +71,7 @@ def write_report(
         doubtful=_shown(doubtful, images, job),
         parameters=[("model", str(job.model)), ("results", str(job.out)), *_parameters(job)],
     )
-    write_run_report(job.out / "report.html", report)
+    write_batch_page(job.out / "report.html", report)
     return job.out / "report.html"
 
 

@@ -16,7 +16,7 @@ from cellcam.cells.cropping import (
     shape_at_pixel_size,
 )
 from cellcam.cells.finder import FieldView, Labels, Pixels
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.matching import FieldPlace, MatchedStack
 from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import Stack

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cellcam.cells.finder import CellFinder
 from cellcam.errors import InputError, UsageError
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.request import CLASS_WORDS, Classes, Request
 from cellcam.stacks.stack import Stack, ZChoice
 

@@ -7,7 +7,8 @@ import sys
 
 from pydantic import JsonValue
 
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
+from cellcam.notice import RESEARCH_USE
 from cellcam.request import Request
 from cellcam.versions import code_version, package_versions
 
@@ -24,5 +25,5 @@ def describe_run(spec: ModelSpec, request: Request) -> dict[str, JsonValue]:
         "code": code_version(),
         "versions": dict(package_versions(_PACKAGES)),
         "python": platform.python_version(),
-        "notice": "For research use only: the results are no diagnosis.",
+        "notice": RESEARCH_USE,
     }

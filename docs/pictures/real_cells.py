@@ -26,7 +26,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import regionprops_table
 
 from cellcam import find_cells, open_stack
-from cellcam.models.model import Finding
+from cellcam.models.spec import Finding
 from cellcam.stacks.writing import write_ome_tiff
 
 CHANNELS = ("DNA", "PH3", "cells")

@@ -26,7 +26,7 @@ from cellcam_training.trainer import train_model
 from skimage.measure import regionprops
 
 from cellcam import find_cells, open_stack
-from cellcam.models.model import Finding
+from cellcam.models.spec import Finding
 
 DIAMETER_UM = 18.0
 RECIPE = Recipe(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cellcam import CellModel, ModelSpec, Stack
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import build_network
 from cellcam.stacks.stack import PixelSize
 

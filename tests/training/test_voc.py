@@ -14,7 +14,7 @@ from cellcam_training.tables.table_formats import voc_boxes
 from PIL import Image
 
 from cellcam import InputError, ModelSpec
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 
 OBJECT = """<object><name>{cls}</name><difficult>{difficult}</difficult><bndbox><xmin>{xmin}</xmin>
 <ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"""

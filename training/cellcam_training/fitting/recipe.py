@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from cellcam.errors import UsageError
-from cellcam.models.model import Finding
+from cellcam.models.spec import Finding
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
 

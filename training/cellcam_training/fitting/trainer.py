@@ -16,7 +16,7 @@ from cellcam import __version__
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.classifier import write_classifier_report
+from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file
 from cellcam_training.fitting.calibration import (
     cross_fitted,
@@ -96,7 +96,7 @@ def train_model(
     }
     write_history(out / "docs" / "metrics.csv", fitted.history)
     _write_split(out / "docs" / "split.csv", table.rows, held)
-    write_classifier_report(out / "docs" / "report.html", report)
+    write_classifier_page(out / "docs" / "report.html", report)
     saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
     return saved

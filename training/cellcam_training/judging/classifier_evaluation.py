@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cellcam.errors import InputError
-from cellcam.models.model import CellModel, ModelSpec
-from cellcam.reporting.classifier import write_classifier_report
+from cellcam.models.model import CellModel
+from cellcam.models.spec import ModelSpec
+from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.fitting.data_split import groups_of
 from cellcam_training.fitting.recipe import Recipe
@@ -62,7 +63,7 @@ def evaluate_model(
         "of this table; if the network was trained on some of them, the figures flatter",
         warnings=table.warnings,
     )  # fmt: skip
-    write_classifier_report(out / "report.html", report)
+    write_classifier_page(out / "report.html", report)
     write_json(out / "metrics.json", report.metrics)
     return dict(report.metrics)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cellcam.evaluate.classification import reliability
 from cellcam.models.model import CellModel
-from cellcam.reporting.classifier import ClassifierReport
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.classifier_page import ClassifierReport
 from cellcam_training.judging.predictions import Validation
 
 _MOST_MISTAKES = 12

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cellcam.evaluate.benchmark import costs, judge_methods, summary
-from cellcam.evaluate.methods import OWN, Method, compared_methods
+from cellcam.evaluate.comparison import costs, judge_methods, summary
+from cellcam.evaluate.rivals import OWN, Method, compared_methods
 from cellcam.evaluate.sanity import (
     SanityCheck,
     completeness_check,
@@ -76,7 +76,7 @@ class JudgedCells:
 
 @dataclass(frozen=True, eq=False)
 class ExplanationFigures:
-    """What was found out; tables as in `cellcam.evaluate.benchmark`."""
+    """What was found out; tables as in `cellcam.evaluate.comparison`."""
 
     judged: pd.DataFrame
     summary: pd.DataFrame

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam.evaluate.methods import OWN, Method
-from cellcam.evaluate.places import mean_picture, parts_of_cells
+from cellcam.evaluate.localisation import parts_of_cells
+from cellcam.evaluate.mean_cell import mean_picture
+from cellcam.evaluate.rivals import OWN, Method
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.explanations import ExplanationReport, write_explanation_report
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.explanation_page import ExplanationReport, write_explanation_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
     ExplanationFigures,
@@ -100,7 +101,7 @@ def write_results(
     )
     if model.spec.spatial_dims == 2:
         report = _with_pictures(report, model, cells)
-    write_explanation_report(out / f"{name}.html", report)
+    write_explanation_page(out / f"{name}.html", report)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from cellcam.cells.cropping import (
 )
 from cellcam.errors import InputError
 from cellcam.evaluate.localisation import box_regions
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.stacks.opening import open_crops, open_stack
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.image_crops import cell_positions

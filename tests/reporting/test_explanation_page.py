@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_classifier import Tags
+from support.html import Tags
 
-from cellcam.evaluate.benchmark import METRICS
-from cellcam.evaluate.resampling import Mean
+from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.sanity import SanityCheck
-from cellcam.reporting.explanations import ExplanationReport, verdict, write_explanation_report
-from cellcam.reporting.pages import ShownCell
+from cellcam.evaluate.statistics import Mean
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.explanation_page import ExplanationReport, verdict, write_explanation_page
 
 OURS, PEER = "Integrated Grad-CAM, 1 %", "<b>peer</b>"
 
@@ -47,7 +47,7 @@ def written(folder: Path, **changes: object) -> str:
         "doubtful": [cell],
         **changes,
     }
-    write_explanation_report(folder / "report.html", ExplanationReport(**content))
+    write_explanation_page(folder / "report.html", ExplanationReport(**content))
     return (folder / "report.html").read_text("utf-8")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, false_discovery_control, permutation_test
 
-from cellcam.evaluate.resampling import bootstrap_mean, holm, sign_flip_test
+from cellcam.evaluate.statistics import bootstrap_mean, holm, sign_flip_test
 
 
 def test_intervals_agree_with_scipy_s_bootstrap() -> None:

@@ -3,19 +3,19 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from support.html import Tags
 
 from cellcam.evaluate.classification import (
     bootstrap_intervals,
     classification_metrics,
     reliability,
 )
-from cellcam.reporting.classifier import ClassifierReport, write_classifier_report
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
 
 CLASSES = ("G1", "<script>alert(1)</script>")
 
@@ -42,22 +42,8 @@ def written(folder: Path, **changes: object) -> str:
         "mistakes": [cell, cell],
         **changes,
     }
-    write_classifier_report(folder / "report.html", ClassifierReport(**content))
+    write_classifier_page(folder / "report.html", ClassifierReport(**content))
     return (folder / "report.html").read_text("utf-8")
-
-
-class Tags(HTMLParser):
-    """The tags of a page and what they refer to."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.links: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.append(tag)
-        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "srcset")]
 
 
 def test_the_page_refers_to_nothing_outside_and_runs_nothing(tmp_path: Path) -> None:

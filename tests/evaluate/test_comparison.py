@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellcam.evaluate.benchmark import METRICS, costs, judge_methods, summary
-from cellcam.evaluate.methods import Method
+from cellcam.evaluate.comparison import costs, judge_methods, summary
+from cellcam.evaluate.metrics import METRICS
+from cellcam.evaluate.rivals import Method
 
 
 class Corner(nn.Module):

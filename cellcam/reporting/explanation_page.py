@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.evaluate.benchmark import METRICS, Metric
+from cellcam.evaluate.metrics import METRICS, Metric
 from cellcam.evaluate.sanity import SanityCheck
-from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
+from cellcam.reporting.cell_pictures import ShownCell, cell_picture
+from cellcam.reporting.colours import BLUE, INK, ORANGE, SKY_BLUE, VERMILION
+from cellcam.reporting.html_page import figure_svg, write_page
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, and a shape each, so that nothing hangs on colour alone.
-_OWN, _PEER, _INK = "#D55E00", "#0072B2", "#1b1f24"
-_PARTS = (("deep inside", "#0072B2"), ("rim", "#56B4E9"), ("outside", "#E69F00"))
+_PARTS = (("deep inside", BLUE), ("rim", SKY_BLUE), ("outside", ORANGE))
 _OWN_NAME = "Integrated Grad-CAM"
 _SURE = 0.05
 
@@ -33,8 +33,8 @@ class ExplanationReport:
     ----------
     title, subtitle : of the page
     reference : method that the others are compared with
-    summary : as `cellcam.evaluate.benchmark.summary` gives it
-    costs : as `cellcam.evaluate.benchmark.costs` gives it
+    summary : as `cellcam.evaluate.comparison.summary` gives it
+    costs : as `cellcam.evaluate.comparison.costs` gives it
     checks : of sanity
     truth : what the regions are that maps should point at; empty where there are none
     seen_through : how images were hidden, for Drop % and Increase %
@@ -65,13 +65,13 @@ class ExplanationReport:
     warnings: Sequence[str] = ()
 
 
-def write_explanation_report(path: Path, report: ExplanationReport) -> None:
+def write_explanation_page(path: Path, report: ExplanationReport) -> None:
     """Write one HTML file that needs no network."""
     measured = set(report.summary["metric"])
     metrics = [metric for metric in METRICS if metric.name in measured]
     write_page(
         path,
-        "explanations.html.j2",
+        "explanation.html.j2",
         report=report,
         metrics=metrics,
         rows=[_row(name, report, metrics) for name in report.costs["method"]],
@@ -121,16 +121,17 @@ def _intervals(report: ExplanationReport, metric: Metric) -> Figure:
     axis = figure.subplots()
     for place, (_, row) in enumerate(rows.iterrows()):
         own = str(row["method"]).startswith(_OWN_NAME)
-        colour, shape = (_OWN, "D") if own else (_PEER, "o")
+        # A shape each, so that nothing hangs on colour alone.
+        colour, shape = (VERMILION, "D") if own else (BLUE, "o")
         axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
         axis.plot(row["mean"], place, shape, color=colour, ms=6)
     reference = rows[rows["method"] == report.reference]["mean"].iloc[0]
-    axis.axvline(reference, color=_OWN, lw=0.8, ls=":")
+    axis.axvline(reference, color=VERMILION, lw=0.8, ls=":")
     names = [name.replace(f"{_OWN_NAME}, ", f"{_OWN_NAME},\n") for name in rows["method"]]
     axis.set_yticks(range(len(rows)), names, fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     side = "right" if metric.higher_is_better else "left"
-    figure.suptitle(f"{metric.title}: better to the {side}", fontsize=9, color=_INK)
+    figure.suptitle(f"{metric.title}: better to the {side}", fontsize=9, color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -9,8 +9,8 @@ from captum.attr import LayerGradCam
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from cellcam.evaluate import methods
-from cellcam.evaluate.methods import Method, compared_methods
+from cellcam.evaluate import rivals
+from cellcam.evaluate.rivals import Method, compared_methods
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.registry import build_network
 
@@ -44,7 +44,7 @@ def compared(network: torch.nn.Module, dims: int) -> list[Method]:
 
 
 def made(dims: int, without: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Method]:
-    monkeypatch.setattr(methods, "find_spec", lambda n: None if n in without else find_spec(n))
+    monkeypatch.setattr(rivals, "find_spec", lambda n: None if n in without else find_spec(n))
     network, _, _ = case(dims)
     return {m.name: m for m in compared(network, dims)}
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.reporting.pages import ShownCell, cell_picture, figure_svg, write_page
+from cellcam.reporting.cell_pictures import ShownCell, cell_picture
+from cellcam.reporting.colours import BLUE, GREY, ORANGE
+from cellcam.reporting.html_page import figure_svg, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +48,7 @@ class ClassifierReport:
     warnings: Sequence[str] = field(default=())
 
 
-def write_classifier_report(path: Path, report: ClassifierReport) -> None:
+def write_classifier_page(path: Path, report: ClassifierReport) -> None:
     """Write one HTML file that needs no network."""
     write_page(
         path,
@@ -83,8 +85,8 @@ def _reliability_diagram(bins: NDArray[np.float64]) -> Figure:
     axis = figure.subplots()
     filled = bins[bins[:, 2] > 0]
     sizes = 15 + 200 * filled[:, 2] / filled[:, 2].max()
-    axis.plot([0, 1], [0, 1], color="#999999", lw=1)
-    axis.scatter(filled[:, 0], filled[:, 1], s=sizes, color="#0072B2", alpha=0.8)
+    axis.plot([0, 1], [0, 1], color=GREY, lw=1)
+    axis.scatter(filled[:, 0], filled[:, 1], s=sizes, color=BLUE, alpha=0.8)
     axis.set(
         xlabel="probability that the calls are given",
         ylabel="part of them that is right",
@@ -101,10 +103,10 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
     figure = Figure((8.4, 3.2), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for name, colour in (("training_loss", "#E69F00"), ("validation_loss", "#0072B2")):
+    for name, colour in (("training_loss", ORANGE), ("validation_loss", BLUE)):
         label = name.removesuffix("_loss")
         loss.plot(epochs, [row[name] for row in history], color=colour, label=label)
-    accuracy.plot(epochs, [row["balanced_accuracy"] for row in history], color="#0072B2")
+    accuracy.plot(epochs, [row["balanced_accuracy"] for row in history], color=BLUE)
     for axis, what in ((loss, "loss"), (accuracy, "balanced accuracy, validation")):
         axis.set(xlabel="epoch", ylabel=what)
     loss.legend(frameon=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,55 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellcam.evaluate.faithfulness import (
-    class_probability,
-    confidence_change,
-    insertion_and_deletion,
-)
-from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
-from cellcam.evaluate.methods import Method
-from cellcam.evaluate.resampling import bootstrap_mean, holm, sign_flip_test
+from cellcam.evaluate.metrics import METRICS, MappedImages, measured
+from cellcam.evaluate.rivals import Method
+from cellcam.evaluate.statistics import bootstrap_mean, holm, sign_flip_test
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[int, int], None]
 
-TOP_SHARE = 0.15
-AREA_STEPS = 10
 _TOGETHER = 64
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of the table.
-
-    Attributes
-    ----------
-    name : of the column
-    title : for people
-    percent : whether it is shown as a percentage
-    higher_is_better : which way is good
-    """
-
-    name: str
-    title: str
-    percent: bool
-    higher_is_better: bool
-
-
-METRICS = (
-    Metric("ebpg", "EBPG", False, True),
-    Metric("bbox", "Bbox", False, True),
-    Metric("pointing", "pointing game", False, True),
-    Metric("drop", "Drop %", True, False),
-    Metric("increase", "Increase %", True, True),
-    Metric("drop_top", "Drop % (top 15 %)", True, False),
-    Metric("increase_top", "Increase % (top 15 %)", True, True),
-    Metric("insertion", "insertion", False, True),
-    Metric("deletion", "deletion", False, False),
-)
-LOCALISATION = ("ebpg", "bbox", "pointing")
 
 
 def judge_methods(
@@ -109,8 +69,8 @@ def judge_methods(
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         seconds = (clock() - started) / len(maps)
-        figures = _faithfulness(network, x[rows], classes[rows], maps, black)
-        figures |= _localisation(maps, None if regions is None else regions[rows])
+        known = None if regions is None else regions[rows]
+        figures = measured(MappedImages(network, x[rows], classes[rows], maps, black, known))
         names = {"method": method.name, "source": method.source}
         image = np.arange(first, first + len(maps))
         empty = (~maps.flatten(1).any(1)).cpu().numpy()
@@ -180,34 +140,3 @@ def _compared(
         "p": sign_flip_test(difference, groups) if name != reference else np.nan,
         "n": len(values),
     }
-
-
-def _faithfulness(
-    network: nn.Module, x: Tensor, classes: Tensor, maps: Tensor, black: Tensor
-) -> dict[str, NDArray[np.float64]]:
-    given = class_probability(network), x, classes, maps, black
-    whole, top = confidence_change(*given), confidence_change(*given, top_share=TOP_SHARE)
-    areas = insertion_and_deletion(*given, n_steps=AREA_STEPS)
-    found = {
-        "drop": whole.drop,
-        "increase": whole.increase,
-        "drop_top": top.drop,
-        "increase_top": top.increase,
-        "insertion": areas.insertion,
-        "deletion": areas.deletion,
-    }
-    return {name: values.cpu().numpy() for name, values in found.items()}
-
-
-def _localisation(maps: Tensor, regions: Tensor | None) -> dict[str, NDArray[np.float64]]:
-    if regions is None:
-        return {name: np.full(len(maps), np.nan) for name in LOCALISATION}
-    share = regions.flatten(1).double().mean(1)
-    found = {}
-    for name, metric in zip(
-        LOCALISATION, (energy_inside, largest_inside, points_inside), strict=True
-    ):
-        values = metric(maps, regions)
-        values = torch.where(maps.flatten(1).any(1), values, share)
-        found[name] = torch.where(share > 0, values, torch.nan).cpu().numpy()
-    return found

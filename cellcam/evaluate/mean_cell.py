@@ -1,32 +1,11 @@
-"""Where in the cell the evidence for each class lies: parts of cells, and mean maps."""
+"""The mean picture of many cells, each turned so that its long axis lies level."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cellcam.evaluate.localisation import energy_inside, rims
-
 _FEWEST_PIXELS = 10  # of a region, for its long axis to mean something
-
-
-def parts_of_cells(maps: NDArray[np.float32], regions: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Parts of each map's sum deep inside its cell, in the cell's rim and outside the cell.
-
-    Parameters
-    ----------
-    maps : (N, *spatial) array, >= 0
-    regions : (N, *spatial) the cells
-
-    Returns
-    -------
-    (N, 3) array, adding up to 1; NaN where a map is zero everywhere
-    """
-    importance, cells = torch.from_numpy(maps), torch.from_numpy(regions)
-    layer = rims(cells)
-    inside, rim = (energy_inside(importance, part).numpy() for part in (cells, layer))
-    return np.stack([inside - rim, rim, 1 - inside], 1)
 
 
 def mean_picture(

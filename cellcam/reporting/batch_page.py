@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellcam.reporting.overview import class_colours
-from cellcam.reporting.pages import ShownCell, cell_picture, write_page
+from cellcam.reporting.cell_pictures import ShownCell, cell_picture
+from cellcam.reporting.colours import class_colours
+from cellcam.reporting.html_page import write_page
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PlateRow:
 
 
 @dataclass(frozen=True, eq=False)
-class RunReport:
+class BatchReport:
     """What the report shows.
 
     Attributes
@@ -55,11 +56,11 @@ class RunReport:
     parameters: Sequence[tuple[str, str]]
 
 
-def write_run_report(path: Path, report: RunReport) -> None:
+def write_batch_page(path: Path, report: BatchReport) -> None:
     """Write one HTML file that needs no network."""
     write_page(
         path,
-        "run.html.j2",
+        "batch.html.j2",
         title=report.title,
         report=report,
         colours=class_colours(report.classes),

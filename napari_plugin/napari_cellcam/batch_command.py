@@ -1,33 +1,32 @@
-"""What the user chose for a folder, as the command that does it. No Qt here."""
+"""The command that does what the user chose for a folder."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cellcam.errors import UsageError
+from cellcam.request import Request
 
 
 @dataclass(frozen=True)
-class BatchChoices:
-    """One set of choices.
+class BatchCommand:
+    """A call of ``cellcam batch``.
 
     Attributes
     ----------
     folder, out, model : of the images, of the results, of the model
-    explained : part of the cells that are explained, 0 to 1
-    labels : where the user's own label images are, as the command has it; empty finds the cells
-    z : projection of stacks; None leaves it to the model
+    request : what to do with every image
+    labels : where the user's own label images are, as ``--labels`` has it; empty finds the cells
     device : auto, cpu, cuda, cuda:1 or mps
-    more : other options, as they are written in a terminal
+    more : further options, as they are written in a terminal
     """
 
     folder: str
     out: str
     model: str
-    explained: float = 1.0
+    request: Request = field(default_factory=Request)
     labels: str = ""
-    z: str | None = None
     device: str = "auto"
     more: str = ""
 
@@ -37,19 +36,16 @@ class BatchChoices:
         Raises
         ------
         UsageError
-            If something that is needed was not chosen.
+            If the folder of the images or of the results is missing.
         """
         if not self.folder:
             raise UsageError("Choose the folder of the images.")
         if not self.out:
             raise UsageError("Choose a folder for the results.")
         words = ["batch", self.folder, "--model", self.model, "--out", self.out]
-        if self.explained < 1:
-            words += ["--explain", f"{self.explained:g}"]
+        words += self.request.words()
         if self.labels:
             words += ["--labels", self.labels]
-        if self.z is not None:
-            words += ["--z", self.z]
         if self.device != "auto":
             words += ["--device", self.device]
         try:
@@ -57,6 +53,6 @@ class BatchChoices:
         except ValueError as error:
             raise UsageError(f"The further options cannot be read: {error}.") from error
 
-    def command(self) -> str:
+    def text(self) -> str:
         """The command, for a terminal; errors of `words`."""
         return shlex.join(["cellcam", *self.words()])

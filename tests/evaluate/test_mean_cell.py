@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from cellcam.evaluate.places import long_axis_degrees, mean_picture, parts_of_cells
+from cellcam.evaluate.mean_cell import long_axis_degrees, mean_picture
 
 
 def ellipse(degrees: float) -> np.ndarray:
@@ -12,15 +12,6 @@ def ellipse(degrees: float) -> np.ndarray:
     y, x = np.mgrid[-20:21, -20:21].astype(float)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return (along / 15) ** 2 + (across / 6) ** 2 < 1
-
-
-def test_parts_add_up_to_the_whole_map() -> None:
-    region = ellipse(0)[None]
-    maps = np.zeros((2, 41, 41), np.float32)
-    maps[0, 20, 20], maps[0, 20, 34], maps[0, 0, 0] = 5, 3, 2
-    parts = parts_of_cells(maps, np.repeat(region, 2, 0))
-    np.testing.assert_allclose(parts[0], [0.5, 0.3, 0.2])
-    assert np.isnan(parts[1]).all()
 
 
 @pytest.mark.parametrize("degrees", [-60, -10, 0, 35, 80])
