@@ -333,7 +333,7 @@ def test_the_preview_follows_the_threshold(widget: Any, until: Until) -> None:
     widget.choices.preview.setChecked(True)
     until(lambda: outlined() is not None)
     assert outlined().data.max() == 2
-    assert "2 cells would be found (threshold by itself: " in widget.status.text()
+    assert "2 cells would be found (automatic threshold " in widget.status.text()
     widget.choices.threshold.setValue(250)
     until(lambda: outlined().data.max() == 0)
     assert widget.choices.cells.count() == 1  # the preview itself is not offered as cells

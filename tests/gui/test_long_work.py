@@ -91,7 +91,7 @@ def test_cancelling_ends_in_the_middle_of_a_map(widget: Any, until: Until) -> No
             begun.set()
             go_on.wait(30)
 
-    session.model.explain(session.fields[0].crops)  # what is found out once about a network
+    session.model.explain(session.fields[0].found.crops)  # what is found out once about a network
     hook = session.model.network.register_forward_pre_hook(slowly)
     widget.explain()
     until(begun.is_set)
