@@ -1,4 +1,4 @@
-"""The command line. Each command reads its options and makes one call into the library."""
+"""The command line: each command reads its options and makes one call into the library."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def explain(
     console.report(
         {
             "cells": len(done.cells),
-            "classes": counts.to_dict(),
+            "classes": {str(name): int(n) for name, n in counts.items()},
             "written": [str(path) for path in done.written],
         }
     )
@@ -190,7 +190,7 @@ def info(
     axes: Axes = None,
     json: Json = False,
 ) -> None:
-    """Versions and devices; or what an image or a model folder holds."""
+    """Versions and devices; or a summary of an image or a model folder."""
     from cellcam.information import about_image, about_machine, about_model
 
     if path is None:
@@ -206,15 +206,15 @@ def info(
 
 
 def main() -> None:
-    """Run a command; errors made on purpose end with their message and status 1."""
+    """Run a command; CellCam's own errors end it with their message and status 1 or 3."""
     for command in entry_points(group="cellcam.commands"):
         app.command(command.name)(command.load())
     try:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
-        # Typer would end wrong usage with 2, which here means that some inputs failed.
+        # Typer's status for wrong usage is 2, which here means that some inputs failed.
         message = error.format_message() if isinstance(error, typer.TyperException) else error
-        if str(message):  # there is none where the help was shown instead
+        if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
     except (typer.Abort, KeyboardInterrupt):

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cellcam.errors import StoppedError, UsageError
 from cellcam.versions import code_version
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, SpecCluster
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 # One item can be read while the network works on another.
 _THREADS = 2
@@ -25,7 +26,7 @@ _WAIT_FOR_WORKERS_S = 300
 class SynchronousExecutor(Executor):
     """Runs each item in the calling thread as it is submitted: for debugging."""
 
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run ``fn`` and return a finished future."""
         future: Future[_T] = Future()
         try:
@@ -113,7 +114,7 @@ def _connected(scheduler: str) -> Client:
     return Client(scheduler, security=Security() if scheduler.startswith("tls") else None)
 
 
-def _local_cluster(workers: int | None, scratch: Path) -> Any:
+def _local_cluster(workers: int | None, scratch: Path) -> SpecCluster:
     """One process for each GPU, else for each core; its ports are open to this machine alone."""
     from distributed import Nanny, Scheduler, SpecCluster
 
