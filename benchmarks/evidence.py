@@ -34,11 +34,11 @@ from cellcam_training.tables.cell_table import read_cell_table
 from evidence_data import DATA_SETS
 
 from cellcam import IntegratedGradCAM, load_model
-from cellcam.evaluate.benchmark import METRICS
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
-from cellcam.evaluate.methods import OWN, Method, compared_methods, own_method
-from cellcam.evaluate.resampling import bootstrap_mean
+from cellcam.evaluate.metrics import METRICS
+from cellcam.evaluate.rivals import OWN, Method, compared_methods, own_method
+from cellcam.evaluate.statistics import bootstrap_mean
 from cellcam.explain.integral import Formula
 from cellcam.explain.path import BaselineName
 from cellcam.models.model import CellModel

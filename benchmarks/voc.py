@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from cellcam.evaluate.benchmark import costs, judge_methods, summary
+from cellcam.evaluate.comparison import costs, judge_methods, summary
 from cellcam.evaluate.localisation import box_regions
-from cellcam.evaluate.methods import ADAPTIVE, compared_methods
+from cellcam.evaluate.rivals import ADAPTIVE, compared_methods
 
 SIZE = 224
 LAYERS = {"vgg16": "features.29", "resnet50": "layer4.2"}

@@ -1,4 +1,4 @@
-"""How long work reports its progress."""
+"""How long work reports how far it has come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Callback of long work: ``done`` of ``total`` steps, and a note to show beside them."""
+    """Called by long work again and again; an exception that it raises ends the work."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Report that ``done`` of ``total`` steps are finished."""
+        """``done`` of ``total`` steps are finished; ``note`` is shown beside them."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -120,6 +122,27 @@ def rims(regions: Tensor, share: float = 0.2) -> Tensor:
         depth = max(1.0, share * (mask.sum() / unit) ** (1 / n_axes))
         layer[...] = mask & (distance_transform_edt(mask) <= depth)
     return torch.from_numpy(layers).to(regions.device)
+
+
+def parts_of_cells(maps: NDArray[np.float32], regions: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Parts of each map's sum deep inside its cell, in the cell's rim and outside the cell.
+
+    Parameters
+    ----------
+    maps : (N, *spatial) array, >= 0
+    regions : (N, *spatial) the cells
+
+    Returns
+    -------
+    (N, 3) array, adding up to 1; NaN where a map is zero everywhere
+    """
+    import numpy as np
+    import torch
+
+    importance, cells = torch.from_numpy(maps), torch.from_numpy(regions)
+    layer = rims(cells)
+    inside, rim = (energy_inside(importance, part).numpy() for part in (cells, layer))
+    return np.stack([inside - rim, rim, 1 - inside], 1)
 
 
 def _flat(maps: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:

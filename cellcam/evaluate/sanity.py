@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellcam.evaluate.resampling import Mean, bootstrap_mean
+from cellcam.evaluate.statistics import Mean, bootstrap_mean
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,12 @@ from pydantic import ValidationError
 
 from cellcam.errors import CellCamError, ModelError
 from cellcam.models.device import choose_device
-from cellcam.models.model import CellModel, ModelSpec
+from cellcam.models.model import CellModel
 from cellcam.models.model_card import bundle_metadata, model_card
 from cellcam.models.registry import build_network
+from cellcam.models.spec import ModelSpec
 from cellcam.stacks.writing import whole_file, write_json
+from cellcam.versions import package_versions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,7 +50,7 @@ def save_model(model: CellModel, folder: str | Path) -> CellModel:
         temporary.write_bytes(weights)
     with whole_file(folder / CARD) as temporary:
         temporary.write_text(model_card(spec), "utf-8")
-    versions = {name: version(name) for name in ("cellcam", "monai", "torch", "numpy")}
+    versions = package_versions(("cellcam", "monai", "torch", "numpy"))
     write_json(folder / METADATA, bundle_metadata(spec, versions))
     write_json(folder / SPEC, spec.model_dump(mode="json"))
     return CellModel(spec, model.network, model.device)

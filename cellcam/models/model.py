@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
 
 from cellcam.models.batches import Batches
 from cellcam.models.device import keep_freed_memory
-from cellcam.models.registry import network_entry
+from cellcam.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -23,96 +22,9 @@ if TYPE_CHECKING:
     from cellcam.explain.path import Baseline
     from cellcam.explain.scores import ClassIndex
 
-_Name = Annotated[str, Field(min_length=1, max_length=200)]
-_Pixels = Annotated[int, Field(ge=1, le=4096)]
 _PREDICTION_BATCH, _EXPLANATION_BATCH = 256, 64
 # A CPU is slower with more, which its caches do not hold, and answers sooner with fewer.
 _PREDICTION_BATCH_ON_CPU, _EXPLANATION_BATCH_ON_CPU = 32, 16
-
-
-class _Plain(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Normalisation(_Plain):
-    """Fixed scaling of each channel, (counts - offset) / scale, the same for every image."""
-
-    offset: tuple[float, ...]
-    scale: tuple[PositiveFloat, ...]
-
-
-class Finding(_Plain):
-    """How the cells that the network was trained on were found."""
-
-    channel: _Name
-    diameter_um: PositiveFloat | None = None
-
-
-class ModelSpec(_Plain):
-    """Everything about a model but its weights; plain data, as in ``configs/inference.json``.
-
-    Attributes
-    ----------
-    network : name in the registry
-    spatial_dims : 2 or 3
-    channels : names, in the order of the network's input
-    classes : names, in the order of its output
-    crop_size : pixels of a crop, (y, x) or (z, y, x)
-    pixel_size_um : of a crop, (y, x) or (z, y, x); None if it was never known
-    normalisation : `Normalisation`
-    target_layer, formula, baseline : how CellCam explains its calls, see `IntegratedGradCAM`;
-        by default as the paper does, as folders of before the choice was there expect
-    field : what a stack with several planes is seen as: each plane, a projection, the volume
-    finding : how cells are found where the user brings no label image
-    temperature : scores are divided by it before softmax
-    uncertain_below : probability of a call under which it is flagged as uncertain
-    training : how it was trained and how well it did
-    weights_sha256 : of the weights file
-    """
-
-    format_version: Literal[1] = 1
-    network: _Name
-    spatial_dims: Literal[2, 3] = 2
-    channels: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=64)]
-    classes: Annotated[tuple[_Name, ...], Field(min_length=2, max_length=1000)]
-    crop_size: tuple[_Pixels, ...]
-    pixel_size_um: tuple[PositiveFloat, ...] | None = None
-    normalisation: Normalisation
-    target_layer: _Name
-    formula: Literal["paper", "complete"] = "paper"
-    baseline: Literal["black", "background", "blur"] = "black"
-    field: Literal["plane", "max", "mean", "volume"] = "plane"
-    finding: Finding | None = None
-    temperature: PositiveFloat = 1.0
-    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
-    training: dict[str, JsonValue] = {}
-    weights_sha256: str = ""
-
-    @property
-    def explaining(self) -> str:
-        """How calls are explained, for people."""
-        return f"{self.formula} formula at {self.target_layer}, from {self.baseline}"
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        entry = network_entry(self.network)
-        if self.spatial_dims not in entry.spatial_dims:
-            raise ValueError(f"network {self.network!r} does not come in {self.spatial_dims}-D")
-        lengths = {
-            "crop_size": (self.crop_size, self.spatial_dims),
-            "pixel_size_um": (self.pixel_size_um, self.spatial_dims),
-            "normalisation.offset": (self.normalisation.offset, len(self.channels)),
-            "normalisation.scale": (self.normalisation.scale, len(self.channels)),
-        }
-        for name, (values, length) in lengths.items():
-            if values is not None and len(values) != length:
-                raise ValueError(f"{name} must hold {length} values, not {len(values)}")
-        for name, names in {"channels": self.channels, "classes": self.classes}.items():
-            if len(set(names)) != len(names):
-                raise ValueError(f"{name} must differ from each other: {', '.join(names)}")
-        if (self.field == "volume") != (self.spatial_dims == 3):
-            raise ValueError("a 3-D network sees volumes, a 2-D network planes or projections")
-        return self
 
 
 class CellModel:
@@ -142,17 +54,11 @@ class CellModel:
 
     def normalised(self, crops: NDArray[Any]) -> Tensor:
         """Raw crops (N, C, *crop_size) as a float32 tensor on the device, for the network."""
-        import torch
-
-        # Integers travel to the device; torch has no uint16 or uint32 arithmetic.
-        if crops.dtype.kind == "u" and crops.dtype.itemsize > 1:
-            crops = crops.astype(np.int32 if crops.dtype.itemsize == 2 else np.float32)
-        counts = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).float()
-        return (counts - self._by_channel("offset")) / self._by_channel("scale")
+        return self.spec.normalisation.of_crops(crops, self.device)
 
     def black(self) -> Tensor:
         """The black image, zero counts in every channel, after normalisation: (1, C, 1, 1)."""
-        return -self._by_channel("offset") / self._by_channel("scale")
+        return self.spec.normalisation.of_black(self.spec.spatial_dims, self.device)
 
     def logits(self, crops: NDArray[Any]) -> Tensor:
         """Class scores before softmax, (N, n_classes) float32, on the CPU."""
@@ -245,9 +151,3 @@ class CellModel:
                 self.network(way.laid_out(one))
 
         return usual_execution(run, self.device)
-
-    def _by_channel(self, constant: Literal["offset", "scale"]) -> Tensor:
-        import torch
-
-        values = torch.tensor(getattr(self.spec.normalisation, constant), device=self.device)
-        return values.view(1, -1, *[1] * self.spec.spatial_dims)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cellcam.models.model import ModelSpec
-
-_NOTICE = "For research use only: the results are no diagnosis."
+from cellcam.models.spec import ModelSpec
+from cellcam.notice import RESEARCH_USE
 
 
 def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, Any]
         "numpy_version": versions["numpy"],
         "required_packages_version": {"cellcam": versions["cellcam"]},
         "task": "Classification of single cells in microscopy images",
-        "description": f"{spec.network} that tells apart {', '.join(spec.classes)}. {_NOTICE}",
+        "description": f"{spec.network} that tells apart {', '.join(spec.classes)}. {RESEARCH_USE}",
         "authors": "The users of CellCam who trained it",
         "copyright": "See the training data's licence",
         "network_data_format": {
@@ -52,7 +51,7 @@ def model_card(spec: ModelSpec) -> str:
         "",
         *_metric_lines(spec),
         "",
-        f"{_NOTICE} Nothing in this folder is executed when it is opened.",
+        f"{RESEARCH_USE} Nothing in this folder is executed when it is opened.",
         "",
     ]
     return "\n".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,30 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.reporting.cell_pictures import composite_image
+from cellcam.reporting.colours import (
+    CHANNELS,
+    IMPORTANCE_COLORMAP,
+    IMPORTANCE_GAMMA,
+    IMPORTANCE_OPACITY,
+    PALETTE,
+    UNKNOWN_CLASS,
+    class_colours,
+)
 from cellcam.stacks.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart by colour-blind readers; without black and yellow-on-white.
-_PALETTE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#F0E442", "#0072B2", "#999999")
-_COLOUR_NAMES = ("blue", "green", "magenta", "yellow")
-_CHANNEL_COLOURS = ((0.35, 0.55, 1.0), (0.2, 0.85, 0.3), (1.0, 0.35, 0.8), (1.0, 0.8, 0.2))
 _SCALE_LABEL = (
     "importance for the class (same scale everywhere; it is not the confidence of the call)"
 )
 _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
-
-
-def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour for every class: a colour-blind safe palette for eight, a plain circle for more."""
-    if len(classes) <= len(_PALETTE):
-        return dict(zip(classes, _PALETTE, strict=False))
-    turns = [i / len(classes) for i in range(len(classes))]
-    # Neighbours in the list get different brightness as well as different hues.
-    rgb = [hsv_to_rgb(turn, 0.65, 1.0 if i % 2 else 0.7) for i, turn in enumerate(turns)]
-    hexes = ["#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in rgb]
-    return dict(zip(classes, hexes, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +104,6 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
         figure.savefig(temporary, facecolor="white", metadata={"Software": "CellCam"})
 
 
-def composite_image(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3)."""
-    colours = ((1.0, 1.0, 1.0),) if len(pixels) == 1 else _CHANNEL_COLOURS
-    picture = np.zeros((*pixels.shape[1:], 3), np.float32)
-    for channel, colour in zip(pixels, colours, strict=False):
-        low, high = np.nanpercentile(channel, (1, 99.8))
-        stretched = np.clip((channel - low) / max(high - low, 1e-9), 0, 1)
-        picture += stretched[..., None].astype(np.float32) * np.array(colour, np.float32)
-    return np.clip(picture, 0, 1)
-
-
 def _draw_calls(
     axis: Axes,
     composite: NDArray[np.float32],
@@ -134,10 +117,10 @@ def _draw_calls(
     outline = find_boundaries(field.labels, mode="thick")
     lookup = np.zeros((int(field.labels.max()) + 1, 3), np.float32)
     for number, name in field.calls.items():
-        lookup[number] = to_rgb(colours.get(name, "#ffffff"))
+        lookup[number] = to_rgb(colours.get(name, UNKNOWN_CLASS))
     picture[outline] = lookup[expand_labels(field.labels, 1)[outline]]
     axis.imshow(picture, interpolation="nearest")
-    named = zip(field.channels, _COLOUR_NAMES, strict=False)
+    named = zip(field.channels, CHANNELS, strict=False)
     single = len(field.channels) == 1
     shown = field.channels[0] if single else ", ".join(f"{c} {colour}" for c, colour in named)
     axis.set_title(f"{len(field.calls)} cells and their calls\n({shown})", fontsize=10)
@@ -152,10 +135,11 @@ def _draw_evidence(
     from matplotlib.colors import PowerNorm
 
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1.4)
-    # Square roots let classes with faint evidence be seen beside those with strong evidence.
-    norm = PowerNorm(0.5, 0, brightest, clip=True)
+    norm = PowerNorm(IMPORTANCE_GAMMA, 0, brightest, clip=True)
     strength = np.asarray(norm(plane), float)
-    return axis.imshow(plane, cmap="inferno", norm=norm, alpha=0.85 * strength)
+    return axis.imshow(
+        plane, cmap=IMPORTANCE_COLORMAP, norm=norm, alpha=IMPORTANCE_OPACITY * strength
+    )
 
 
 def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Any]:
@@ -164,7 +148,7 @@ def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Any]:
     return [
         Line2D([], [], color=colour, lw=4, label=f"{name}: {counts[name]} cells")
         for name, colour in colours.items()
-        if counts[name] or len(colours) <= len(_PALETTE)
+        if counts[name] or len(colours) <= len(PALETTE)
     ]
 
 

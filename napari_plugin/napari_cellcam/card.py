@@ -10,6 +10,8 @@ from qtpy.QtCore import QPoint, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from cellcam.reporting.colours import SKY_BLUE, VERMILION, under_importance_on_card
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 _PICTURE = 112  # screen pixels
 _COLUMNS = 3
-_STAIN, _AGAINST = "#56B4E9", "#D55E00"
 
 
 class CellCardView(QWidget):
@@ -139,7 +140,7 @@ class Bars(QWidget):
                 name, Qt.TextElideMode.ElideRight, self._NAME - 6
             )
             painter.drawText(QRectF(0, top, self._NAME, self._ROW), fitting)
-            colour = self.colours.get(name, _STAIN if value >= 0 else _AGAINST)
+            colour = self.colours.get(name, SKY_BLUE if value >= 0 else VERMILION)
             length = room * abs(value) / largest
             painter.fillRect(QRectF(self._NAME, top + 3, length, self._ROW - 6), QColor(colour))
             painter.drawText(
@@ -159,7 +160,7 @@ def _headline(card: CellCard) -> str:
 
 def _pictures(card: CellCard) -> list[tuple[str, NDArray[np.float32]]]:
     """The crop, and beside it the crop under the map of each class, surest first."""
-    from cellcam.reporting.overview import composite_image
+    from cellcam.reporting.cell_pictures import composite_image
 
     cell = composite_image(card.crop)
     largest = max((float(image.max()) for image in card.maps.values()), default=0) or 1.0
@@ -172,12 +173,7 @@ def _pictures(card: CellCard) -> list[tuple[str, NDArray[np.float32]]]:
 def _under_map(cell: NDArray[np.float32], importance: NDArray[np.float32]) -> NDArray[np.float32]:
     """A grey cell under its importance in yellow and red; without importance it stays grey."""
     grey = np.repeat(0.6 * cell.mean(axis=2, keepdims=True), 3, axis=2)
-    strength = np.clip(importance, 0, 1)[..., None]
-    colour = np.concatenate(
-        [np.ones_like(strength), strength**1.5, 0.15 * np.ones_like(strength)], axis=2
-    )
-    shown = np.sqrt(strength)
-    return (1 - shown) * grey + shown * colour
+    return under_importance_on_card(grey, importance)
 
 
 def _image(pixels: NDArray[np.float32]) -> QImage:

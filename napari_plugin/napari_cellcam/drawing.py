@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellcam.reporting.colours import UNKNOWN_CLASS, class_importance_stops
+
 if TYPE_CHECKING:
     import pandas as pd
     from napari.utils import Colormap, DirectLabelColormap
     from numpy.typing import ArrayLike, NDArray
 
 _FEATURES = ("label", "class", "probability", "margin", "flags")
-# Importance below this part of the largest is not drawn: the image stays readable.
-_CLEAR_TO = 0.08
-# Maps have few bright places: drawn by their square root, as on the card and in overviews.
-IMPORTANCE_GAMMA = 0.5
-_NEW_CLASS = "#ffffff"
 # napari draws a whole plane at once, in the GUI thread: larger ones come as pyramids, of which it
 # draws what is seen.
 _LARGEST_PLANE = 2**20
@@ -44,8 +41,8 @@ def cell_colours(calls: Mapping[int, str], colours: Mapping[str, str]) -> Direct
     """
     from napari.utils import DirectLabelColormap
 
-    drawn: dict[int | None, Any] = {None: _NEW_CLASS, 0: "transparent"}
-    drawn |= {label: colours.get(name, _NEW_CLASS) for label, name in calls.items()}
+    drawn: dict[int | None, Any] = {None: UNKNOWN_CLASS, 0: "transparent"}
+    drawn |= {label: colours.get(name, UNKNOWN_CLASS) for label, name in calls.items()}
     return DirectLabelColormap(color_dict=drawn)
 
 
@@ -69,9 +66,5 @@ def clear_colormap(colour: str) -> Colormap:
     from napari.utils import Colormap
     from napari.utils.colormaps.standardize_color import transform_color
 
-    rgb = transform_color(colour)[0][:3]
-    stops = np.array([0.0, _CLEAR_TO, 0.6, 1.0])
-    alpha = np.array([0.0, 0.0, 0.75, 0.95])
-    white = np.array([0.0, 0.0, 0.0, 0.6])[:, None]
-    rgba = np.column_stack([(1 - white) * rgb + white, alpha])
+    stops, rgba = class_importance_stops(transform_color(colour)[0][:3])
     return Colormap(rgba, controls=stops, name=f"clear to {colour}")

@@ -22,7 +22,7 @@ from napari_cellcam.device_line import DeviceLine
 from napari_cellcam.preferences import preference
 
 if TYPE_CHECKING:
-    from cellcam.models.model import ModelSpec
+    from cellcam.models.spec import ModelSpec
 
 _SEEN = "as the model was trained"
 

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellcam.reporting.overview import class_colours
+from cellcam.reporting.colours import IMPORTANCE_GAMMA, UNKNOWN_CLASS, class_colours
 from cellcam.stacks.stack import Stack
-from napari_cellcam.drawing import (
-    IMPORTANCE_GAMMA,
-    cell_colours,
-    clear_colormap,
-    dense_features,
-)
+from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features
 from napari_cellcam.layers import LayerData, channel_pixels, place_of_stack
 
 if TYPE_CHECKING:
@@ -56,7 +51,7 @@ def importance_layers(stack: Stack) -> list[LayerData]:
             image,
             {
                 "name": f"evidence for {name}",
-                "colormap": clear_colormap(colours.get(name, "#ffffff")),
+                "colormap": clear_colormap(colours.get(name, UNKNOWN_CLASS)),
                 "contrast_limits": (0, max(largest) or 1.0),
                 "gamma": IMPORTANCE_GAMMA,
                 "blending": "translucent_no_depth",

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
+from cellcam.reporting.colours import SKY_BLUE
 from napari_cellcam.annotations import load_annotations, same_cells, save_annotations, suggested
 from napari_cellcam.child import Command
 
@@ -256,5 +257,5 @@ class Curve(QWidget):
             QPointF(i * step, bottom - value * (bottom - top))
             for i, value in enumerate(self.values)
         ]
-        painter.setPen(QColor("#56B4E9"))
+        painter.setPen(QColor(SKY_BLUE))
         painter.drawPolyline(QPolygonF(points))

@@ -13,6 +13,7 @@ from cellcam.evaluate.localisation import (
     box_regions,
     energy_inside,
     largest_inside,
+    parts_of_cells,
     points_inside,
     rims,
 )
@@ -129,3 +130,13 @@ def test_the_rim_of_a_small_cell_is_a_pixel_deep() -> None:
     cell = torch.zeros(1, 5, 5, 5, dtype=torch.bool)
     cell[:, 1:4, 1:4, 1:4] = True
     assert int(rims(cell).sum()) == 26
+
+
+def test_parts_add_up_to_the_whole_map() -> None:
+    y, x = np.mgrid[-20:21, -20:21]
+    region = ((x / 15) ** 2 + (y / 6) ** 2 < 1)[None]
+    maps = np.zeros((2, 41, 41), np.float32)
+    maps[0, 20, 20], maps[0, 20, 34], maps[0, 0, 0] = 5, 3, 2
+    parts = parts_of_cells(maps, np.repeat(region, 2, 0))
+    np.testing.assert_allclose(parts[0], [0.5, 0.3, 0.2])
+    assert np.isnan(parts[1]).all()

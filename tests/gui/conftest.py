@@ -14,8 +14,10 @@ from napari_cellcam.torch_loading import load_torch
 from qtpy.QtWidgets import QApplication
 
 from cellcam.models.bundle import save_model
-from cellcam.models.model import CellModel, Finding, ModelSpec, Normalisation
+from cellcam.models.model import CellModel
+from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import build_network
+from cellcam.models.spec import Finding, ModelSpec
 
 Until = Callable[..., None]
 

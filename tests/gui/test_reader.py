@@ -19,8 +19,8 @@ from npe2 import PluginManager
 
 from cellcam import load_model, open_stack
 from cellcam.errors import InputError
-from cellcam.pipeline.one_stack import explain_stack
-from cellcam.reporting.overview import class_colours
+from cellcam.pipeline.explain_stack import explain_stack
+from cellcam.reporting.colours import class_colours
 from cellcam.stacks import tiff_pixels
 from cellcam.stacks.stack import PixelSize, Stack
 from cellcam.stacks.writing import write_ome_tiff

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from cellcam import CellModel, ModelError, ModelSpec, load_model, save_model
 from cellcam.models.bundle import SPEC, WEIGHTS
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import build_network
 
 SPECIMEN = ModelSpec(

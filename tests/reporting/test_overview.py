@@ -5,12 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cellcam.reporting.overview import (
-    FieldPicture,
-    class_colours,
-    composite_image,
-    draw_overview,
-)
+from cellcam.reporting.cell_pictures import composite_image
+from cellcam.reporting.colours import class_colours
+from cellcam.reporting.overview import FieldPicture, draw_overview
 
 
 def picture(n_classes: int = 3, shown: tuple[int, ...] = (1,), depth: int = 0) -> FieldPicture:

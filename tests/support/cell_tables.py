@@ -12,7 +12,7 @@ from cellcam_training.tables.cell_table import CellTable, read_cell_table
 from cellcam_training.tables.crops import CropSettings, read_crops
 
 from cellcam import ModelSpec
-from cellcam.models.model import Normalisation
+from cellcam.models.normalisation import Normalisation
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 

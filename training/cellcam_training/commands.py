@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli import Device, Json, Quiet
+from cellcam.cli_options import Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
 

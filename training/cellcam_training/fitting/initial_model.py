@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from cellcam.errors import UsageError
 from cellcam.explain.splitting import SplitNetwork
 from cellcam.models.device import choose_device
-from cellcam.models.model import CellModel, ModelSpec, Normalisation
+from cellcam.models.model import CellModel
+from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import BASELINE, FORMULA, build_network, network_entry
+from cellcam.models.spec import ModelSpec
 from cellcam_training.fitting.pretrained_weights import (
     TORCHVISION,
     load_pretrained,

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from cellcam.errors import UsageError
-from cellcam.models.model import Finding
+from cellcam.models.spec import Finding
 from cellcam_training.fitting.augmentation import Augmentation, Share
 from cellcam_training.tables.crops import CropSettings
 from cellcam_training.tables.image_crops import FieldName

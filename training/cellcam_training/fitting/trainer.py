@@ -17,7 +17,7 @@ from cellcam import __version__
 from cellcam.models.bundle import save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.classifier import ClassifierReport, write_classifier_report
+from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
 from cellcam.stacks.writing import whole_file
 from cellcam_training.fitting.calibration import (
     cross_fitted,
@@ -82,7 +82,7 @@ def train_model(
     training = _description(table, recipe, fitted, report, seconds)
     write_history(out / "docs" / "metrics.csv", fitted.history)
     _write_split(out / "docs" / "split.csv", table.rows, fitted.held_out)
-    write_classifier_report(out / "docs" / "report.html", report)
+    write_classifier_page(out / "docs" / "report.html", report)
     saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
     return saved

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cellcam.errors import InputError
 from cellcam.models.model import CellModel
-from cellcam.reporting.classifier import write_classifier_report
+from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.classifier_report import classifier_report
 from cellcam_training.judging.predictions import LabelledPredictions, Metrics
@@ -51,7 +51,7 @@ def evaluate_model(
         "of this table; if the network was trained on some of them, the metrics are too good",
         warnings=table.warnings,
     )
-    write_classifier_report(out / "report.html", report)
+    write_classifier_page(out / "report.html", report)
     write_json(out / "metrics.json", report.metrics)
     return dict(report.metrics)
 

@@ -9,8 +9,8 @@ import torch
 
 from cellcam.evaluate.classification import reliability
 from cellcam.models.model import CellModel
-from cellcam.reporting.classifier import ClassifierReport
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.classifier_page import ClassifierReport
 from cellcam_training.judging.predictions import LabelledPredictions
 from cellcam_training.tables.image_crops import Pixels
 

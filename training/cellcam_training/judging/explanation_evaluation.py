@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cellcam.evaluate.benchmark import costs, judge_methods, summary
-from cellcam.evaluate.methods import OWN, Method, compared_methods
+from cellcam.evaluate.comparison import costs, judge_methods, summary
+from cellcam.evaluate.rivals import OWN, Method, compared_methods
 from cellcam.evaluate.sanity import (
     SanityCheck,
     completeness_check,
@@ -77,7 +77,7 @@ class ExplainedCells:
 
 @dataclass(frozen=True, eq=False)
 class ExplanationMetrics:
-    """Metrics of all methods; tables as in `cellcam.evaluate.benchmark`.
+    """Metrics of all methods; tables as in `cellcam.evaluate.comparison`.
 
     Attributes
     ----------

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cellcam.evaluate.methods import Method
-from cellcam.evaluate.places import mean_picture, parts_of_cells
+from cellcam.evaluate.localisation import parts_of_cells
+from cellcam.evaluate.mean_cell import mean_picture
+from cellcam.evaluate.rivals import Method
 from cellcam.models.model import CellModel
-from cellcam.reporting.explanations import ExplanationReport
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
+from cellcam.reporting.explanation_page import ExplanationReport
 from cellcam_training.judging.explanation_evaluation import ExplainedCells, methods_for
 from cellcam_training.tables.image_crops import Pixels
 

@@ -9,10 +9,10 @@ import pandas as pd
 from pydantic import JsonValue
 
 from cellcam.errors import InputError
-from cellcam.evaluate.methods import OWN
+from cellcam.evaluate.rivals import OWN
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.explanations import ExplanationReport, write_explanation_report
+from cellcam.reporting.explanation_page import ExplanationReport, write_explanation_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
     ExplainedCells,
@@ -98,7 +98,7 @@ def write_results(
     )
     if model.spec.spatial_dims == 2:
         report = with_pictures(report, model, cells)
-    write_explanation_report(out / f"{name}.html", report)
+    write_explanation_page(out / f"{name}.html", report)
 
 
 def _json_rows(table: pd.DataFrame) -> list[dict[str, JsonValue]]:

@@ -11,11 +11,11 @@ import torch
 from pydantic import JsonValue
 
 from cellcam.errors import UsageError
-from cellcam.evaluate.resampling import Mean, bootstrap_mean
+from cellcam.evaluate.statistics import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.pages import cell_picture
+from cellcam.reporting.cell_pictures import cell_picture
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
     ExplainedCells,

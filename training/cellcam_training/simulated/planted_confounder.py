@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.evaluate.localisation import energy_inside
-from cellcam.evaluate.resampling import Mean, bootstrap_mean
+from cellcam.evaluate.statistics import Mean, bootstrap_mean
 from cellcam.models.model import CellModel
-from cellcam.reporting.pages import ShownCell
+from cellcam.reporting.cell_pictures import ShownCell
 from cellcam_training.simulated.planted_cells import LEAKING_CLASS, simulate_cells, with_stripes
 from cellcam_training.simulated.planted_table import TEST_SEED
 

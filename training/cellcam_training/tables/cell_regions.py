@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cellcam.cells.cropping import crop_cells, crop_windows, resized, shape_at_pixel_size
 from cellcam.errors import InputError
 from cellcam.evaluate.localisation import box_regions
-from cellcam.models.model import ModelSpec
+from cellcam.models.spec import ModelSpec
 from cellcam.stacks.opening import open_crops, open_stack
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.image_crops import cell_positions

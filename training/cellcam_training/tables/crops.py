@@ -23,7 +23,7 @@ from cellcam_training.tables.image_crops import CropGeometry, FieldName, Pixels,
 from cellcam_training.tables.table_checks import BOX, check_images
 
 if TYPE_CHECKING:
-    from cellcam.models.model import ModelSpec
+    from cellcam.models.spec import ModelSpec
 
 _DEFAULT_CROP = 64
 # A crop around a box is 1.5 times as long as the 90th percentile of the boxes, within limits.
