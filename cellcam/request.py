@@ -129,8 +129,8 @@ class Request:
             ("--channels", image.channels and ",".join(image.channels)),
             ("--pixel-size", image.pixel_size_um),
             ("--series", image.series),
-            *self._finder_words(),
             *(("--map", f"{model}={image}") for model, image in self.channel_map),
+            *self._finder_words(),
             ("--t", self.t),
             ("--z", self.z),
             (
