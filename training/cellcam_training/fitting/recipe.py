@@ -34,7 +34,8 @@ class Recipe(BaseModel):
         the last weights are used
     batch_size : default: 64, or 32 for fewer than 1000 cells
     learning_rate, weight_decay : of AdamW
-    label_smoothing : default: 0.05, or 0 for fewer than 500 cells
+    label_smoothing : share of each label that is spread over all classes; default: 0.05, or 0
+        for fewer than 500 cells
     validation_share : share of the cells used for validation, if the table has no split
     all_cells : train a second network, the final one, on all cells once the first has been
         validated; ignored if the table has a split
