@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from cellcam.explain.baselines import Baseline, baseline_images
 from cellcam.explain.explanation import Explanation
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
-from cellcam.explain.path import Baseline, baseline_images
-from cellcam.explain.splitting import left_as_it_was
+from cellcam.explain.network.splitting import left_as_it_was
 
 Maps = Callable[[Tensor, Tensor], Tensor]
 

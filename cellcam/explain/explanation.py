@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,15 +60,42 @@ class Explanation:
 
     def to(self, device: torch.device) -> Explanation:
         """The same with its tensors on ``device``."""
-        changes: dict[str, Any] = {n: t.to(device) for n, t in _tensors(self).items()}
-        return replace(self, **changes)
+        return replace(self, **{name: tensor.to(device) for name, tensor in _tensors(self)})  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[Explanation]) -> Explanation:
-    """One explanation of the images of several."""
-    tensors = [_tensors(part) for part in parts]
-    changes: dict[str, Any] = {n: torch.cat([t[n] for t in tensors]) for n in tensors[0]}
-    return replace(parts[0], **changes)
+    """Explanation of the images of all parts."""
+    by_name = zip(*map(_tensors, parts), strict=True)
+    changes = {same[0][0]: torch.cat([tensor for _, tensor in same]) for same in by_name}
+    return replace(parts[0], **changes)  # type: ignore[arg-type]
+
+
+def by_channel(paths: Explanation, change: Tensor, whole_change: Tensor) -> Explanation:
+    """Explanation of N images from that of N S paths on which one channel moves.
+
+    Parameters
+    ----------
+    paths : maps (N S, K, *spatial), logits and classes (N, ...)
+    change : (N S, K) score differences along the paths
+    whole_change : (N, K) score differences where all channels move
+    """
+    n_images = len(paths.logits)
+
+    def split(values: Tensor) -> Tensor:
+        return values.unflatten(0, (n_images, -1)).transpose(1, 2)
+
+    shares = split(change)
+    return replace(
+        paths,
+        maps=split(paths.maps),
+        error=split(paths.error),
+        weights_vary=split(paths.weights_vary),
+        completeness_gap=split(paths.completeness_gap),
+        # The image itself is the end of all its paths, and was evaluated once.
+        n_evaluations=(paths.n_evaluations - 1).view(n_images, -1).sum(1) + 1,
+        channel_shares=shares,
+        interaction=whole_change - shares.sum(2),
+    )
 
 
 def fused(layers: Sequence[Explanation]) -> Explanation:
@@ -92,9 +118,9 @@ def fused(layers: Sequence[Explanation]) -> Explanation:
     )
 
 
-def _tensors(one: Explanation) -> dict[str, Any]:
-    values = {field.name: getattr(one, field.name) for field in fields(one)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+def _tensors(explanation: Explanation) -> list[tuple[str, Tensor]]:
+    values = [(field.name, getattr(explanation, field.name)) for field in fields(explanation)]
+    return [(name, value) for name, value in values if isinstance(value, Tensor)]
 
 
 def _norm(maps: Tensor, like: Tensor) -> Tensor:

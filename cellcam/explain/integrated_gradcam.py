@@ -8,29 +8,27 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from cellcam.explain.adaptive_steps import integrate_adaptively
-from cellcam.explain.execution import is_out_of_memory
-from cellcam.explain.explanation import Explanation, fused, joined
-from cellcam.explain.fixed_steps import integrate_fixed
-from cellcam.explain.integral import Integral
-from cellcam.explain.knowledge import Known, fingerprint, found_out
-from cellcam.explain.path import baseline_images, single_channel_starts
-from cellcam.explain.quadrature import quadrature_rule
+from cellcam.explain.baselines import baseline_images
+from cellcam.explain.explanation import Explanation, by_channel, fused, joined
+from cellcam.explain.integration.adaptive_steps import integrate_adaptively, paths_at_once
+from cellcam.explain.integration.fixed_steps import integrate_fixed
+from cellcam.explain.integration.integral import Integral
+from cellcam.explain.integration.quadrature import quadrature_rule
+from cellcam.explain.memory import Batches, slices
+from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
+from cellcam.explain.network.path_points import PathEvaluator
+from cellcam.explain.network.splitting import Layer, left_as_it_was
 from cellcam.explain.scores import ClassIndex, class_idx_of, n_classes
-from cellcam.explain.settings import Settings, changed
-from cellcam.explain.splitting import left_as_it_was
-from cellcam.explain.walking import Paths, Walker
+from cellcam.explain.settings import SettingOptions, Settings
 
-Layer = str | nn.Module
-
-# Shapes of input for which what was found out about a network is kept.
-_MOST_KNOWN = 4
+# Input shapes, layers and precisions whose facts are kept.
+_MOST_FACTS = 4
 
 
 class IntegratedGradCAM:
@@ -74,15 +72,17 @@ class IntegratedGradCAM:
         target_layers: Layer | Sequence[Layer] | None = None,
         *,
         black: float | Tensor = 0.0,
-        **settings: Any,
+        **settings: Unpack[SettingOptions],
     ) -> None:
         self.nn_module = nn_module
         self.target_layers = target_layers
         self.black = black
-        self.settings = changed(Settings(), settings)
-        self._known: dict[object, Known] = {}
+        self.settings = Settings().changed(**settings)
+        self._facts: dict[object, NetworkFacts] = {}
 
-    def __call__(self, x: Tensor, class_idx: ClassIndex = None, **settings: Any) -> Explanation:
+    def __call__(
+        self, x: Tensor, class_idx: ClassIndex = None, **settings: Unpack[SettingOptions]
+    ) -> Explanation:
         """Explain the scores of a batch of images.
 
         Parameters
@@ -128,116 +128,88 @@ class IntegratedGradCAM:
         TypeError
             If a setting does not exist.
         """
-        run = changed(self.settings, settings)
+        run = self.settings.changed(**settings)
         _check_images(x)
         _check_class_idx(class_idx, len(x))
-        several = isinstance(self.target_layers, list | tuple)
-        layers: Sequence[Any] = self.target_layers if several else [self.target_layers]  # type: ignore[assignment]
+        target = self.target_layers
+        layers = target if isinstance(target, Sequence) and not isinstance(target, str) else None
         with left_as_it_was(self.nn_module), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
             start = baseline_images(run.baselines, x, self.black)
-            parts = [self._explained(layer, x, start, class_idx, run) for layer in layers]
-        return fused(parts) if several else parts[0]
+            parts = []
+            for layer in [target] if layers is None else layers:
+                parts.append(self._explain_at(layer, x, start, class_idx, run))  # type: ignore[arg-type]
+        return parts[0] if layers is None else fused(parts)
 
-    def _explained(
+    def _explain_at(
         self, layer: Layer | None, x: Tensor, start: Tensor, class_idx: ClassIndex, run: Settings
     ) -> Explanation:
         """Explanation at one layer, a batch of images at a time."""
-        known = self._known_about(layer, x, run)
-        batch = run.internal_batch_size or known.batch_for(n_classes(class_idx))
+        facts = self._facts_about(layer, x, run)
+        batches = Batches(run.internal_batch_size or facts.batch_size_for(n_classes(class_idx)))
         n_paths = x.shape[1] if run.channels else 1
-        parts: list[Explanation] = []
-        done = 0
+        done: list[Explanation] = []
+        for rows in batches.over(len(x), n_paths):
 
-        def tick() -> None:
-            if run.progress:
-                run.progress(done, len(x))
+            def tick(first: int = rows.start) -> None:
+                if run.progress:
+                    run.progress(first, len(x))
 
-        while done < len(x):
-            remembered = known.remembered.setdefault(run.formula, {})
-            walker = Walker(
-                known.split, known.head, run.score, batch, tick, remembered, run.formula == "paper"
-            )
-            rows = slice(done, done + max(1, batch // n_paths))
-            own_start = _moved(start[rows], known.split.device)
-            own_x = _moved(x[rows], known.split.device)
-            try:
-                part = _explain_batch(walker, own_start, own_x, class_idx_of(class_idx, rows), run)
-            except RuntimeError as error:
-                if batch == 1 or not is_out_of_memory(error):
-                    raise
-                batch //= 2
-            else:
-                parts.append(part.to(x.device))
-                done = min(rows.stop, len(x))
-        return joined(parts)
+            with batches.fits():
+                evaluator = PathEvaluator(facts, run.score, batches.size, tick)
+                device = facts.split.device
+                part = _explain_batch(
+                    evaluator,
+                    _moved(start[rows], device),
+                    _moved(x[rows], device),
+                    class_idx_of(class_idx, rows),
+                    run,
+                )
+                done.append(part.to(x.device))
+        return joined(done)
 
-    def _known_about(self, layer: Layer | None, x: Tensor, run: Settings) -> Known:
-        """What running the network once shows about it; kept as long as its weights stay."""
+    def _facts_about(self, layer: Layer | None, x: Tensor, run: Settings) -> NetworkFacts:
+        """Facts about the network; kept as long as its weights stay the same."""
         key = (layer, x.shape[1:], x.dtype, run.precision)
-        weights = fingerprint(self.nn_module)
-        known = self._known.get(key)
-        if known is None or known.weights != weights:
-            while len(self._known) >= _MOST_KNOWN:
-                self._known.pop(next(iter(self._known)))
-            trial = run.internal_batch_size
-            known = self._known[key] = found_out(self.nn_module, layer, x, run.precision, trial)
-        return known
+        facts = self._facts.get(key)
+        if facts is None or facts.weights != fingerprint(self.nn_module):
+            while len(self._facts) >= _MOST_FACTS:
+                self._facts.pop(next(iter(self._facts)))
+            facts = find_facts(self.nn_module, layer, x, run.precision, run.internal_batch_size)
+            self._facts[key] = facts
+        return facts
 
 
 def _explain_batch(
-    walker: Walker, start: Tensor, x: Tensor, class_idx: ClassIndex, run: Settings
+    evaluator: PathEvaluator, start: Tensor, x: Tensor, class_idx: ClassIndex, run: Settings
 ) -> Explanation:
     """Explanation of as many images as go through the network at once."""
-    at_input = walker.at_input(x, class_idx)
-    at_baseline = walker.at_baseline(start, at_input.classes)
-    paths = Paths(start, x, at_baseline, at_input)
+    images = paths = evaluator.paths(start, x, class_idx)
     if run.channels:
-        paths = _single_channel_paths(walker, paths)
-    parts = paths.parts(walker.batch)
-    integral = Integral.joined([_integrated(walker, part, run) for part in parts])
-    difference = paths.at_end.score - paths.at_start.score
-    by_path: dict[str, Any] = {
-        "maps": _as_images(integral.maps, walker.split.map_shape, x, run.upsample),
-        "error": integral.error,
-        "weights_vary": integral.weights_vary,
-        "completeness_gap": _relative_gap(integral.line, difference),
-    }
-    evaluations = integral.n_evaluations
-    shares: dict[str, Any] = {}
-    if run.channels:
-        by_path = {
-            name: value.unflatten(0, (len(x), -1)).transpose(1, 2)
-            for name, value in by_path.items()
-        }
-        # The image itself is the end of all its paths, and was evaluated once.
-        evaluations = (evaluations - 1).view(len(x), -1).sum(1) + 1
-        share = difference.unflatten(0, (len(x), -1)).transpose(1, 2)
-        total = at_input.score - at_baseline.score
-        shares = {"channel_shares": share, "interaction": total - share.sum(2)}
-    return Explanation(
-        class_idx=at_input.classes,
-        logits=at_input.logits,
-        n_evaluations=evaluations,
-        target_layer=walker.split.layer_name,
-        **by_path,
-        **shares,
+        paths = evaluator.single_channel_paths(images)
+    integrals = []
+    for rows in slices(len(paths), paths_at_once(evaluator, paths, run.formula)):
+        some = paths.of(rows)
+        if run.tolerance is None:
+            rule = quadrature_rule(*run.fixed_rule)
+            integrals.append(integrate_fixed(evaluator, some, rule, run.formula))
+        else:
+            integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
+    integral = Integral.joined(integrals)
+    difference = paths.scores - paths.start_scores
+    found = Explanation(
+        maps=_as_images(integral.maps, evaluator.facts.split.map_shape, x, run.upsample),
+        class_idx=images.classes,
+        logits=images.logits,
+        error=integral.error,
+        n_evaluations=integral.n_evaluations,
+        weights_vary=integral.weights_vary,
+        completeness_gap=_relative_gap(integral.line, difference),
+        target_layer=evaluator.facts.split.layer_name,
     )
-
-
-def _single_channel_paths(walker: Walker, paths: Paths) -> Paths:
-    """For each image and channel the path on which that channel alone moves."""
-    starts = single_channel_starts(paths.start, paths.end)
-    own = torch.arange(len(paths), device=starts.device).repeat_interleave(starts.shape[1])
-    starts = starts.flatten(0, 1)
-    at_end = paths.at_end.of(own)
-    return Paths(starts, paths.end[own], walker.at_baseline(starts, at_end.classes), at_end)
-
-
-def _integrated(walker: Walker, paths: Paths, run: Settings) -> Integral:
-    if run.tolerance is not None:
-        return integrate_adaptively(walker, paths, run.tolerance, run.formula)
-    return integrate_fixed(walker, paths, quadrature_rule(*run.fixed_rule), run.formula)
+    if run.channels:
+        found = by_channel(found, difference, images.scores - images.start_scores)
+    return found
 
 
 def _as_images(maps: Tensor, shape: torch.Size, x: Tensor, upsample: bool) -> Tensor:
@@ -255,7 +227,7 @@ def _relative_gap(line: Tensor, difference: Tensor) -> Tensor:
 
 
 def _moved(images: Tensor, device: torch.device) -> Tensor:
-    """Images on the device; one that is the same for all is moved once."""
+    """Images on the device; an image that is the same for all is moved once."""
     if images.device == device:
         return images
     if images.stride(0) == 0:

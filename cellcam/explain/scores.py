@@ -1,4 +1,4 @@
-"""What is explained: a class's logit, its probability or the logarithm of that."""
+"""The score that is explained: a class's logit, its probability or the logarithm of that."""
 
 from __future__ import annotations
 
@@ -29,36 +29,34 @@ def class_scores(score: Score, logits: Tensor) -> Tensor:
     raise ValueError(f"score={score!r} is unknown. Choose one of {', '.join(get_args(Score))}.")
 
 
-def gradients(
-    scores: Tensor, classes: Tensor, leaves: Sequence[Tensor], at_once: bool = False
-) -> list[Tensor]:
-    """Gradient of each image's chosen scores by each of ``leaves``: (N, K, ...).
+def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
+    """Gradient of each image's chosen scores by ``leaf``, in the leaf's memory layout.
 
     Parameters
     ----------
-    scores : (N, n_classes) tensor that depends on the leaves, image by image
+    scores : (N, n_classes) tensor that depends on the leaf, image by image
     classes : (N, K) int64 tensor
-    leaves : (N, ...) tensors
-    at_once : one backward pass for all classes, fast where the scores come from a head that ran
-        in `cellcam.explain.classes_at_once.HeadForClassesAtOnce`
+    leaf : (N, C, ...) tensor
+
+    Returns
+    -------
+    (N, K, C, ...) tensor
     """
     with torch.enable_grad():
-        chosen = scores.gather(1, classes).sum(0)
-
-    def backward(by: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(
-            chosen, tuple(leaves), by, retain_graph=keep, materialize_grads=True
+        chosen = scores.gather(1, classes).sum(0).unbind()
+    by_class = []
+    for k, score in enumerate(chosen):
+        (gradient,) = torch.autograd.grad(
+            score, leaf, retain_graph=k < len(chosen) - 1, materialize_grads=True
         )
-
-    each = torch.eye(len(chosen), dtype=chosen.dtype, device=chosen.device)
-    if at_once:
-        return [gradient.transpose(0, 1) for gradient in torch.vmap(backward)(each)]
-    by_class = [backward(by, keep=k < len(each) - 1) for k, by in enumerate(each)]
-    return [torch.stack(one, 1) for one in zip(*by_class, strict=True)]
+        by_class.append(gradient.movedim(1, -1))
+    if by_class[0].is_contiguous():  # the channels lie innermost: no rearranging
+        return torch.stack(by_class, 1).movedim(-1, 2)
+    return torch.stack([gradient.movedim(-1, 1) for gradient in by_class], 1)
 
 
 def n_classes(class_idx: ClassIndex) -> int | None:
-    """How many classes of each image ``class_idx`` asks for; None for all of them."""
+    """Number of classes of each image that ``class_idx`` asks for; None for all of them."""
     if isinstance(class_idx, Tensor):
         return class_idx.shape[-1] if class_idx.ndim > 1 else 1
     if class_idx == "all":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.models.batches import Batches
+from cellcam.explain.memory import Batches
 from cellcam.models.device import keep_freed_memory
 from cellcam.models.spec import ModelSpec
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from cellcam.explain.execution import Execution
+    from cellcam.explain.baselines import Baseline
     from cellcam.explain.explanation import Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM
-    from cellcam.explain.path import Baseline
+    from cellcam.explain.network.layouts import Execution
     from cellcam.explain.scores import ClassIndex
+    from cellcam.explain.settings import SettingOptions
 
 _PREDICTION_BATCH, _EXPLANATION_BATCH = 256, 64
 # A CPU is slower with more, which its caches do not hold, and answers sooner with fewer.
@@ -35,7 +36,8 @@ class CellModel:
     spec : `ModelSpec`
     network : module in evaluation mode
     device : where it runs
-    predicting, explaining : batches of cells that its device has room for
+    predicting : batches of cells that fit its device
+    cells_at_once : number of cells to explain together
     """
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
@@ -46,7 +48,7 @@ class CellModel:
         if on_cpu:
             keep_freed_memory()
         self.predicting = Batches(_PREDICTION_BATCH_ON_CPU if on_cpu else _PREDICTION_BATCH)
-        self.explaining = Batches(_EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH)
+        self.cells_at_once = _EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH
 
     def with_spec(self, **changes: Any) -> CellModel:
         """The same network with other entries of its description."""
@@ -65,12 +67,10 @@ class CellModel:
         import torch
 
         scores = torch.empty(len(crops), len(self.spec.classes))
-
-        def score(part: slice) -> None:
-            scores[part] = self._scores(self.normalised(crops[part])).cpu()
-
         with torch.inference_mode():
-            self.predicting.run(len(crops), score)
+            for part in self.predicting.over(len(crops)):
+                with self.predicting.fits():
+                    scores[part] = self._scores(self.normalised(crops[part])).cpu()
         return scores
 
     def probabilities(self, crops: NDArray[Any]) -> NDArray[np.float32]:
@@ -79,7 +79,10 @@ class CellModel:
         return scores.softmax(1).numpy()
 
     def explain(
-        self, crops: NDArray[Any], class_idx: ClassIndex = None, **settings: Any
+        self,
+        crops: NDArray[Any],
+        class_idx: ClassIndex = None,
+        **settings: Unpack[SettingOptions],
     ) -> Explanation:
         """Integrated Grad-CAM of raw crops, with the formula and baseline of the model.
 
@@ -90,37 +93,41 @@ class CellModel:
     def channel_shares(
         self, crops: NDArray[Any], class_idx: ClassIndex = None, baselines: Baseline = "background"
     ) -> NDArray[np.float32]:
-        """What the score of one class of each crop loses without each stain: (N, C).
+        """Drop of a class logit of each crop when a stain is replaced by a baseline: (N, C).
 
-        Negative where a stain speaks against the class. ``baselines`` says what is there
-        instead of the stain: by default the level of empty field.
+        Negative: the stain speaks against the class.
+
+        Parameters
+        ----------
+        class_idx : one class of each crop; None: its call
+        baselines : replaces the stain; by default the level of empty field
         """
         import torch
 
-        from cellcam.explain.path import baseline_images, single_channel_starts
+        from cellcam.explain.baselines import baseline_images, single_channel_starts
         from cellcam.explain.scores import class_idx_of, select_classes
 
-        # Passes of the network alone: the maps that `channels="each"` would give are not wanted.
-        x = self.normalised(crops)
-        lost = torch.empty(len(x), x.shape[1])
-
-        def lose(part: slice) -> None:
-            own = x[part]
-            start = baseline_images(baselines, own, self.black())
-            scores = self._scores(own)
+        def drop(images: Tensor, part: slice) -> Tensor:
+            start = baseline_images(baselines, images, self.black())
+            scores = self._scores(images)
             called = select_classes(class_idx_of(class_idx, part), scores)[:, :1]
-            without = self._scores(single_channel_starts(start, own).flatten(0, 1))
-            kept = without.gather(1, called.repeat_interleave(x.shape[1], 0)).view(len(own), -1)
-            lost[part] = (scores.gather(1, called) - kept).cpu()
+            without = self._scores(single_channel_starts(start, images).flatten(0, 1))
+            kept = without.gather(1, called.repeat_interleave(images.shape[1], 0))
+            return scores.gather(1, called) - kept.view(len(images), -1)
 
+        # Without paths: the maps that `channels="each"` would give are not needed.
+        x = self.normalised(crops)
+        drops = torch.empty(len(x), x.shape[1])
         with torch.inference_mode():
-            self.predicting.run(len(x), lose)
-        return lost.numpy()
+            for part in self.predicting.over(len(x)):
+                with self.predicting.fits():
+                    drops[part] = drop(x[part], part).cpu()
+        return drops.numpy()
 
     @cached_property
     def explainer(self) -> IntegratedGradCAM:
         """Integrated Grad-CAM with the layer, formula and baseline of the model."""
-        # Kept: it finds out about the network once.
+        # Kept, because it keeps the facts about the network.
         from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 
         spec = self.spec
@@ -142,7 +149,7 @@ class CellModel:
         """How the network runs fastest here with its own precision."""
         import torch
 
-        from cellcam.explain.execution import usual_execution
+        from cellcam.explain.network.layouts import usual_execution
 
         one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
 

@@ -15,6 +15,7 @@ from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resize
 from cellcam.cells.finder import Labels, Pixels
 from cellcam.cells.user_labels import UserLabels
 from cellcam.evaluate.localisation import energy_inside, rims
+from cellcam.explain.memory import slices
 from cellcam.models.model import CellModel
 from cellcam.pipeline.cell_table import CellEvidence
 from cellcam.pipeline.classify_field import CalledCells, classify_fields
@@ -122,16 +123,15 @@ def explain_fields(
         for cell in np.flatnonzero(cells_to_explain(pasting.field, request.explained))
     ]
 
-    def explain(part: slice) -> None:
-        def tick(done: int, total: int, note: str = "") -> None:
+    for part in slices(len(places), model.cells_at_once):
+
+        def tick(done: int, total: int, note: str = "", first: int = part.start) -> None:
             if progress:
-                progress(part.start + done, len(places))
+                progress(first + done, len(places))
 
         for pasting, _ in places[part]:
             _ = pasting.owner  # now: beside the explanations it would raise the peak of memory
         _explain_batch(places[part], model, class_idx, request.rtol, tick)
-
-    model.explaining.run(len(places), explain)
     if progress:
         progress(len(places), len(places))
     return [pasting.result(planes) for pasting in pastings]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from brute_force import integrated_gradcam
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import random_network
+from support.brute_force import integrated_gradcam
+from support.networks import random_network
 from torch import Tensor, nn
 
 from cellcam import Explanation, IntegratedGradCAM
-from cellcam.explain import adaptive_steps
-from cellcam.explain.interpolation import cubic_coefficients, linear_coefficients, windows
-from cellcam.explain.refinement import in_place_of
+from cellcam.explain.integration import adaptive_steps
+from cellcam.explain.integration.interpolation import (
+    cubic_coefficients,
+    linear_coefficients,
+    neighbours,
+)
+from cellcam.explain.integration.nodes import Nodes
 from cellcam.models.registry import build_network
 
 
@@ -80,21 +84,31 @@ def test_complete_maps_do_not_depend_on_how_many_paths_fit(
     assert torch.equal(alone.n_evaluations, together.n_evaluations)
 
 
-@given(st.integers(1, 4), st.integers(1, 7), st.data())
+@given(st.integers(1, 3), st.integers(0, 3), st.integers(0, 9))
 @settings(deadline=None)
-def test_two_new_pieces_stand_where_an_old_one_stood(n: int, m: int, data: st.DataObject) -> None:
-    q = data.draw(st.integers(1, m))
-    rows = st.lists(st.integers(0, m - 1), min_size=q, max_size=q, unique=True).map(sorted)
-    index = data.draw(st.lists(rows, min_size=n, max_size=n))
-    old, new = torch.arange(n * m).view(n, m), 1000 + torch.arange(2 * n * q).view(n, 2 * q)
-    expected = []
-    for i in range(n):
-        halves = iter(new[i].tolist())
-        pieces = [
-            [next(halves), next(halves)] if j in index[i] else [int(old[i, j])] for j in range(m)
-        ]
-        expected.append([piece for both in pieces for piece in both])
-    assert in_place_of(torch.tensor(index), old, new).tolist() == expected
+def test_refining_halves_the_worst_panels(n_paths: int, rounds: int, seed: int) -> None:
+    """Against intervals kept as plain lists of their ends."""
+    random = torch.Generator().manual_seed(seed)
+    nodes = Nodes(n_paths, torch.zeros(1, dtype=torch.float64))
+    expected = [[0.0, 1.0] for _ in range(n_paths)]
+    for _ in range(rounds + 3):
+        n_panels = nodes.n_panels
+        doubt = torch.rand(n_paths, nodes.n_evaluations, 2, generator=random)
+        new = nodes.refine_worst(doubt)
+        for i, ends in enumerate(expected):
+            by_panel = doubt[i].amax(1).tolist()
+            worst = range(len(by_panel))
+            if n_panels >= 4:
+                pairs = [by_panel[2 * j] + by_panel[2 * j + 1] for j in range(n_panels)]
+                chosen = sorted(range(n_panels), key=pairs.__getitem__)[-max(2, n_panels // 4) :]
+                worst = sorted(k for j in chosen for k in (2 * j, 2 * j + 1))
+            middles = [(ends[k] + ends[k + 1]) / 2 for k in worst]
+            assert sorted(new.positions[i].tolist()) == middles
+            left = nodes.positions[i][new.left[i]]
+            right = nodes.positions[i][new.right[i]]
+            torch.testing.assert_close((left + right) / 2, new.positions[i])
+            expected[i] = sorted([*ends, *middles])
+        assert nodes.along_path().tolist() == expected
 
 
 def test_fewer_evaluations_for_less_accuracy() -> None:
@@ -212,6 +226,6 @@ def test_interpolation_is_exact_for_polynomials_it_can_hold(
     x = nodes[:, :-1, None] + nodes.diff(dim=1)[..., None] * t
     for coefficients, exact in ((cubic_coefficients, 2), (linear_coefficients, 1)):
         if degree <= exact:
-            values = windows((nodes**degree)[..., None])[..., 0]
+            values = neighbours((nodes**degree)[..., None])[..., 0]
             found = torch.einsum("nmsj,nmj->nms", coefficients(nodes, t), values)
             torch.testing.assert_close(found, x**degree, rtol=1e-9, atol=1e-9)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from brute_force import integrated_gradcam
-from networks import images, small_network
+from support.brute_force import integrated_gradcam
+from support.networks import images, small_network
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.execution import Execution, wants_usual_layout
+from cellcam.explain.network.layouts import Execution, prefers_positions
 
 
 def test_several_layers_are_averaged_and_kept() -> None:
@@ -91,7 +91,7 @@ def test_many_features_over_few_positions_are_convolved_in_the_usual_layout(dims
     execution = Execution(channels_last=True)
     with execution.active(x.device), torch.no_grad():
         ours = conv(execution.laid_out(x))
-    assert wants_usual_layout(x, conv.weight)
-    assert not wants_usual_layout(x, conv.weight[:, :128])  # in groups
+    assert prefers_positions(x, conv.weight)
+    assert not prefers_positions(x, conv.weight[:, :128])  # in groups
     assert seen[0][1] == ours.stride(1) == 1  # innermost as it came and as it goes on
     torch.testing.assert_close(ours, conv(x))

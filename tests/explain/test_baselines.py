@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import images, small_network
+from support.networks import images, small_network
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.path import baseline_images, blurred, border_level
+from cellcam.explain.baselines import baseline_images, blurred, border_level
 
 
 def test_black_is_what_zero_counts_become() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from brute_force import integrated_gradcam
-from networks import images, small_network
+from support.brute_force import integrated_gradcam
+from support.networks import images, small_network
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.path import border_level
+from cellcam.explain.baselines import border_level
 from cellcam.models.registry import build_network
 
 

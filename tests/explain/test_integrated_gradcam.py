@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from brute_force import integrated_gradcam
+from support.brute_force import integrated_gradcam
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM

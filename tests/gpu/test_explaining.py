@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from networks import images, small_network
+from support.networks import images, small_network
 from torch import Tensor
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.execution import automatic_batch_size
+from cellcam.explain.memory import automatic_batch_size
 from cellcam.models.registry import build_network, network_entry
 
 HAS_GPU = torch.cuda.is_available()

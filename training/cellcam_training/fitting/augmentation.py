@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.functional import gaussian_blur
 
-from cellcam.explain.path import baseline_images
+from cellcam.explain.baselines import baseline_images
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

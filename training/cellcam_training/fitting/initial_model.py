@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.errors import UsageError
-from cellcam.explain.splitting import SplitNetwork
+from cellcam.explain.network.splitting import split_network
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel
 from cellcam.models.normalisation import Normalisation
@@ -99,7 +99,7 @@ def _check_crop_size(model: CellModel) -> None:
     spec = model.spec
     crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
     try:
-        split = SplitNetwork(model.network, spec.target_layer, crop)
+        split = split_network(model.network, spec.target_layer, crop)
         large_enough = split.activations(crop).shape[2:].numel() > 1
     except RuntimeError:  # a pooling or convolution larger than its input
         large_enough = False

@@ -22,8 +22,8 @@ from cellcam.evaluate.sanity import (
     noise_check,
     randomisation_check,
 )
+from cellcam.explain.baselines import baseline_images
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
-from cellcam.explain.path import baseline_images
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
 from cellcam.progress import Progress

@@ -1,4 +1,4 @@
-"""Where paths begin, and the points between there and the input."""
+"""Baselines: the images in which paths begin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import conv1d, pad
 BaselineName = Literal["black", "background", "blur"]
 Baseline = float | Tensor | BaselineName | Callable[[Tensor], Tensor]
 
-# Blurred by a tenth of the image's extent, what makes out a cell's parts is gone.
+# Standard deviation as a share of the image's extent: the parts of a cell cannot be seen.
 _BLUR_SHARE = 0.1
 
 
@@ -21,13 +21,12 @@ def baseline_images(baselines: Baseline, x: Tensor, black: float | Tensor = 0.0)
 
     Parameters
     ----------
-    baselines : where the path begins
-        A number; a tensor that broadcasts to ``x``; a function from ``x`` to such a tensor;
+    baselines : a number; a tensor that broadcasts to ``x``; a function from ``x`` to such a tensor;
         or a name: ``"black"`` (zero counts), ``"background"`` (each channel's median along the
         image's border, where in most crops no cell lies) or ``"blur"`` (Gaussian, sigma a
         tenth of the image's extent).
     x : (N, C, *spatial) tensor
-    black : number or tensor, what zero counts become in the network's input
+    black : number or tensor, zero counts in the network's input
 
     Returns
     -------
@@ -52,14 +51,8 @@ def baseline_images(baselines: Baseline, x: Tensor, black: float | Tensor = 0.0)
         ) from None
 
 
-def points_on_path(start: Tensor, end: Tensor, position: Tensor) -> Tensor:
-    """Points ``start + position * (end - start)``, one position in [0, 1] for each image."""
-    position = position.to(end).view(-1, *[1] * (end.ndim - 1))
-    return torch.lerp(start, end, position)
-
-
 def single_channel_starts(start: Tensor, x: Tensor) -> Tensor:
-    """Images with one channel at its baseline, the others as they are.
+    """Images with a single channel at its baseline.
 
     Parameters
     ----------
@@ -70,9 +63,9 @@ def single_channel_starts(start: Tensor, x: Tensor) -> Tensor:
     (N, C, C, *spatial) tensor; in [:, s] channel s is at its baseline
     """
     channels = x.shape[1]
-    own = torch.eye(channels, dtype=torch.bool, device=x.device)
-    own = own.view(1, channels, channels, *[1] * (x.ndim - 2))
-    return torch.where(own, start.unsqueeze(1), x.unsqueeze(1))
+    moved = torch.eye(channels, dtype=torch.bool, device=x.device)
+    moved = moved.view(1, channels, channels, *[1] * (x.ndim - 2))
+    return torch.where(moved, start.unsqueeze(1), x.unsqueeze(1))
 
 
 def _named(name: str, x: Tensor, black: float | Tensor) -> float | Tensor:

@@ -1,7 +1,7 @@
-"""Between the points of a path that were evaluated: piecewise cubic and linear.
+"""Interpolation between the nodes of a path: piecewise cubic and piecewise linear.
 
-Everything is linear in the values at the nodes, so that one set of coefficients serves
-activations, their means and integrands alike.
+Interpolants are linear in the values at the nodes, so the same coefficients serve activations,
+their means and integrands.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def cubic_coefficients(nodes: Tensor, t: Tensor) -> Tensor:
-    """Coefficients of the cubic Hermite interpolant with slopes of parabolas (Bessel's).
+    """Coefficients of the cubic Hermite interpolant with Bessel's slopes (of parabolas).
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def cubic_coefficients(nodes: Tensor, t: Tensor) -> Tensor:
 
     Returns
     -------
-    (N, m, S, 4) tensor: weights of the nodes i - 1 .. i + 2 in interval i, see `windows`.
+    (N, m, S, 4) tensor: weights of the nodes i - 1 .. i + 2 in interval i, see `neighbours`
         The first and the last interval follow the parabola through the nearest three nodes.
     """
     width = nodes.diff(dim=1).unsqueeze(-1)
@@ -55,8 +55,8 @@ def linear_coefficients(nodes: Tensor, t: Tensor) -> Tensor:
     return linear
 
 
-def windows(values: Tensor) -> Tensor:
-    """Values (N, m + 1, ...) at nodes i - 1 .. i + 2 of every interval: (N, m, 4, ...)."""
+def neighbours(values: Tensor) -> Tensor:
+    """Values (N, m + 1, ...) at nodes i - 1 .. i + 2 of every interval i: (N, m, 4, ...)."""
     m = values.shape[1] - 1
     index = torch.arange(m, device=values.device).view(-1, 1)
     index = (index + torch.arange(-1, 3, device=values.device)).clamp(0, m)

@@ -1,0 +1,1 @@
+"""Integrals along straight paths: fixed rules, and refinement to a requested error."""

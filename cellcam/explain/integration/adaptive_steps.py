@@ -1,0 +1,108 @@
+"""Path integrals to a requested error: each path gets its nodes where its integrand bends.
+
+A path is cut into panels of two intervals. The panels that contribute most to the error are
+halved until the estimated error is small enough for every class. Why: docs/decisions/0007.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cellcam.explain.integration.estimates import CompleteAtNodes, Estimator, PaperAtNodes
+from cellcam.explain.integration.head_estimate import HeadBetweenNodes
+from cellcam.explain.integration.integral import Formula, Integral, relative
+from cellcam.explain.network.path_points import PathEvaluator, Paths
+
+MOST_EVALUATIONS = 128
+# A map whose norm is below this share of the integrand's at the image, taken without its ReLU,
+# may have missed as much between few nodes.
+_NEXT_TO_NOTHING = 0.01
+_FEWEST_FOR_NOTHING = 32
+# Gradients that are kept of the nodes of all paths that are refined together.
+_MOST_KEPT = 2**27
+
+RtolOf = Literal["map", "strongest"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Allowed error: ``rtol`` times the L2 norm of each map, or of its path's strongest map."""
+
+    rtol: float
+    of: RtolOf = "map"
+
+    def reference(self, maps: Tensor) -> Tensor:
+        """Norm that the error of each of ``maps`` (N, K, U) is relative to: (N, K)."""
+        norm = maps.norm(dim=2)
+        return norm if self.of == "map" else norm.amax(1, keepdim=True).expand_as(norm)
+
+
+def paths_at_once(evaluator: PathEvaluator, paths: Paths, formula: Formula) -> int:
+    """Number of paths to refine together: complete maps keep the gradients of all nodes."""
+    if formula == "paper" or evaluator.facts.head:
+        return evaluator.batch_size
+    values = paths.at_end.gradient[0].numel()
+    return max(1, min(evaluator.batch_size, _MOST_KEPT // (MOST_EVALUATIONS * values)))
+
+
+def integrate_adaptively(
+    evaluator: PathEvaluator, paths: Paths, tolerance: Tolerance, formula: Formula
+) -> Integral:
+    """Integrals with an estimated error within ``tolerance`` for all classes of a path.
+
+    Stops at 128 points of a path; the estimate then says how far it got.
+    """
+    result = _from_ends(paths)
+    if evaluator.gradient_is_constant and formula == "complete":
+        return result
+    at_image = tolerance.reference(result.maps)
+    active = _estimator(evaluator, paths, formula)
+    nodes = active.nodes
+    new = nodes.refine_all()
+    while True:
+        active.evaluate(evaluator, new)
+        maps, doubt, line = active.estimate(evaluator)
+        size = tolerance.reference(maps)
+        difference = active.margin * doubt.square().sum(1).sqrt()
+        shows = size > _NEXT_TO_NOTHING * at_image[nodes.rows]
+        within = relative(difference, size) <= tolerance.rtol
+        within &= shows | (nodes.n_evaluations >= _FEWEST_FOR_NOTHING)
+        done = within.all(1) | (nodes.n_evaluations >= MOST_EVALUATIONS)
+        rows = nodes.rows[done]
+        result.maps[rows], result.line[rows] = maps[done], line[done]
+        result.error[rows] = relative(difference, maps.norm(dim=2))[done]
+        result.weights_vary[rows] = active.vary[done]
+        result.n_evaluations[rows] = nodes.n_evaluations
+        if done.all():
+            return result
+        doubt = (doubt / size.unsqueeze(1)).nan_to_num().masked_fill(within[:, None], 0)
+        if nodes.n_evaluations < _FEWEST_FOR_NOTHING:
+            # Maps that show nothing yet are searched evenly: the widest intervals first.
+            widths = nodes.along_path().diff(dim=1).unsqueeze(2)
+            doubt = torch.where(shows[:, None], doubt, 1 + widths)
+        active.keep(~done)
+        new = nodes.refine_worst(doubt[~done])
+
+
+def _estimator(evaluator: PathEvaluator, paths: Paths, formula: Formula) -> Estimator:
+    if evaluator.facts.head and not evaluator.gradient_is_constant:
+        return HeadBetweenNodes(evaluator, paths, formula)
+    if formula == "complete":
+        return CompleteAtNodes(evaluator, paths)
+    return PaperAtNodes(evaluator, paths)
+
+
+def _from_ends(paths: Paths) -> Integral:
+    """The complete map of a constant gradient, from both ends alone; exact."""
+    maps = paths.at_end.weights @ (paths.at_end.activations - paths.start_activations)
+    return Integral(
+        maps=maps,
+        error=torch.zeros_like(maps[..., 0]),
+        line=maps.sum(2),
+        n_evaluations=torch.ones_like(paths.classes[:, 0]),
+        weights_vary=torch.zeros_like(paths.classes, dtype=torch.bool),
+    )

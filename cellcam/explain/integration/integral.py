@@ -1,0 +1,70 @@
+"""The result of integrating along paths, and the products that are integrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Formula = Literal["paper", "complete"]
+
+
+@dataclass(frozen=True)
+class Integral:
+    """Integrals along P paths for K classes; U positions at the layer.
+
+    Attributes
+    ----------
+    maps : (P, K, U)
+    error : (P, K) estimated relative L2 error of the maps
+    line : (P, K) line integral of the gradient; exactly integrated it is the score difference
+    n_evaluations : (P,) points of the path that went through the network, baselines apart
+    weights_vary : (P, K) whether the mean gradients differ along the path
+    """
+
+    maps: Tensor
+    error: Tensor
+    line: Tensor
+    n_evaluations: Tensor
+    weights_vary: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Integral]) -> Integral:
+        """Integrals along the paths of all parts."""
+        return cls(
+            torch.cat([part.maps for part in parts]),
+            torch.cat([part.error for part in parts]),
+            torch.cat([part.line for part in parts]),
+            torch.cat([part.n_evaluations for part in parts]),
+            torch.cat([part.weights_vary for part in parts]),
+        )
+
+
+def position_terms(gradient: Tensor, change: Tensor) -> Tensor:
+    """sum_c g_c(u) dA_c(u): (..., K, U), of gradients (..., K, C, U or 1), changes (..., C, U)."""
+    if gradient.shape[-1] == 1:
+        return gradient.squeeze(-1) @ change
+    return (gradient * change.unsqueeze(-3)).sum(-2)
+
+
+def line_terms(gradient: Tensor, change: Tensor) -> Tensor:
+    """sum_u sum_c g_c(u) dA_c(u): (..., K), of gradients and changes as in `position_terms`."""
+    if gradient.shape[-1] == 1:
+        change = change.sum(-1, keepdim=True)
+    elif gradient.stride(-2) == 1:  # the channels lie innermost: no rearranging
+        gradient, change = gradient.mT, change.mT
+    return (gradient.flatten(-2) @ change.flatten(-2).unsqueeze(-1)).squeeze(-1)
+
+
+def relative(error: Tensor, norm: Tensor) -> Tensor:
+    """Error over norm; 0 where both vanish."""
+    return torch.where(error == 0, 0.0, error / norm)
+
+
+def differ(weights: Tensor, reference: Tensor) -> Tensor:
+    """Whether mean gradients (..., C) differ from others beyond rounding: (...)."""
+    tolerance = 1e-9 if weights.dtype == torch.float64 else 1e-4
+    return (weights - reference).norm(dim=-1) > tolerance * reference.norm(dim=-1)

@@ -1,0 +1,102 @@
+"""How many images go through a network at once, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# On two cores 64 crops of 64 x 64 or 5 images of 224 x 224 are fastest: larger tensors are
+# handed back to the system and cost page faults when they are asked for again.
+_PIXELS_AT_ONCE_ON_CPU = 2**18
+_IMAGES_AT_ONCE_ON_GPU = 1024
+
+
+class Batches:
+    """Size of a batch, halved for good when memory runs out.
+
+    Use as ``for part in batches.over(n): with batches.fits(): work(part)``.
+
+    Attributes
+    ----------
+    size : number of images in a batch
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._failed = False
+
+    def over(self, count: int, paths_each: int = 1) -> Iterator[slice]:
+        """Slices that cover ``count`` images; a slice that did not fit comes again, halved."""
+        first = 0
+        while first < count:
+            self._failed = False
+            part = slice(first, min(first + max(1, self.size // paths_each), count))
+            yield part
+            first = first if self._failed else part.stop
+
+    @contextmanager
+    def fits(self) -> Iterator[None]:
+        """Within it, running out of memory halves the batch.
+
+        Raises
+        ------
+        torch.OutOfMemoryError or RuntimeError
+            If a single image does not fit.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not is_out_of_memory(error):
+                raise
+            self._failed = True
+        if self._failed:  # after the error, whose traceback held tensors
+            import torch
+
+            self.size //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def slices(count: int, step: int) -> list[slice]:
+    """Slices of ``step`` that cover ``count``."""
+    step = max(1, step)
+    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+
+
+def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: torch.device) -> int:
+    """Batch size: a constant number of pixels on a CPU, from free memory on a GPU.
+
+    Parameters
+    ----------
+    run : makes one pass with gradients, for images (n, C, *spatial) on the device
+    x : (N, C, *spatial) tensor
+    """
+    import torch
+
+    if device.type != "cuda":
+        return max(1, _PIXELS_AT_ONCE_ON_CPU // x[0, 0].numel())
+    probe = x[:4].to(device)
+    run(probe)
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run(probe)
+    bytes_each = (torch.cuda.max_memory_allocated(device) - before) / len(probe)
+    reserved = torch.cuda.memory_reserved(device) - before
+    free = torch.cuda.mem_get_info(device)[0] + reserved
+    return int(min(max(free / 3 / bytes_each, 1), _IMAGES_AT_ONCE_ON_GPU))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left for a tensor."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text
+    )

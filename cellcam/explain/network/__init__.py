@@ -1,0 +1,1 @@
+"""One network seen as trunk and head at its target layer."""

@@ -1,0 +1,195 @@
+"""Network values at points of straight paths from baselines to images, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cellcam.explain.baselines import single_channel_starts
+from cellcam.explain.memory import slices
+from cellcam.explain.network.facts import NetworkFacts
+from cellcam.explain.network.splitting import Pass
+from cellcam.explain.scores import ClassIndex, Score, class_scores, gradients, select_classes
+
+
+@dataclass(frozen=True)
+class Points:
+    """Network values at M points; U positions at the layer, flattened.
+
+    Attributes
+    ----------
+    activations : (M, C, U)
+    gradient : (M, K, C, V) of K scores by the activations; V = U, or 1 where the gradient is the
+        same at every position because the head sees means only
+    """
+
+    activations: Tensor
+    gradient: Tensor
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Mean of the gradients over positions: (M, K, C)."""
+        return self.gradient.mean(-1)
+
+    def of(self, rows: Tensor | slice) -> Points:
+        """Some of the points."""
+        return Points(self.activations[rows], self.gradient[rows])
+
+
+@dataclass(frozen=True)
+class Paths:
+    """P straight paths, and the network's values at their ends.
+
+    Attributes
+    ----------
+    start, end : (P, channels, *spatial) baselines and images
+    classes : (P, K) that are explained
+    logits : (P, n_classes) of the images
+    scores, start_scores : (P, K) of these classes at the images and at the baselines
+    start_activations : (P, C, U)
+    at_end : `Points` at the images
+    """
+
+    start: Tensor
+    end: Tensor
+    classes: Tensor
+    logits: Tensor
+    scores: Tensor
+    start_scores: Tensor
+    start_activations: Tensor
+    at_end: Points
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def points(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Images (M, ...) on the paths ``rows`` (M,) at ``positions`` (M,) in [0, 1]."""
+        end = self.end[rows]
+        return torch.lerp(self.start[rows], end, positions.to(end).view(-1, *[1] * (end.ndim - 1)))
+
+    def of(self, rows: Tensor | slice) -> Paths:
+        """Some of the paths."""
+        return Paths(
+            self.start[rows],
+            self.end[rows],
+            self.classes[rows],
+            self.logits[rows],
+            self.scores[rows],
+            self.start_scores[rows],
+            self.start_activations[rows],
+            self.at_end.of(rows),
+        )
+
+
+@dataclass(frozen=True)
+class PathEvaluator:
+    """Evaluates a network along paths, at most ``batch_size`` points at a time.
+
+    ``tick`` is called before each pass and may raise to cancel.
+    """
+
+    facts: NetworkFacts
+    score: Score
+    batch_size: int
+    tick: Callable[[], None]
+
+    @property
+    def gradient_is_constant(self) -> bool:
+        """Whether the gradient is the same everywhere on every path."""
+        head = self.facts.head
+        return self.score == "logit" and head is not None and head.affine is not None
+
+    def paths(self, start: Tensor, x: Tensor, class_idx: ClassIndex) -> Paths:
+        """Paths from baselines to images, both (N, C, *spatial), at most a batch of them."""
+        self.tick()
+        done = self.facts.split.scores(x)
+        logits = _at_least_float32(done.scores.detach())
+        classes = select_classes(class_idx, logits)
+        scores = class_scores(self.score, logits).gather(1, classes)
+        start_scores, start_activations = self._at_baselines(start, classes)
+        at_end = self._points(done, classes)
+        return Paths(start, x, classes, logits, scores, start_scores, start_activations, at_end)
+
+    def single_channel_paths(self, paths: Paths) -> Paths:
+        """For each image and channel the path on which only that channel moves: N C paths."""
+        starts = single_channel_starts(paths.start, paths.end)
+        rows = torch.arange(len(paths), device=starts.device).repeat_interleave(starts.shape[1])
+        ends, starts = paths.of(rows), starts.flatten(0, 1)
+        start_scores, start_activations = self._at_baselines(starts, ends.classes)
+        return Paths(
+            starts,
+            ends.end,
+            ends.classes,
+            ends.logits,
+            ends.scores,
+            start_scores,
+            start_activations,
+            ends.at_end,
+        )
+
+    def at(self, paths: Paths, rows: Tensor, positions: Tensor) -> Iterator[tuple[slice, Points]]:
+        """Values at ``positions`` (M,) of the paths ``rows`` (M,), with their place in M."""
+        for part in slices(len(rows), self.batch_size):
+            images = paths.points(rows[part], positions[part])
+            self.tick()
+            if self.gradient_is_constant:
+                activations = _flat(self.facts.split.activations(images))
+                yield part, Points(activations, paths.at_end.gradient[rows[part]])
+            else:
+                done = self.facts.split.scores(images)
+                yield part, self._points(done, paths.classes[rows[part]])
+
+    def activations_at(self, paths: Paths, rows: Tensor, positions: Tensor) -> Tensor:
+        """Activations (M, C, U) at ``positions`` (M,) of the paths ``rows`` (M,)."""
+        found = []
+        for part in slices(len(rows), self.batch_size):
+            self.tick()
+            images = paths.points(rows[part], positions[part])
+            found.append(_flat(self.facts.split.activations(images)))
+        return torch.cat(found)
+
+    def _at_baselines(self, start: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N, K) and activations (N, C, U) at baselines; run once where all are the same."""
+        if start.stride(0) == 0:
+            activations, logits = self._at_shared_baseline(start[:1])
+        else:
+            parts = [self._without_gradient(start[s]) for s in slices(len(start), self.batch_size)]
+            activations, logits = map(torch.cat, zip(*parts, strict=True))
+        scores = class_scores(self.score, logits).expand(len(start), -1).gather(1, classes)
+        return scores, activations.expand(len(start), -1, -1)
+
+    def _at_shared_baseline(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        last = self.facts.last_baseline
+        if last.image is None or not torch.equal(last.image, image):
+            last.activations, last.logits = self._without_gradient(image)
+            last.image = image.clone()
+        assert last.activations is not None
+        assert last.logits is not None
+        return last.activations, last.logits
+
+    def _without_gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self.tick()
+        done = self.facts.split.scores(images)
+        return _flat(done.activations), _at_least_float32(done.scores.detach())
+
+    def _points(self, done: Pass, classes: Tensor) -> Points:
+        with torch.enable_grad():
+            scores = class_scores(self.score, done.scores)
+        gradient = _at_least_float32(gradients(scores, classes, done.leaf)).flatten(3)
+        activations = _flat(done.activations)
+        if self.facts.split.pooled:  # by the mean, of which each position is one U-th
+            gradient = gradient / activations.shape[-1]
+        return Points(activations, gradient)
+
+
+def _flat(activations: Tensor) -> Tensor:
+    return _at_least_float32(activations).flatten(2)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    """Sums are more exact than the precision in which a network may compute."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

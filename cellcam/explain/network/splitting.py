@@ -1,0 +1,289 @@
+"""Trunk and head of a network at its target layer.
+
+The network is never taken apart: a forward hook on the target layer ends the pass (where only
+activations are wanted) or turns autograd on (where the head's gradients are wanted). So
+functional layers, skip connections and in-place operations behave as in the network itself, and
+the trunk never records a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+
+from cellcam.explain.network.layouts import Execution, usual_execution
+
+Layer = str | nn.Module
+
+
+class _TrunkDoneError(Exception):
+    """Leaves a forward pass at the target layer."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Values of one pass through trunk and head.
+
+    Attributes
+    ----------
+    activations : (N, C, *space) tensor at the layer, detached
+    leaf : input of the head, ready for gradients: the activations, or their (N, C, 1, ...) means
+        where the head is pooled
+    scores : (N, n_classes) tensor
+    """
+
+    activations: Tensor
+    leaf: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class SplitNetwork:
+    """A network in evaluation mode, seen as trunk and head; made by `split_network`.
+
+    Attributes
+    ----------
+    network : module, (N, C, *spatial) -> (N, n_classes)
+    layer_name : the target layer, where the trunk ends
+    n_runs : how often the layer runs in a pass; it is split at its last run
+    device, dtype : of the network; dtype None where its parameters are of several types
+    n_classes : number of scores
+    n_features, map_shape : activations are (N, n_features, *map_shape)
+    execution : how passes are computed
+    pooled : whether the head sees only each feature's mean over space
+    """
+
+    network: nn.Module
+    layer_name: str
+    n_runs: int
+    device: torch.device
+    dtype: torch.dtype | None
+    n_classes: int
+    n_features: int
+    map_shape: torch.Size
+    execution: Execution = field(default_factory=Execution)
+    pooled: bool = False
+
+    def activations(self, x: Tensor) -> Tensor:
+        """Activations at the layer: (N, C, *space), detached; the head does not run."""
+        kept: list[Tensor] = []
+
+        def stop(activation: Tensor) -> Tensor:
+            # A copy: the layer may return a view that the network writes into.
+            kept.append(activation.detach().clone())
+            raise _TrunkDoneError
+
+        with torch.no_grad(), suppress(_TrunkDoneError), self._at_layer(stop):
+            self.network(self._prepared(x))
+        return kept[0]
+
+    def scores(self, x: Tensor) -> Pass:
+        """Pass through trunk and head; the scores can be differentiated by the leaf."""
+        kept: list[Tensor] = []
+
+        def start_autograd(activation: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)
+            # A copy where the network may write into its tensor and the leaf is another one.
+            kept.append(activation.detach().clone() if self.pooled else activation.detach())
+            seen = _means(kept[0]) if self.pooled else kept[0]
+            kept.append(seen.detach().requires_grad_())
+            return kept[1].clone()  # the head may work in place, which a leaf forbids
+
+        with torch.no_grad(), self._at_layer(start_autograd):
+            scores = _checked_scores(self.network(self._prepared(x)), len(x))
+        return Pass(kept[0], kept[1], scores)
+
+    def head(self, x: Tensor, activations: Tensor) -> Tensor:
+        """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""
+
+        def substitute(_activation: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)
+            return activations.clone()
+
+        with torch.no_grad(), self._at_layer(substitute):
+            return _checked_scores(self.network(self._prepared(x)), len(activations))
+
+    @contextmanager
+    def _at_layer(self, action: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it, ``action`` replaces the output of the layer's last run."""
+        runs = count(1)
+
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+            return action(output) if next(runs) == self.n_runs else None
+
+        handle = self.network.get_submodule(self.layer_name).register_forward_hook(hook)
+        try:
+            with self.execution.active(self.device):
+                yield
+        finally:
+            handle.remove()
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        return self.execution.laid_out(x.to(self.device, self.dtype or x.dtype))
+
+
+def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> SplitNetwork:
+    """Split a network at a layer.
+
+    Parameters
+    ----------
+    network : module, (N, C, *spatial) -> (N, n_classes), in evaluation mode
+    layer : name of a submodule, the submodule itself, or None
+        None takes the last submodule whose output still has spatial extent.
+    example : (N, C, *spatial) tensor; its first image is run
+
+    Raises
+    ------
+    ValueError
+        If the layer does not exist, does not run, or returns no (N, C, *space) tensor.
+    """
+    network = unwrapped(network)
+    device = next((p.device for p in network.parameters()), example.device)
+    dtype = _dtype_of(network)
+    example = example[:1].to(device, dtype or example.dtype)
+    name = find_target_layer(network, example) if layer is None else _name_of(network, layer)
+    outputs, scores = _probe(network, name, example)
+    features, *space = _checked_output(outputs[-1], name, example).shape[1:]
+    n_classes = _checked_scores(scores, 1).shape[1]
+    shape = torch.Size(space)
+    split = SplitNetwork(network, name, len(outputs), device, dtype, n_classes, features, shape)
+    usual = usual_execution(lambda way: replace(split, execution=way).scores(example), device)
+    return replace(split, execution=usual)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
+
+    Hooks do not run in compiled code, and one process explains on one device.
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif _is_compiled(network):
+            network = network._orig_mod  # type: ignore[assignment]
+        else:
+            return network
+
+
+def find_target_layer(network: nn.Module, example: Tensor) -> str:
+    """Name of the last submodule to finish whose output has spatial extent.
+
+    Parameters
+    ----------
+    example : (N, C, *spatial) tensor; its first image is run once
+
+    Raises
+    ------
+    ValueError
+        If no submodule returns (N, C, *space) with more than one position.
+    """
+    found: list[str] = []
+
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            spatial = isinstance(output, Tensor) and output.ndim == example.ndim
+            if isinstance(output, Tensor) and spatial and output.shape[2:].numel() > 1:
+                found.append(name)
+
+        return hook
+
+    named = [(name, module) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in named]
+    try:
+        with torch.no_grad():
+            network(example[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise ValueError(
+            "No layer with spatial extent was found in the network. Name one in target_layers."
+        )
+    return found[-1]
+
+
+@contextmanager
+def left_as_it_was(network: nn.Module) -> Iterator[None]:
+    """Run ``network`` in evaluation mode and give every submodule its own mode back.
+
+    Inference mode is suspended, because its tensors cannot take part in autograd, and so is
+    compiled code, in which hooks do not run.
+    """
+    modes = {module: module.training for module in network.modules()}
+    compiled = any(_is_compiled(module) for module in modes)
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.inference_mode(False), eager:
+        try:
+            network.eval()
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # Compared by name: importing the class takes seconds.
+    return type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod")
+
+
+def _dtype_of(network: nn.Module) -> torch.dtype | None:
+    """Floating type of all parameters, None if there are several."""
+    types = {p.dtype for p in network.parameters() if p.is_floating_point()}
+    return types.pop() if len(types) == 1 else None
+
+
+def _means(activations: Tensor) -> Tensor:
+    return activations.mean(tuple(range(2, activations.ndim)), keepdim=True)
+
+
+def _name_of(network: nn.Module, layer: Layer) -> str:
+    names = {module: name for name, module in network.named_modules()}
+    if isinstance(layer, nn.Module):
+        if layer in names:
+            return names[layer]
+        raise ValueError(f"The {type(layer).__name__} given as target layer is not in the network.")
+    if layer in names.values():
+        return layer
+    last = ", ".join([name for name in names.values() if name][-8:])
+    raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
+
+
+def _probe(network: nn.Module, name: str, example: Tensor) -> tuple[list[object], object]:
+    """Outputs of a layer in one pass, and the scores."""
+    outputs: list[object] = []
+    layer = network.get_submodule(name)
+    handle = layer.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+    try:
+        with torch.no_grad():
+            scores = network(example)
+    finally:
+        handle.remove()
+    if not outputs:
+        raise ValueError(f"Layer {name!r} does not run in the forward pass. Choose another.")
+    return outputs, scores
+
+
+def _checked_output(output: object, name: str, example: Tensor) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"Layer {name!r} returns a {type(output).__name__}, not a tensor. "
+            "Choose a layer inside it that returns one tensor."
+        )
+    if output.ndim != example.ndim:
+        raise ValueError(
+            f"Layer {name!r} returns shape {tuple(output.shape)}; a map needs {example.ndim} axes "
+            "(images, features, space). Choose a convolutional layer."
+        )
+    return output
+
+
+def _checked_scores(scores: object, n: int) -> Tensor:
+    if isinstance(scores, Tensor) and scores.ndim == 2 and len(scores) == n:
+        return scores
+    shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    raise ValueError(f"The network must return class scores of shape (N, n_classes), not {shape}.")
