@@ -1,4 +1,4 @@
-"""What a call of `IntegratedGradCAM` returns."""
+"""The result of a call of `IntegratedGradCAM`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Explanation:
     channel_shares : (N, K, S) tensor with ``channels="each"``, else None
         Score of the image less its score with channel s at the baseline; may be negative.
     interaction : (N, K) tensor with ``channels="each"``, else None
-        What the shares leave over of the score difference between image and baseline.
+        Score difference between image and baseline less the sum of the shares.
     layers : with several target layers, the explanation of each; else empty
     """
 
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def importance(self) -> Tensor:
-        """What speaks for each class, >= 0: the maps, of signed ones the positive part."""
+        """Evidence for each class, >= 0: the positive part of the maps."""
         return self.maps.clamp(min=0)
 
     def to(self, device: torch.device) -> Explanation:
@@ -71,13 +71,10 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
 
 
 def by_channel(paths: Explanation, change: Tensor, whole_change: Tensor) -> Explanation:
-    """Explanation of N images from that of N S paths on which one channel moves.
+    """Explanation of N images from that of N S ``paths`` on which one channel moves.
 
-    Parameters
-    ----------
-    paths : maps (N S, K, *spatial), logits and classes (N, ...)
-    change : (N S, K) score differences along the paths
-    whole_change : (N, K) score differences where all channels move
+    With the score differences along these paths, ``change`` (N S, K), and along those on which all
+    channels move, ``whole_change`` (N, K).
     """
     n_images = len(paths.logits)
 

@@ -24,7 +24,7 @@ from cellcam.explain.memory import Batches, slices
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
 from cellcam.explain.network.path_points import PathEvaluator
 from cellcam.explain.network.splitting import Layer, left_as_it_was
-from cellcam.explain.scores import ClassIndex, class_idx_of, n_classes
+from cellcam.explain.scores import ClassIndex, check_class_idx, class_idx_of, n_classes
 from cellcam.explain.settings import SettingOptions, Settings
 
 # Input shapes, layers and precisions whose facts are kept.
@@ -39,20 +39,19 @@ class IntegratedGradCAM:
         M_c = integral_0^1 ReLU( sum_k w_k(a) (A_k(x(a)) - A_k(x')) ) da,
         w_k(a) = mean over positions of  dy_c / dA_k  at x(a),
 
-    to a relative error of 1 %, or as the given quadrature rule has it, and upsampled (bi- or
-    trilinear) to the input. All classes share the passes through the network, of which only
-    the part behind the target layer is differentiated.
+    to a relative error of 1 %, or by a fixed quadrature rule, and upsampled (bi- or trilinear) to
+    the input. All classes share the passes; only the part behind the layer is differentiated.
 
     Parameters
     ----------
     nn_module : module, (N, C, *spatial) -> (N, n_classes) scores before softmax
-        Left exactly as it was: modes, gradients, requires_grad, hooks, parameters. May be
-        compiled, wrapped for several devices, frozen, or of reduced precision.
+        Left as it was: modes, gradients, hooks, parameters. May be compiled, wrapped for several
+        devices, frozen, or of reduced precision.
     target_layers : name of a submodule, the submodule, a list of these, or None
         None takes the last layer with spatial extent; `Explanation.target_layer` says which.
         The maps of several layers are averaged; `Explanation.layers` has each.
     black : number, or tensor that broadcasts to the input, default 0
-        What zero counts become in the network's input; ``baselines="black"`` begins there.
+        Zero counts in the network's input; the baseline ``"black"``.
     **settings
         Defaults for the keyword arguments of a call, kept as `settings`.
 
@@ -92,34 +91,29 @@ class IntegratedGradCAM:
         class_idx : which classes to explain for each image
             None (the class with the highest score), an int, an (N,) or (N, K) tensor with
             classes image by image, a list (these classes for every image) or ``"all"``.
-        baselines : where the path begins, default ``"black"``
-            Number, tensor, function or name, in the space of the network's input; see
-            `cellcam.explain.path.baseline_images`.
+        baselines : number, tensor, function or name, default ``"black"``
+            Where the path begins, see `cellcam.explain.baselines.baseline_images`.
         rtol : relative L2 error to reach for each map, default 0.01
             Takes as many evaluations as needed; `Explanation.error` says what was reached.
         rtol_of : ``"map"`` (default) or ``"strongest"``
-            What ``rtol`` is a share of: each map, or the strongest of an image's maps, beside
-            which fainter ones need not be as exact. Several classes then cost about what one
-            does. `Explanation.error` is relative to each map all the same.
-        method, n_steps : a fixed quadrature rule instead
-            ``method="riemann_right"``, the default with ``n_steps``, is the sum of the paper;
-            see `quadrature_rule` for the others.
+            ``rtol`` is relative to each map, or to the strongest map of the image: then several
+            classes cost about as much as a single one. `Explanation.error` is always relative to
+            each map.
+        method, n_steps : a fixed quadrature rule instead, see `quadrature_rule`
+            ``"riemann_right"``, the default with ``n_steps``, is the sum of the paper.
         score : ``"logit"`` (default), ``"probability"`` or ``"log_probability"``
-            What is explained.
         formula : ``"paper"`` (default) or ``"complete"``
-            The complete map, sum_k integral dy_c/dA_k dA_k position by position, is signed
-            and adds up, at layer resolution, to the score difference.
+            The complete map, sum_k integral dy_c/dA_k dA_k at each position, is signed and, at
+            layer resolution, adds up to the score difference.
         channels : None (default) or ``"each"``
-            One map per input channel, along the path on which only that channel moves, and
-            the share of the score of each.
+            A map for each input channel, along the path on which only that channel moves.
         precision : ``"float32"`` (default) or ``"auto"``
-            Automatic: bfloat16 and another memory layout where a trial finds them faster;
-            maps then change by what rounding does to the network.
-        internal_batch_size : how many images go through the network at once
-            Default: what suits the device; halved when memory runs out.
+            Automatic: bfloat16 or another memory layout where a trial finds them faster.
+        internal_batch_size : number of images that go through the network at once
+            Default: by device and free memory; halved when memory runs out.
         upsample : False leaves the maps at the resolution of the layer
         progress : function, called before each pass with (images done, images in all)
-            What it raises ends the call and leaves the network as it was.
+            An exception that it raises ends the call.
 
         Raises
         ------
@@ -130,7 +124,7 @@ class IntegratedGradCAM:
         """
         run = self.settings.changed(**settings)
         _check_images(x)
-        _check_class_idx(class_idx, len(x))
+        check_class_idx(class_idx, len(x))
         target = self.target_layers
         layers = target if isinstance(target, Sequence) and not isinstance(target, str) else None
         with left_as_it_was(self.nn_module), torch.no_grad():
@@ -188,14 +182,14 @@ def _explain_batch(
     if run.channels:
         paths = evaluator.single_channel_paths(images)
     integrals = []
-    for rows in slices(len(paths), paths_at_once(evaluator, paths, run.formula)):
+    for rows in slices(paths.n, paths_at_once(evaluator, paths, run.formula)):
         some = paths.of(rows)
         if run.tolerance is None:
             rule = quadrature_rule(*run.fixed_rule)
             integrals.append(integrate_fixed(evaluator, some, rule, run.formula))
         else:
             integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
-    integral = Integral.joined(integrals)
+    integral = Integral(*map(torch.cat, zip(*integrals, strict=True)))
     difference = paths.scores - paths.start_scores
     found = Explanation(
         maps=_as_images(integral.maps, evaluator.facts.split.map_shape, x, run.upsample),
@@ -245,11 +239,3 @@ def _check_images(x: Tensor) -> None:
         )
     if not len(x):
         raise ValueError("x holds no image.")
-
-
-def _check_class_idx(class_idx: ClassIndex, n_images: int) -> None:
-    if isinstance(class_idx, Tensor) and class_idx.ndim and len(class_idx) != n_images:
-        raise ValueError(
-            f"class_idx of shape {tuple(class_idx.shape)} does not fit {n_images} images: "
-            "a tensor gives classes image by image, (N,) or (N, K)."
-        )

@@ -17,13 +17,9 @@ _IMAGES_AT_ONCE_ON_GPU = 1024
 
 
 class Batches:
-    """Size of a batch, halved for good when memory runs out.
+    """Number of images in a batch, ``size``, halved for good when memory runs out.
 
     Use as ``for part in batches.over(n): with batches.fits(): work(part)``.
-
-    Attributes
-    ----------
-    size : number of images in a batch
     """
 
     def __init__(self, size: int) -> None:
@@ -41,13 +37,7 @@ class Batches:
 
     @contextmanager
     def fits(self) -> Iterator[None]:
-        """Within it, running out of memory halves the batch.
-
-        Raises
-        ------
-        torch.OutOfMemoryError or RuntimeError
-            If a single image does not fit.
-        """
+        """Within it, running out of memory halves the batch; it is raised for a single image."""
         try:
             yield
         except RuntimeError as error:
@@ -74,7 +64,6 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
     Parameters
     ----------
     run : makes one pass with gradients, for images (n, C, *spatial) on the device
-    x : (N, C, *spatial) tensor
     """
     import torch
 

@@ -55,6 +55,17 @@ def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
     return torch.stack([gradient.movedim(-1, 1) for gradient in by_class], 1)
 
 
+def check_class_idx(class_idx: ClassIndex, n_images: int) -> None:
+    """Raise `ValueError` if classes given image by image do not fit the images."""
+    if not isinstance(class_idx, Tensor) or not class_idx.ndim:
+        return
+    if len(class_idx) != n_images or class_idx.ndim > 2:
+        raise ValueError(
+            f"class_idx of shape {tuple(class_idx.shape)} does not fit {n_images} images: "
+            "a tensor gives classes image by image, (N,) or (N, K)."
+        )
+
+
 def n_classes(class_idx: ClassIndex) -> int | None:
     """Number of classes of each image that ``class_idx`` asks for; None for all of them."""
     if isinstance(class_idx, Tensor):
@@ -66,9 +77,7 @@ def n_classes(class_idx: ClassIndex) -> int | None:
 
 def class_idx_of(class_idx: ClassIndex, images: slice) -> ClassIndex:
     """The part of ``class_idx`` that belongs to some of the images."""
-    if isinstance(class_idx, Tensor) and class_idx.ndim > 0:
-        return class_idx[images]
-    return class_idx
+    return class_idx[images] if isinstance(class_idx, Tensor) and class_idx.ndim else class_idx
 
 
 def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
@@ -82,7 +91,7 @@ def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If a class does not exist or the shape does not fit the images.
+        If a class does not exist.
     """
     n_images, n_classes = logits.shape
     if class_idx is None:
@@ -91,17 +100,9 @@ def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
         if class_idx != "all":
             raise ValueError(f"class_idx={class_idx!r} is unknown; the only word is 'all'.")
         class_idx = range(n_classes)
-    by_image = isinstance(class_idx, Tensor) and class_idx.ndim > 0
     classes = torch.as_tensor(class_idx, device=logits.device).to(torch.int64)
-    if by_image:
-        if len(classes) != n_images or classes.ndim > 2:
-            raise ValueError(
-                f"class_idx of shape {tuple(classes.shape)} does not fit {n_images} images: "
-                "a tensor gives classes image by image, (N,) or (N, K)."
-            )
-        classes = classes.view(n_images, -1)
-    else:
-        classes = classes.reshape(1, -1).expand(n_images, -1)
+    by_image = isinstance(class_idx, Tensor) and class_idx.ndim
+    classes = classes.view(n_images, -1) if by_image else classes.reshape(1, -1)
     if classes.numel() == 0 or classes.min() < 0 or classes.max() >= n_classes:
         raise ValueError(f"class_idx must lie between 0 and {n_classes - 1}; got {class_idx!r}.")
-    return classes
+    return classes.expand(n_images, -1)

@@ -38,7 +38,7 @@ class SettingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """Values of the keyword arguments, which `IntegratedGradCAM.__call__` describes."""
+    """Values of the keyword arguments of `IntegratedGradCAM.__call__`."""
 
     baselines: Baseline = "black"
     rtol: float | None = None
@@ -66,15 +66,7 @@ class Settings:
         return self.method or "riemann_right", self.n_steps or _DEFAULT_STEPS
 
     def changed(self, **changes: Unpack[SettingOptions]) -> Settings:
-        """Checked settings with ``changes``.
-
-        Raises
-        ------
-        TypeError
-            If a setting does not exist.
-        ValueError
-            If a value is unknown, or two exclude each other.
-        """
+        """Settings with ``changes``; `TypeError` for unknown names, `ValueError` for values."""
         unknown = set(changes) - set(Settings.__dataclass_fields__)
         if unknown:
             known = ", ".join(Settings.__dataclass_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,11 +13,7 @@ from torch import Tensor, nn
 
 from cellcam import Explanation, IntegratedGradCAM
 from cellcam.explain.integration import adaptive_steps
-from cellcam.explain.integration.interpolation import (
-    cubic_coefficients,
-    linear_coefficients,
-    neighbours,
-)
+from cellcam.explain.integration.estimates import panel_interpolation
 from cellcam.explain.integration.nodes import Nodes
 from cellcam.models.registry import build_network
 
@@ -216,16 +213,11 @@ def test_equals_the_formula_on_random_architectures(data: st.DataObject) -> None
     torch.testing.assert_close(cam(x, "all", rtol=0.2).maps, adaptive.maps, rtol=1e-7, atol=1e-10)
 
 
-@given(st.lists(st.floats(0.05, 1), min_size=3, max_size=9), st.integers(0, 3))
-@settings(deadline=None)
-def test_interpolation_is_exact_for_polynomials_it_can_hold(
-    widths: list[float], degree: int
-) -> None:
-    nodes = torch.tensor([0.0, *widths], dtype=torch.float64).cumsum(0)[None]
-    t = torch.linspace(0, 1, 5, dtype=torch.float64)
-    x = nodes[:, :-1, None] + nodes.diff(dim=1)[..., None] * t
-    for coefficients, exact in ((cubic_coefficients, 2), (linear_coefficients, 1)):
-        if degree <= exact:
-            values = neighbours((nodes**degree)[..., None])[..., 0]
-            found = torch.einsum("nmsj,nmj->nms", coefficients(nodes, t), values)
-            torch.testing.assert_close(found, x**degree, rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_panels_are_interpolated_by_parabolas_and_lines(degree: int) -> None:
+    nodes = torch.tensor([0, 0.5, 1], dtype=torch.float64)
+    t = (torch.arange(8, dtype=torch.float64) + 0.5) / 8
+    parabola, straight = panel_interpolation(8, nodes)
+    torch.testing.assert_close(parabola @ nodes**degree, t**degree)
+    lines = np.interp(t, nodes, nodes**degree)
+    torch.testing.assert_close(straight @ nodes**degree, torch.from_numpy(lines))

@@ -12,8 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cellcam.explain.integration.estimates import CompleteAtNodes, Estimator, PaperAtNodes
-from cellcam.explain.integration.head_estimate import HeadBetweenNodes
+from cellcam.explain.integration.estimates import CompleteEstimator, PaperEstimator
 from cellcam.explain.integration.integral import Formula, Integral, relative
 from cellcam.explain.network.path_points import PathEvaluator, Paths
 
@@ -43,7 +42,7 @@ class Tolerance:
 
 def paths_at_once(evaluator: PathEvaluator, paths: Paths, formula: Formula) -> int:
     """Number of paths to refine together: complete maps keep the gradients of all nodes."""
-    if formula == "paper" or evaluator.facts.head:
+    if formula == "paper" or evaluator.facts.split.pooled:
         return evaluator.batch_size
     values = paths.at_end.gradient[0].numel()
     return max(1, min(evaluator.batch_size, _MOST_KEPT // (MOST_EVALUATIONS * values)))
@@ -60,12 +59,13 @@ def integrate_adaptively(
     if evaluator.gradient_is_constant and formula == "complete":
         return result
     at_image = tolerance.reference(result.maps)
-    active = _estimator(evaluator, paths, formula)
+    estimator = CompleteEstimator if formula == "complete" else PaperEstimator
+    active = estimator(evaluator, paths)
     nodes = active.nodes
     new = nodes.refine_all()
     while True:
-        active.evaluate(evaluator, new)
-        maps, doubt, line = active.estimate(evaluator)
+        active.evaluate(new)
+        maps, doubt, line = active.estimate()
         size = tolerance.reference(maps)
         difference = active.margin * doubt.square().sum(1).sqrt()
         shows = size > _NEXT_TO_NOTHING * at_image[nodes.rows]
@@ -86,14 +86,6 @@ def integrate_adaptively(
             doubt = torch.where(shows[:, None], doubt, 1 + widths)
         active.keep(~done)
         new = nodes.refine_worst(doubt[~done])
-
-
-def _estimator(evaluator: PathEvaluator, paths: Paths, formula: Formula) -> Estimator:
-    if evaluator.facts.head and not evaluator.gradient_is_constant:
-        return HeadBetweenNodes(evaluator, paths, formula)
-    if formula == "complete":
-        return CompleteAtNodes(evaluator, paths)
-    return PaperAtNodes(evaluator, paths)
 
 
 def _from_ends(paths: Paths) -> Integral:

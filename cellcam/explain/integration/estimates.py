@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from cellcam.explain.integration.integral import differ, line_terms, position_terms
-from cellcam.explain.integration.interpolation import (
-    cubic_coefficients,
-    linear_coefficients,
-    neighbours,
-)
 from cellcam.explain.integration.nodes import NewNodes, Nodes
 from cellcam.explain.memory import slices
 from cellcam.explain.network.path_points import PathEvaluator, Paths
 
-# Parts of an interval in whose middles the integrand is interpolated.
-PARTS = 4
-# Estimated error over the root of the summed squares of the doubts about all intervals: larger
-# where the gradients, too, jump between nodes, at layers that more ReLUs follow (docs/method.md).
-_MARGIN, _MARGIN_FOR_JUMPS = 4.0, 12.0
+# Places in each interval where the integrand is interpolated.
+_SAMPLES = 4
+# Estimated error over the root of the summed squares of the doubts about all intervals. It is
+# larger where the gradients jump between nodes, the more so the more ReLUs follow the layer.
+_MARGIN_CONSTANT, _MARGIN_POOLED, _MARGIN_OTHER = 4.0, 5.0, 12.0
 
 
 class Estimate(NamedTuple):
@@ -34,8 +30,8 @@ class Estimate(NamedTuple):
     line: Tensor
 
 
-class Estimator(Protocol):
-    """Keeps values at the nodes of N paths.
+class Estimator(ABC):
+    """Values at the nodes of N paths, of which an integral is estimated.
 
     Attributes
     ----------
@@ -44,78 +40,93 @@ class Estimator(Protocol):
     margin : estimated error over the root of the summed squares of the doubts
     """
 
-    nodes: Nodes
-    vary: Tensor
     margin: float
 
-    def evaluate(self, evaluator: PathEvaluator, new: NewNodes) -> None:
-        """Run the network at new nodes and keep what the estimate needs."""
+    def __init__(self, evaluator: PathEvaluator, paths: Paths) -> None:
+        self.nodes = Nodes(paths.n, paths.scores)
+        self.vary = torch.zeros_like(paths.classes, dtype=torch.bool)
+        self._evaluator, self._paths = evaluator, paths
 
-    def estimate(self, evaluator: PathEvaluator) -> Estimate:
+    @abstractmethod
+    def evaluate(self, new: NewNodes) -> None:
+        """Run the network at new nodes, and keep their part of the estimate."""
+
+    @abstractmethod
+    def estimate(self) -> Estimate:
         """Estimate from all nodes so far."""
 
     def keep(self, mask: Tensor) -> None:
         """Drop the paths outside ``mask`` (N,)."""
+        self.nodes.keep(mask)
+        self.vary = self.vary[mask]
+
+    def _note_variation(self, weights: list[Tensor], rows: Tensor, n_paths: int) -> None:
+        """Compare mean gradients of points on the paths ``rows`` with those at the images."""
+        vary = differ(torch.cat(weights), self._paths.at_end.weights[rows])
+        self.vary |= vary.unflatten(0, (n_paths, -1)).any(1)
 
 
-class PaperAtNodes:
-    """The paper's formula: the integrand before the ReLU is kept at the nodes and interpolated.
+class PaperEstimator(Estimator):
+    """The paper's formula: the integrand before the ReLU is kept at the nodes.
 
-    The line integral over a panel is the gradient at its middle times the change of the
-    activations between its ends; it is kept at the middle node.
+    Within a panel it is interpolated by the parabola through its three nodes; the doubt is the
+    distance to straight lines between them. The line integral over a panel is the gradient at its
+    middle times the change of the activations between its ends; it is kept at the middle node.
     """
 
     def __init__(self, evaluator: PathEvaluator, paths: Paths) -> None:
-        self.margin = _MARGIN if evaluator.gradient_is_constant else _MARGIN_FOR_JUMPS
-        self.nodes = Nodes(len(paths), paths.scores)
-        self.vary = torch.zeros_like(paths.classes, dtype=torch.bool)
-        self._paths = paths
+        super().__init__(evaluator, paths)
+        jumps = _MARGIN_POOLED if evaluator.facts.split.pooled else _MARGIN_OTHER
+        self.margin = _MARGIN_CONSTANT if evaluator.gradient_is_constant else jumps
         start, end = paths.start_activations, paths.at_end.activations
         at_end = paths.at_end.weights @ (end - start)
         self._integrand = torch.stack([torch.zeros_like(at_end), at_end], 1)
         self._activations = torch.stack([start, end], 1)
         self._line = torch.zeros_like(paths.scores).unsqueeze(1).repeat(1, 2, 1)
-        self.evaluate(evaluator, self.nodes.refine_all())
+        self.evaluate(self.nodes.refine_all())
 
-    def evaluate(self, evaluator: PathEvaluator, new: NewNodes) -> None:
-        """See `Estimator`."""
-        paths, rows = self._paths, new.flat_rows
-        ends = (_at(self._activations, node).flatten(0, 1) for node in (new.right, new.left))
-        change = next(ends) - next(ends)
-        integrands, lines, activations, vary = [], [], [], []
-        for part, points in evaluator.at(paths, rows, new.positions.flatten()):
+    def evaluate(self, new: NewNodes) -> None:
+        """See `Estimator.evaluate`."""
+        paths, rows = self._paths, new.rows.repeat_interleave(new.positions.shape[1])
+        change = _at(self._activations, new.right) - _at(self._activations, new.left)
+        change = change.flatten(0, 1)
+        integrands, lines, activations, weights = [], [], [], []
+        for part, points in self._evaluator.at(paths, rows, new.positions.flatten()):
             moved = points.activations - paths.start_activations[rows[part]]
             integrands.append(points.weights @ moved)
             lines.append(line_terms(points.gradient, change[part]))
             activations.append(points.activations)
-            vary.append(differ(points.weights, paths.at_end.weights[rows[part]]))
-        shape = new.positions.shape
-        self._integrand = _appended(self._integrand, integrands, shape)
-        self._line = _appended(self._line, lines, shape)
-        self._activations = _appended(self._activations, activations, shape)
-        self.vary |= torch.cat(vary).unflatten(0, shape).any(1)
+            weights.append(points.weights)
+        self._integrand = _appended(self._integrand, integrands)
+        self._line = _appended(self._line, lines)
+        self._activations = _appended(self._activations, activations)
+        self._note_variation(weights, rows, len(new.rows))
 
-    def estimate(self, evaluator: PathEvaluator) -> Estimate:
-        """See `Estimator`."""
-        nodes, places = self.nodes.along_path(), middles(PARTS, self._line)
-        near = neighbours(_at(self._integrand, self.nodes.order))
-        cubic, straight = (
-            torch.einsum("nmsj,nmjku->nmsku", coefficients(nodes, places), near)
-            for coefficients in (cubic_coefficients, linear_coefficients)
+    def estimate(self) -> Estimate:
+        """See `Estimator.estimate`."""
+        order = self.nodes.order
+        ends = _at(self._integrand, order)
+        panels = torch.stack([ends[:, :-1:2], ends[:, 1::2], ends[:, 2::2]], 2)
+        curved, straight = (
+            torch.einsum("sj,npjku->npsku", weights, panels)
+            for weights in panel_interpolation(2 * _SAMPLES, panels)
         )
-        width = nodes.diff(dim=1)[..., None, None]
-        best, doubt = (values.mean(2) * width for values in positive_part(cubic, straight))
-        line = _at(self._line, self.nodes.order)[:, 1::2].sum(1)
-        return Estimate(best.sum(1), doubt.norm(dim=3), line)
+        doubt = (curved - straight).abs()
+        # A value slightly below zero may in truth be positive.
+        doubt = torch.minimum(doubt, (curved + 4 * doubt).relu())
+        by_interval = [values.unflatten(2, (2, -1)).mean(3) for values in (curved.relu(), doubt)]
+        width = self.nodes.along_path().diff(dim=1)[..., None, None]
+        maps, doubt = (values.flatten(1, 2) * width for values in by_interval)
+        return Estimate(maps.sum(1), doubt.norm(dim=3), _at(self._line, order)[:, 1::2].sum(1))
 
     def keep(self, mask: Tensor) -> None:
-        """See `Estimator`."""
-        self.nodes.keep(mask)
-        self.vary, self._integrand = self.vary[mask], self._integrand[mask]
-        self._activations, self._line = self._activations[mask], self._line[mask]
+        """See `Estimator.keep`."""
+        super().keep(mask)
+        self._integrand, self._line = self._integrand[mask], self._line[mask]
+        self._activations = self._activations[mask]
 
 
-class CompleteAtNodes:
+class CompleteEstimator(Estimator):
     """The complete formula by the trapezoid rule.
 
     Gradients and activations are kept at all nodes: they are used again whenever an interval
@@ -126,96 +137,89 @@ class CompleteAtNodes:
     margin = 1.0
 
     def __init__(self, evaluator: PathEvaluator, paths: Paths) -> None:
-        self.nodes = Nodes(len(paths), paths.scores)
-        self.vary = torch.zeros_like(paths.classes, dtype=torch.bool)
-        self._paths = paths
+        super().__init__(evaluator, paths)
         end = paths.at_end
-        # By node number and path; the paths that are done are not dropped.
+        # By node number and path; paths that are done are not dropped.
         self._gradient = end.gradient.new_empty(16, *end.gradient.shape)
         self._activations = end.activations.new_empty(16, *end.activations.shape)
         self._gradient[1], self._activations[1] = end.gradient, end.activations
-        # Less than eight intervals are never enough, and a pass of few points is slow.
+        # Less than eight intervals are never enough, and passes of few points are slow.
         self.nodes.refine_all()
         self.nodes.refine_all()
         # The baseline's gradient is needed, too; the image's is known.
         numbers = [0, 2, 3, 4]
-        self._run(evaluator, numbers, self.nodes.positions[:, numbers])
-        self._maps = paths.at_end.activations.new_zeros(
-            len(paths), 5, paths.classes.shape[1], paths.at_end.activations.shape[2]
-        )
+        self._run(numbers, self.nodes.positions[:, numbers])
+        n_positions = end.activations.shape[2]
+        self._maps = end.activations.new_zeros(paths.n, 5, paths.classes.shape[1], n_positions)
         self._doubt = torch.zeros_like(self._maps[..., 0])
-        self._add_intervals(evaluator, self.nodes.order[:, :-1], self.nodes.order[:, 1:])
+        self._add_intervals(self.nodes.order[:, :-1], self.nodes.order[:, 1:])
 
-    def evaluate(self, evaluator: PathEvaluator, new: NewNodes) -> None:
-        """See `Estimator`."""
+    def evaluate(self, new: NewNodes) -> None:
+        """See `Estimator.evaluate`."""
         n_new = new.positions.shape[1]
         numbers = range(new.first, new.first + n_new)
-        self._run(evaluator, numbers, new.positions)
+        self._run(numbers, new.positions)
         self._maps = pad(self._maps, (0, 0, 0, 0, 0, n_new))
         self._doubt = pad(self._doubt, (0, 0, 0, n_new))
         middle = torch.as_tensor(numbers, device=new.rows.device).expand_as(new.left)
-        begin, end = torch.cat([new.left, middle], 1), torch.cat([middle, new.right], 1)
-        self._add_intervals(evaluator, begin, end)
+        self._add_intervals(torch.cat([new.left, middle], 1), torch.cat([middle, new.right], 1))
 
-    def estimate(self, evaluator: PathEvaluator) -> Estimate:
-        """See `Estimator`."""
+    def estimate(self) -> Estimate:
+        """See `Estimator.estimate`."""
         maps = self._maps.sum(1)
         return Estimate(maps, _at(self._doubt, self.nodes.order[:, 1:]), maps.sum(2))
 
     def keep(self, mask: Tensor) -> None:
-        """See `Estimator`."""
-        self.nodes.keep(mask)
-        self.vary, self._maps, self._doubt = self.vary[mask], self._maps[mask], self._doubt[mask]
+        """See `Estimator.keep`."""
+        super().keep(mask)
+        self._maps, self._doubt = self._maps[mask], self._doubt[mask]
 
-    def _run(self, evaluator: PathEvaluator, numbers: Sequence[int], positions: Tensor) -> None:
+    def _run(self, numbers: Sequence[int], positions: Tensor) -> None:
         """Keep the network's values at ``positions`` (N, M) of the nodes ``numbers``."""
         self._gradient = _with_room(self._gradient, numbers[-1] + 1)
         self._activations = _with_room(self._activations, numbers[-1] + 1)
         rows = self.nodes.rows.repeat_interleave(len(numbers))
-        by_point = torch.as_tensor(numbers, device=rows.device).repeat(len(self.nodes.rows))
-        vary = []
-        for part, points in evaluator.at(self._paths, rows, positions.flatten()):
+        by_point = torch.as_tensor(numbers, device=rows.device).repeat(len(positions))
+        weights = []
+        for part, points in self._evaluator.at(self._paths, rows, positions.flatten()):
             place = by_point[part], rows[part]
             self._gradient[place], self._activations[place] = points.gradient, points.activations
-            vary.append(differ(points.weights, self._paths.at_end.weights[rows[part]]))
-        self.vary |= torch.cat(vary).unflatten(0, positions.shape).any(1)
+            weights.append(points.weights)
+        self._note_variation(weights, rows, len(positions))
 
-    def _add_intervals(self, evaluator: PathEvaluator, begin: Tensor, end: Tensor) -> None:
+    def _add_intervals(self, begin: Tensor, end: Tensor) -> None:
         """Set the sums of the intervals from node ``begin`` to node ``end``, both (N, M)."""
         rows = self.nodes.rows.repeat_interleave(end.shape[1])
-        kept = torch.arange(len(self.nodes.rows), device=rows.device).repeat_interleave(
-            end.shape[1]
-        )
-        for part in slices(len(rows), evaluator.batch_size):
+        kept_rows = torch.arange(len(end), device=end.device).repeat_interleave(end.shape[1])
+        for part in slices(len(rows), self._evaluator.batch_size):
             left, right = (begin.flatten()[part], rows[part]), (end.flatten()[part], rows[part])
             change = self._activations[right] - self._activations[left]
             right_sum = position_terms(self._gradient[right], change)
             left_sum = position_terms(self._gradient[left], change)
-            place = kept[part], end.flatten()[part]
+            place = kept_rows[part], end.flatten()[part]
             self._maps[place] = (right_sum + left_sum) / 2
             self._doubt[place] = (right_sum - left_sum).norm(dim=2) / 2
 
 
-def positive_part(best: Tensor, rough: Tensor) -> tuple[Tensor, Tensor]:
-    """ReLU of ``best``, and its error if ``best`` errs by its distance from ``rough``."""
-    doubt = (best - rough).abs()
-    # A value slightly below zero may in truth be positive.
-    return best.relu(), torch.minimum(doubt, (best + 4 * doubt).relu())
+def panel_interpolation(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (n, 3) of a panel's nodes, at 0, 1/2 and 1, in the middles of n equal parts.
 
-
-def middles(n: int, like: Tensor) -> Tensor:
-    """Middles of n equal parts of [0, 1]."""
-    return (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n
+    Of the parabola through the nodes, and of the straight lines between them.
+    """
+    t = (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n
+    parabola = [(2 * t - 1) * (t - 1), 4 * t * (1 - t), t * (2 * t - 1)]
+    straight = [(1 - 2 * t).relu(), 1 - (2 * t - 1).abs(), (2 * t - 1).relu()]
+    return torch.stack(parabola, 1), torch.stack(straight, 1)
 
 
 def _at(values: Tensor, numbers: Tensor) -> Tensor:
-    """Values (N, n, ...) of the nodes ``numbers`` (N, M): (N, M, ...)."""
+    """Values (N, n, ...) at the node numbers (N, M): (N, M, ...)."""
     return values[torch.arange(len(numbers), device=numbers.device).unsqueeze(1), numbers]
 
 
-def _appended(kept: Tensor, new: list[Tensor], shape: torch.Size) -> Tensor:
-    """Values (N, n, ...) of nodes, with those of ``shape`` (N, M) new nodes behind them."""
-    return torch.cat([kept, torch.cat(new).unflatten(0, shape)], 1)
+def _appended(kept: Tensor, new: list[Tensor]) -> Tensor:
+    """Values (N, n, ...) at nodes, and behind them those at M new nodes, N M in all."""
+    return torch.cat([kept, torch.cat(new).unflatten(0, (len(kept), -1))], 1)
 
 
 def _with_room(kept: Tensor, n: int) -> Tensor:

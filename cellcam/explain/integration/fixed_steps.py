@@ -31,11 +31,11 @@ def integrate_fixed(
     nodes, weights = _with_ends(rule)
     sums = _Sums(paths, formula)
     inner = np.arange(1, len(nodes) - 1)
-    n_steps = max(1, evaluator.batch_size // len(paths))
+    n_steps = max(1, evaluator.batch_size // paths.n)
     for first in range(0, len(inner), n_steps):
         part = inner[first : first + n_steps]
-        positions = torch.as_tensor(nodes[part], device=paths.end.device).repeat(len(paths))
-        rows = torch.arange(len(paths), device=paths.end.device).repeat_interleave(len(part))
+        positions = torch.as_tensor(nodes[part], device=paths.end.device).repeat(paths.n)
+        rows = torch.arange(paths.n, device=paths.end.device).repeat_interleave(len(part))
         for _, points in evaluator.at(paths, rows, positions):
             sums.add(points, weights[:, part])
     sums.add(paths.at_end, weights[:, -1:])
@@ -58,7 +58,7 @@ class _Sums:
 
     def add(self, points: Points, weights: NDArray[np.float64]) -> None:
         """Add S nodes of each path, P S points, with their weights (3, S) in the three rules."""
-        by_path = (len(self._paths), -1)
+        by_path = (self._paths.n, -1)
         gradient = points.gradient.unflatten(0, by_path)
         activations = points.activations.unflatten(0, by_path)
         mean_gradient = points.weights.unflatten(0, by_path)

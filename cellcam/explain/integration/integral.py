@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +10,7 @@ from torch import Tensor
 Formula = Literal["paper", "complete"]
 
 
-@dataclass(frozen=True)
-class Integral:
+class Integral(NamedTuple):
     """Integrals along P paths for K classes; U positions at the layer.
 
     Attributes
@@ -30,17 +27,6 @@ class Integral:
     line: Tensor
     n_evaluations: Tensor
     weights_vary: Tensor
-
-    @classmethod
-    def joined(cls, parts: Sequence[Integral]) -> Integral:
-        """Integrals along the paths of all parts."""
-        return cls(
-            torch.cat([part.maps for part in parts]),
-            torch.cat([part.error for part in parts]),
-            torch.cat([part.line for part in parts]),
-            torch.cat([part.n_evaluations for part in parts]),
-            torch.cat([part.weights_vary for part in parts]),
-        )
 
 
 def position_terms(gradient: Tensor, change: Tensor) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class NewNodes:
+class NewNodes(NamedTuple):
     """M new nodes of each of N paths, each in the middle of an interval.
 
     Attributes
@@ -17,7 +16,7 @@ class NewNodes:
     rows : (N,) numbers of the paths
     positions : (N, M) in [0, 1]
     left, right : (N, M) numbers of the nodes at the ends of the interval
-    first : number of the first new node; they are numbered in the order of their evaluation
+    first : number of the first new node
     """
 
     rows: Tensor
@@ -25,11 +24,6 @@ class NewNodes:
     left: Tensor
     right: Tensor
     first: int
-
-    @property
-    def flat_rows(self) -> Tensor:
-        """Number of the path of each of the N M new nodes: (N M,)."""
-        return self.rows.repeat_interleave(self.positions.shape[1])
 
 
 class Nodes:
@@ -69,12 +63,7 @@ class Nodes:
         return self._refine(torch.arange(self.n_evaluations, device=self.rows.device))
 
     def refine_worst(self, doubt: Tensor) -> NewNodes:
-        """Refine the panels with the largest doubt, a quarter of them; all of few panels.
-
-        Parameters
-        ----------
-        doubt : (N, intervals, K) of every interval
-        """
+        """Refine the quarter of the panels with the largest ``doubt`` (N, intervals, K)."""
         if self.n_panels < 4:
             return self.refine_all()
         by_panel = doubt.amax(2).unflatten(1, (self.n_panels, -1)).sum(2)
@@ -87,7 +76,7 @@ class Nodes:
         self.order = self.order[mask]
 
     def _refine(self, intervals: Tensor) -> NewNodes:
-        """Add a node to each of ``intervals`` (M,) or (N, M), counted along the path."""
+        """Add a node in ``intervals`` (M,) or (N, M), which are counted along the path."""
         intervals = intervals.expand(len(self.rows), -1)
         left, right = self.order.gather(1, intervals), self.order.gather(1, intervals + 1)
         middle = (self.positions.gather(1, left) + self.positions.gather(1, right)) / 2

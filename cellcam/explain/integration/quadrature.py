@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Method = Literal[
-    "riemann_right",
-    "riemann_left",
-    "riemann_middle",
-    "riemann_trapezoid",
-    "gausslegendre",
+    "riemann_right", "riemann_left", "riemann_middle", "riemann_trapezoid", "gausslegendre"
 ]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Nodes and weights of a quadrature rule; the weights add up to 1.
-
-    Attributes
-    ----------
-    nodes : (n,) float64 array in [0, 1], ascending
-    weights : (n,) float64 array
-    """
+class Rule(NamedTuple):
+    """Ascending nodes (n,) in [0, 1], and weights (n,) that add up to 1; both float64."""
 
     nodes: NDArray[np.float64]
     weights: NDArray[np.float64]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from cellcam.explain.memory import automatic_batch_size
-from cellcam.explain.network.heads import HeadOfMeans, head_of_means
+from cellcam.explain.network.heads import is_affine, sees_means_only
 from cellcam.explain.network.layouts import Precision, fastest_execution
 from cellcam.explain.network.splitting import Layer, SplitNetwork, split_network
 
@@ -15,20 +16,12 @@ from cellcam.explain.network.splitting import Layer, SplitNetwork, split_network
 _MOST_GRADIENTS = 2**26
 
 
-@dataclass
-class LastBaseline:
-    """Values at the last baseline image that all paths of a call shared, for the next call.
+class Baseline(NamedTuple):
+    """A baseline image (1, C, *spatial), its activations (1, C, U) and logits (1, n_classes)."""
 
-    Attributes
-    ----------
-    image : (1, C, *spatial); None before the first
-    activations : (1, C, U) at the layer
-    logits : (1, n_classes)
-    """
-
-    image: Tensor | None = None
-    activations: Tensor | None = None
-    logits: Tensor | None = None
+    image: Tensor
+    activations: Tensor
+    logits: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,19 +32,20 @@ class NetworkFacts:
     ----------
     weights : `fingerprint` of the network when they were found
     split : trunk and head
-    head : the head as a function of mean activations, where it is one
+    affine : whether the head's gradient is the same everywhere
     batch_size : number of images to run at once
+    last_baseline : the last baseline that all paths of a call shared, for the next call
     """
 
     weights: object
     split: SplitNetwork
-    head: HeadOfMeans | None
+    affine: bool
     batch_size: int
-    last_baseline: LastBaseline = field(default_factory=LastBaseline)
+    last_baseline: list[Baseline] = field(default_factory=list)
 
     def batch_size_for(self, n_classes: int | None) -> int:
         """Batch size at which the gradients of so many classes (None: of all) fit."""
-        if self.head is not None:
+        if self.split.pooled:
             return self.batch_size
         gradients = self.split.n_features * self.split.map_shape.numel()
         gradients *= n_classes or self.split.n_classes
@@ -69,8 +63,8 @@ def find_facts(
     """
     weights = fingerprint(network)
     split = split_network(network, layer, x)
-    head = head_of_means(split, x[:1])
-    split = replace(split, pooled=head is not None)
+    split = replace(split, pooled=sees_means_only(split, x[:1]))
+    affine = split.pooled and is_affine(split, x[:1])
     batch_size = automatic_batch_size(split.scores, x, split.device)
     if precision == "auto":
         trial = x[: n_trial or batch_size]
@@ -78,7 +72,7 @@ def find_facts(
             lambda way: replace(split, execution=way).scores(trial), split.device, split.execution
         )
         split = replace(split, execution=fastest)
-    return NetworkFacts(weights, split, head, batch_size)
+    return NetworkFacts(weights, split, affine, batch_size)
 
 
 def fingerprint(network: nn.Module) -> object:

@@ -24,13 +24,7 @@ _WORTHWHILE = 0.9
 
 @dataclass(frozen=True)
 class Execution:
-    """How a pass is computed.
-
-    Attributes
-    ----------
-    autocast : reduced floating type for operations where that is safe; None: the network's own
-    channels_last : whether images have their channels innermost in memory
-    """
+    """How a pass is computed: with autocast to a reduced type, with channels innermost."""
 
     autocast: torch.dtype | None = None
     channels_last: bool = False
@@ -68,13 +62,7 @@ class _PositionsInnermostWhereFaster(TorchFunctionMode):
 
 
 def prefers_positions(x: Tensor, weight: Tensor) -> bool:
-    """Whether a CPU convolves ``x`` faster with its positions innermost, rearranging included.
-
-    Parameters
-    ----------
-    x : (N, C, *space) tensor
-    weight : (D, C / groups, *kernel) tensor
-    """
+    """Whether a CPU convolves ``x`` (N, C, *space) faster with its positions innermost."""
     few_positions = x.ndim > 3 and x.shape[-1] <= _FEW_POSITIONS
     return few_positions and weight.shape[1] == x.shape[1] >= _MANY_FEATURES
 
@@ -82,8 +70,7 @@ def prefers_positions(x: Tensor, weight: Tensor) -> bool:
 def usual_execution(run: Callable[[Execution], object], device: torch.device) -> Execution:
     """The network's own precision; on a CPU channels innermost, if the network accepts that.
 
-    Convolutions on a CPU then rearrange nothing: a tenth to a quarter less time on all networks
-    tried, 2-D and 3-D.
+    Convolutions then rearrange nothing: a tenth to a quarter less time on all networks tried.
     """
     channels_last = Execution(channels_last=True)
     if device.type != "cpu":
@@ -98,12 +85,7 @@ def usual_execution(run: Callable[[Execution], object], device: torch.device) ->
 def fastest_execution(
     run: Callable[[Execution], object], device: torch.device, usual: Execution
 ) -> Execution:
-    """The fastest of all executions, by trial; ``usual`` unless another is 10 % faster.
-
-    Parameters
-    ----------
-    run : makes one pass
-    """
+    """The fastest execution of a pass, by trial; ``usual`` unless another is 10 % faster."""
     reduced = torch.float16 if device.type == "mps" else torch.bfloat16
     ways = {Execution(kind, last) for kind in (None, reduced) for last in (False, True)}
     seconds = {way: _seconds(run, way, device) for way in {usual, *ways}}

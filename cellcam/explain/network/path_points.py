@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cellcam.explain.baselines import single_channel_starts
 from cellcam.explain.memory import slices
-from cellcam.explain.network.facts import NetworkFacts
+from cellcam.explain.network.facts import Baseline, NetworkFacts
 from cellcam.explain.network.splitting import Pass
 from cellcam.explain.scores import ClassIndex, Score, class_scores, gradients, select_classes
 
@@ -40,8 +41,7 @@ class Points:
         return Points(self.activations[rows], self.gradient[rows])
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(NamedTuple):
     """P straight paths, and the network's values at their ends.
 
     Attributes
@@ -63,7 +63,9 @@ class Paths:
     start_activations: Tensor
     at_end: Points
 
-    def __len__(self) -> int:
+    @property
+    def n(self) -> int:
+        """Number of paths."""
         return len(self.end)
 
     def points(self, rows: Tensor, positions: Tensor) -> Tensor:
@@ -73,21 +75,13 @@ class Paths:
 
     def of(self, rows: Tensor | slice) -> Paths:
         """Some of the paths."""
-        return Paths(
-            self.start[rows],
-            self.end[rows],
-            self.classes[rows],
-            self.logits[rows],
-            self.scores[rows],
-            self.start_scores[rows],
-            self.start_activations[rows],
-            self.at_end.of(rows),
-        )
+        tensors = [values[rows] for values in self[:-1]]
+        return Paths._make([*tensors, self.at_end.of(rows)])
 
 
 @dataclass(frozen=True)
 class PathEvaluator:
-    """Evaluates a network along paths, at most ``batch_size`` points at a time.
+    """Evaluates a network along paths, ``batch_size`` points at a time.
 
     ``tick`` is called before each pass and may raise to cancel.
     """
@@ -100,8 +94,7 @@ class PathEvaluator:
     @property
     def gradient_is_constant(self) -> bool:
         """Whether the gradient is the same everywhere on every path."""
-        head = self.facts.head
-        return self.score == "logit" and head is not None and head.affine is not None
+        return self.score == "logit" and self.facts.affine
 
     def paths(self, start: Tensor, x: Tensor, class_idx: ClassIndex) -> Paths:
         """Paths from baselines to images, both (N, C, *spatial), at most a batch of them."""
@@ -117,19 +110,10 @@ class PathEvaluator:
     def single_channel_paths(self, paths: Paths) -> Paths:
         """For each image and channel the path on which only that channel moves: N C paths."""
         starts = single_channel_starts(paths.start, paths.end)
-        rows = torch.arange(len(paths), device=starts.device).repeat_interleave(starts.shape[1])
+        rows = torch.arange(paths.n, device=starts.device).repeat_interleave(starts.shape[1])
         ends, starts = paths.of(rows), starts.flatten(0, 1)
-        start_scores, start_activations = self._at_baselines(starts, ends.classes)
-        return Paths(
-            starts,
-            ends.end,
-            ends.classes,
-            ends.logits,
-            ends.scores,
-            start_scores,
-            start_activations,
-            ends.at_end,
-        )
+        start_scores, activations = self._at_baselines(starts, ends.classes)
+        return ends._replace(start=starts, start_scores=start_scores, start_activations=activations)
 
     def at(self, paths: Paths, rows: Tensor, positions: Tensor) -> Iterator[tuple[slice, Points]]:
         """Values at ``positions`` (M,) of the paths ``rows`` (M,), with their place in M."""
@@ -143,33 +127,18 @@ class PathEvaluator:
                 done = self.facts.split.scores(images)
                 yield part, self._points(done, paths.classes[rows[part]])
 
-    def activations_at(self, paths: Paths, rows: Tensor, positions: Tensor) -> Tensor:
-        """Activations (M, C, U) at ``positions`` (M,) of the paths ``rows`` (M,)."""
-        found = []
-        for part in slices(len(rows), self.batch_size):
-            self.tick()
-            images = paths.points(rows[part], positions[part])
-            found.append(_flat(self.facts.split.activations(images)))
-        return torch.cat(found)
-
     def _at_baselines(self, start: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N, K) and activations (N, C, U) at baselines; run once where all are the same."""
         if start.stride(0) == 0:
-            activations, logits = self._at_shared_baseline(start[:1])
+            last = self.facts.last_baseline
+            if not last or not torch.equal(last[0].image, start[:1]):
+                last[:] = [Baseline(start[:1].clone(), *self._without_gradient(start[:1]))]
+            _, activations, logits = last[0]
         else:
             parts = [self._without_gradient(start[s]) for s in slices(len(start), self.batch_size)]
             activations, logits = map(torch.cat, zip(*parts, strict=True))
         scores = class_scores(self.score, logits).expand(len(start), -1).gather(1, classes)
         return scores, activations.expand(len(start), -1, -1)
-
-    def _at_shared_baseline(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        last = self.facts.last_baseline
-        if last.image is None or not torch.equal(last.image, image):
-            last.activations, last.logits = self._without_gradient(image)
-            last.image = image.clone()
-        assert last.activations is not None
-        assert last.logits is not None
-        return last.activations, last.logits
 
     def _without_gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.tick()

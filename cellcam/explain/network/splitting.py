@@ -1,9 +1,8 @@
 """Trunk and head of a network at its target layer.
 
-The network is never taken apart: a forward hook on the target layer ends the pass (where only
-activations are wanted) or turns autograd on (where the head's gradients are wanted). So
-functional layers, skip connections and in-place operations behave as in the network itself, and
-the trunk never records a graph.
+The network is never taken apart: a forward hook on the target layer ends the pass, or turns
+autograd on for the head. So functional layers, skip connections and in-place operations behave as
+in the network itself, and the trunk never records a graph.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +25,14 @@ class _TrunkDoneError(Exception):
     """Leaves a forward pass at the target layer."""
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """Values of one pass through trunk and head.
 
     Attributes
     ----------
-    activations : (N, C, *space) tensor at the layer, detached
-    leaf : input of the head, ready for gradients: the activations, or their (N, C, 1, ...) means
-        where the head is pooled
-    scores : (N, n_classes) tensor
+    activations : (N, C, *space) at the layer, detached
+    leaf : the head's input, for gradients: activations, or their (N, C, 1, ...) means if pooled
+    scores : (N, n_classes)
     """
 
     activations: Tensor
@@ -134,7 +132,7 @@ def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> S
     ----------
     network : module, (N, C, *spatial) -> (N, n_classes), in evaluation mode
     layer : name of a submodule, the submodule itself, or None
-        None takes the last submodule whose output still has spatial extent.
+        None takes the last submodule to finish whose output has more than one position.
     example : (N, C, *spatial) tensor; its first image is run
 
     Raises
@@ -146,12 +144,14 @@ def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> S
     device = next((p.device for p in network.parameters()), example.device)
     dtype = _dtype_of(network)
     example = example[:1].to(device, dtype or example.dtype)
-    name = find_target_layer(network, example) if layer is None else _name_of(network, layer)
-    outputs, scores = _probe(network, name, example)
-    features, *space = _checked_output(outputs[-1], name, example).shape[1:]
-    n_classes = _checked_scores(scores, 1).shape[1]
-    shape = torch.Size(space)
-    split = SplitNetwork(network, name, len(outputs), device, dtype, n_classes, features, shape)
+    runs, scores = _recorded_runs(network, example)
+    name = _last_spatial(runs, example.ndim) if layer is None else _name_of(network, layer)
+    outputs = [output for run, output in runs if run == name]
+    features, *space = _checked_shape(outputs, name, example.ndim)[1:]
+    split = SplitNetwork(
+        network, name, len(outputs), device, dtype,
+        _checked_scores(scores, 1).shape[1], features, torch.Size(space),
+    )  # fmt: skip
     usual = usual_execution(lambda way: replace(split, execution=way).scores(example), device)
     return replace(split, execution=usual)
 
@@ -170,49 +170,11 @@ def unwrapped(network: nn.Module) -> nn.Module:
             return network
 
 
-def find_target_layer(network: nn.Module, example: Tensor) -> str:
-    """Name of the last submodule to finish whose output has spatial extent.
-
-    Parameters
-    ----------
-    example : (N, C, *spatial) tensor; its first image is run once
-
-    Raises
-    ------
-    ValueError
-        If no submodule returns (N, C, *space) with more than one position.
-    """
-    found: list[str] = []
-
-    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            spatial = isinstance(output, Tensor) and output.ndim == example.ndim
-            if isinstance(output, Tensor) and spatial and output.shape[2:].numel() > 1:
-                found.append(name)
-
-        return hook
-
-    named = [(name, module) for name, module in network.named_modules() if name]
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in named]
-    try:
-        with torch.no_grad():
-            network(example[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise ValueError(
-            "No layer with spatial extent was found in the network. Name one in target_layers."
-        )
-    return found[-1]
-
-
 @contextmanager
 def left_as_it_was(network: nn.Module) -> Iterator[None]:
-    """Run ``network`` in evaluation mode and give every submodule its own mode back.
+    """Run ``network`` in evaluation mode, and give every submodule its own mode back.
 
-    Inference mode is suspended, because its tensors cannot take part in autograd, and so is
-    compiled code, in which hooks do not run.
+    Suspends inference mode, which excludes autograd, and compiled code, which runs no hooks.
     """
     modes = {module: module.training for module in network.modules()}
     compiled = any(_is_compiled(module) for module in modes)
@@ -253,33 +215,55 @@ def _name_of(network: nn.Module, layer: Layer) -> str:
     raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
 
 
-def _probe(network: nn.Module, name: str, example: Tensor) -> tuple[list[object], object]:
-    """Outputs of a layer in one pass, and the scores."""
-    outputs: list[object] = []
-    layer = network.get_submodule(name)
-    handle = layer.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+def _recorded_runs(
+    network: nn.Module, example: Tensor
+) -> tuple[list[tuple[str, torch.Size | str]], object]:
+    """Name and shape (or type) of the output of each submodule that runs; and the scores."""
+    runs: list[tuple[str, torch.Size | str]] = []
+
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            found = output.shape if isinstance(output, Tensor) else type(output).__name__
+            runs.append((name, found))
+
+        return hook
+
+    named = network.named_modules()
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in named]
     try:
         with torch.no_grad():
-            scores = network(example)
+            return runs, network(example)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _last_spatial(runs: list[tuple[str, torch.Size | str]], ndim: int) -> str:
+    for name, output in reversed(runs):
+        spatial = isinstance(output, torch.Size) and len(output) == ndim
+        if name and spatial and output[2:].numel() > 1:  # type: ignore[union-attr]
+            return name
+    raise ValueError(
+        "No layer with spatial extent was found in the network. Name one in target_layers."
+    )
+
+
+def _checked_shape(outputs: list[torch.Size | str], name: str, ndim: int) -> torch.Size:
+    """Shape of the last output of the layer."""
     if not outputs:
         raise ValueError(f"Layer {name!r} does not run in the forward pass. Choose another.")
-    return outputs, scores
-
-
-def _checked_output(output: object, name: str, example: Tensor) -> Tensor:
-    if not isinstance(output, Tensor):
+    shape = outputs[-1]
+    if isinstance(shape, str):
         raise ValueError(
-            f"Layer {name!r} returns a {type(output).__name__}, not a tensor. "
+            f"Layer {name!r} returns a {shape}, not a tensor. "
             "Choose a layer inside it that returns one tensor."
         )
-    if output.ndim != example.ndim:
+    if len(shape) != ndim:
         raise ValueError(
-            f"Layer {name!r} returns shape {tuple(output.shape)}; a map needs {example.ndim} axes "
+            f"Layer {name!r} returns shape {tuple(shape)}; a map needs {ndim} axes "
             "(images, features, space). Choose a convolutional layer."
         )
-    return output
+    return shape
 
 
 def _checked_scores(scores: object, n: int) -> Tensor:
