@@ -12,8 +12,7 @@ from torch.nn.functional import conv1d, pad
 BaselineName = Literal["black", "background", "blur"]
 Baseline = float | Tensor | BaselineName | Callable[[Tensor], Tensor]
 
-# Standard deviation as a share of the image's extent: the parts of a cell cannot be seen.
-_BLUR_SHARE = 0.1
+_BLUR_SHARE = 0.1  # sigma by the image's extent: no part of a cell can be made out
 
 
 def baseline_images(baselines: Baseline, x: Tensor, black: float | Tensor = 0.0) -> Tensor:
@@ -22,9 +21,8 @@ def baseline_images(baselines: Baseline, x: Tensor, black: float | Tensor = 0.0)
     Parameters
     ----------
     baselines : a number; a tensor that broadcasts to ``x``; a function from ``x`` to such a tensor;
-        or a name: ``"black"`` (zero counts), ``"background"`` (each channel's median along the
-        image's border, where in most crops no cell lies) or ``"blur"`` (Gaussian, sigma a
-        tenth of the image's extent).
+        or ``"black"`` (zero counts), ``"background"`` (each channel's median along the image's
+        border, where in most crops no cell lies), ``"blur"`` (sigma a tenth of the extent)
     x : (N, C, *spatial) tensor
     black : number or tensor, zero counts in the network's input
 
@@ -52,16 +50,7 @@ def baseline_images(baselines: Baseline, x: Tensor, black: float | Tensor = 0.0)
 
 
 def single_channel_starts(start: Tensor, x: Tensor) -> Tensor:
-    """Images with a single channel at its baseline.
-
-    Parameters
-    ----------
-    start, x : (N, C, *spatial) tensors
-
-    Returns
-    -------
-    (N, C, C, *spatial) tensor; in [:, s] channel s is at its baseline
-    """
+    """Images (N, C, C, *spatial) of x (N, C, *spatial): in [:, s] channel s is at its baseline."""
     channels = x.shape[1]
     moved = torch.eye(channels, dtype=torch.bool, device=x.device)
     moved = moved.view(1, channels, channels, *[1] * (x.ndim - 2))

@@ -18,8 +18,7 @@ class Explanation:
     maps : (N, K, *spatial) tensor at input resolution
         Unnormalised, so that maps of different images and classes compare; >= 0 with
         ``formula="paper"``, signed with ``"complete"``. With ``channels="each"``
-        (N, K, S, *spatial), one map for each of S input channels. float32, or float64 for
-        float64 inputs.
+        (N, K, S, *spatial), for each of S input channels. float32, or float64 for float64 inputs.
     class_idx : (N, K) int64 tensor
     logits : (N, n_classes) tensor
     error : (N, K) tensor, or (N, K, S)
@@ -27,9 +26,8 @@ class Explanation:
     n_evaluations : (N,) int64 tensor
         Points of the paths that went through the network, baselines apart.
     weights_vary : (N, K) bool tensor, or (N, K, S)
-        Whether the mean gradients change along the path at all. Where they do not, as for
-        logits behind global pooling and one linear layer, the map is plain Grad-CAM with the
-        activations averaged along the path.
+        Whether the mean gradients change along the path. Where they do not, as for logits behind
+        global pooling and a linear layer, the map is Grad-CAM of activations averaged along it.
     completeness_gap : (N, K) tensor, or (N, K, S)
         |line integral of the gradient - score difference| / |score difference|: how well the
         evaluations account for the score, whatever the formula.
@@ -73,8 +71,8 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
 def by_channel(paths: Explanation, change: Tensor, whole_change: Tensor) -> Explanation:
     """Explanation of N images from that of N S ``paths`` on which one channel moves.
 
-    With the score differences along these paths, ``change`` (N S, K), and along those on which all
-    channels move, ``whole_change`` (N, K).
+    ``change`` (N S, K) is the score difference along these paths, ``whole_change`` (N, K) that
+    along paths on which all channels move.
     """
     n_images = len(paths.logits)
 

@@ -8,6 +8,7 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Unpack
 
 import torch
@@ -18,8 +19,7 @@ from cellcam.explain.baselines import baseline_images
 from cellcam.explain.explanation import Explanation, by_channel, fused, joined
 from cellcam.explain.integration.adaptive_steps import integrate_adaptively, paths_at_once
 from cellcam.explain.integration.fixed_steps import integrate_fixed
-from cellcam.explain.integration.integral import Integral
-from cellcam.explain.integration.quadrature import quadrature_rule
+from cellcam.explain.integration.integral import Integral, relative
 from cellcam.explain.memory import Batches, slices
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
 from cellcam.explain.network.path_points import PathEvaluator
@@ -27,8 +27,7 @@ from cellcam.explain.network.splitting import Layer, left_as_it_was
 from cellcam.explain.scores import ClassIndex, check_class_idx, class_idx_of, n_classes
 from cellcam.explain.settings import SettingOptions, Settings
 
-# Input shapes, layers and precisions whose facts are kept.
-_MOST_FACTS = 4
+_MOST_FACTS = 4  # that are kept, by input shape, layer and precision
 
 
 class IntegratedGradCAM:
@@ -45,8 +44,7 @@ class IntegratedGradCAM:
     Parameters
     ----------
     nn_module : module, (N, C, *spatial) -> (N, n_classes) scores before softmax
-        Left as it was: modes, gradients, hooks, parameters. May be compiled, wrapped for several
-        devices, frozen, or of reduced precision.
+        Left as it was. May be compiled, wrapped for several devices, frozen, of low precision.
     target_layers : name of a submodule, the submodule, a list of these, or None
         None takes the last layer with spatial extent; `Explanation.target_layer` says which.
         The maps of several layers are averaged; `Explanation.layers` has each.
@@ -57,12 +55,10 @@ class IntegratedGradCAM:
 
     Examples
     --------
-    >>> import torch
-    >>> network = torch.nn.Sequential(
-    ...     torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(),
-    ...     torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
-    >>> IntegratedGradCAM(network)(torch.rand(3, 1, 8, 8), class_idx="all").maps.shape
-    torch.Size([3, 2, 8, 8])
+    >>> import torch, torchvision
+    >>> network = torchvision.models.resnet18(num_classes=2)
+    >>> IntegratedGradCAM(network)(torch.rand(3, 3, 64, 64), class_idx="all").maps.shape
+    torch.Size([3, 2, 64, 64])
     """
 
     def __init__(
@@ -88,11 +84,9 @@ class IntegratedGradCAM:
         ----------
         x : (N, C, *spatial) floating tensor
             May lie on another device than the network: it is moved part by part.
-        class_idx : which classes to explain for each image
-            None (the class with the highest score), an int, an (N,) or (N, K) tensor with
-            classes image by image, a list (these classes for every image) or ``"all"``.
-        baselines : number, tensor, function or name, default ``"black"``
-            Where the path begins, see `cellcam.explain.baselines.baseline_images`.
+        class_idx : None (the class with the highest score), an int, a list or ``"all"`` for every
+            image, or an (N,) or (N, K) tensor with classes image by image
+        baselines : where the path begins, default ``"black"``; see `baseline_images`
         rtol : relative L2 error to reach for each map, default 0.01
             Takes as many evaluations as needed; `Explanation.error` says what was reached.
         rtol_of : ``"map"`` (default) or ``"strongest"``
@@ -103,24 +97,19 @@ class IntegratedGradCAM:
             ``"riemann_right"``, the default with ``n_steps``, is the sum of the paper.
         score : ``"logit"`` (default), ``"probability"`` or ``"log_probability"``
         formula : ``"paper"`` (default) or ``"complete"``
-            The complete map, sum_k integral dy_c/dA_k dA_k at each position, is signed and, at
-            layer resolution, adds up to the score difference.
-        channels : None (default) or ``"each"``
-            A map for each input channel, along the path on which only that channel moves.
-        precision : ``"float32"`` (default) or ``"auto"``
-            Automatic: bfloat16 or another memory layout where a trial finds them faster.
+            The complete map, sum_k integral dy_c/dA_k dA_k at each position, is signed and adds up
+            to the score difference at the layer's resolution.
+        channels : ``"each"`` for a map of each input channel, on whose path it moves alone
+        precision : ``"float32"`` (default), or ``"auto"``: bfloat16 where a trial finds it faster
         internal_batch_size : number of images that go through the network at once
             Default: by device and free memory; halved when memory runs out.
         upsample : False leaves the maps at the resolution of the layer
-        progress : function, called before each pass with (images done, images in all)
-            An exception that it raises ends the call.
+        progress : called before each pass with (images done, images in all); may raise to cancel
 
         Raises
         ------
-        ValueError
-            If the input, a class, the layer or a setting does not fit.
-        TypeError
-            If a setting does not exist.
+        ValueError, TypeError
+            If the input, a class, the layer or a setting does not fit; if a setting is unknown.
         """
         run = self.settings.changed(**settings)
         _check_images(x)
@@ -144,21 +133,13 @@ class IntegratedGradCAM:
         n_paths = x.shape[1] if run.channels else 1
         done: list[Explanation] = []
         for rows in batches.over(len(x), n_paths):
-
-            def tick(first: int = rows.start) -> None:
-                if run.progress:
-                    run.progress(first, len(x))
-
+            tick = partial(run.progress or _nothing, rows.start, len(x))
             with batches.fits():
                 evaluator = PathEvaluator(facts, run.score, batches.size, tick)
-                device = facts.split.device
-                part = _explain_batch(
-                    evaluator,
-                    _moved(start[rows], device),
-                    _moved(x[rows], device),
-                    class_idx_of(class_idx, rows),
-                    run,
-                )
+                images = _moved(x[rows], facts.split.device)
+                baselines = _moved(start[rows], facts.split.device)
+                classes = class_idx_of(class_idx, rows)
+                part = _explain_batch(evaluator, baselines, images, classes, run)
                 done.append(part.to(x.device))
         return joined(done)
 
@@ -185,8 +166,7 @@ def _explain_batch(
     for rows in slices(paths.n, paths_at_once(evaluator, paths, run.formula)):
         some = paths.of(rows)
         if run.tolerance is None:
-            rule = quadrature_rule(*run.fixed_rule)
-            integrals.append(integrate_fixed(evaluator, some, rule, run.formula))
+            integrals.append(integrate_fixed(evaluator, some, run.rule, run.formula))
         else:
             integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
     integral = Integral(*map(torch.cat, zip(*integrals, strict=True)))
@@ -198,7 +178,7 @@ def _explain_batch(
         error=integral.error,
         n_evaluations=integral.n_evaluations,
         weights_vary=integral.weights_vary,
-        completeness_gap=_relative_gap(integral.line, difference),
+        completeness_gap=relative((integral.line - difference).abs(), difference.abs()),
         target_layer=evaluator.facts.split.layer_name,
     )
     if run.channels:
@@ -206,36 +186,27 @@ def _explain_batch(
     return found
 
 
+def _nothing(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
 def _as_images(maps: Tensor, shape: torch.Size, x: Tensor, upsample: bool) -> Tensor:
     """Maps (P, K, U) as (P, K, *spatial), at the resolution of the layer or of the images."""
-    maps = maps.unflatten(2, shape)
-    if not upsample:
-        return maps
-    mode = "trilinear" if len(shape) == 3 else "bilinear"
-    return interpolate(maps, size=tuple(x.shape[2:]), mode=mode, align_corners=False)
-
-
-def _relative_gap(line: Tensor, difference: Tensor) -> Tensor:
-    gap = (line - difference).abs()
-    return torch.where(gap == 0, 0, gap / difference.abs())
+    maps, mode = maps.unflatten(2, shape), "trilinear" if len(shape) == 3 else "bilinear"
+    size = tuple(x.shape[2:])
+    return interpolate(maps, size=size, mode=mode, align_corners=False) if upsample else maps
 
 
 def _moved(images: Tensor, device: torch.device) -> Tensor:
     """Images on the device; an image that is the same for all is moved once."""
-    if images.device == device:
-        return images
     if images.stride(0) == 0:
         return images[:1].to(device).expand_as(images)
-    if device.type == "cuda" and images.device.type == "cpu":
-        images = images.pin_memory()
     return images.to(device, non_blocking=True)
 
 
 def _check_images(x: Tensor) -> None:
     if x.ndim not in (4, 5) or not x.is_floating_point():
-        raise ValueError(
-            f"x must be a floating tensor (N, C, Y, X) or (N, C, Z, Y, X), "
-            f"not {x.dtype} of shape {tuple(x.shape)}."
-        )
+        found = f"{x.dtype} of shape {tuple(x.shape)}"
+        raise ValueError(f"x must be floating, (N, C, Y, X) or (N, C, Z, Y, X), not {found}.")
     if not len(x):
         raise ValueError("x holds no image.")

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# On two cores 64 crops of 64 x 64 or 5 images of 224 x 224 are fastest: larger tensors are
-# handed back to the system and cost page faults when they are asked for again.
+# 64 crops of 64 x 64 pixels; larger tensors are handed back to the system by each layer.
 _PIXELS_AT_ONCE_ON_CPU = 2**18
 _IMAGES_AT_ONCE_ON_GPU = 1024
 
@@ -31,9 +30,9 @@ class Batches:
         first = 0
         while first < count:
             self._failed = False
-            part = slice(first, min(first + max(1, self.size // paths_each), count))
-            yield part
-            first = first if self._failed else part.stop
+            stop = min(first + max(1, self.size // paths_each), count)
+            yield slice(first, stop)
+            first = first if self._failed else stop
 
     @contextmanager
     def fits(self) -> Iterator[None]:
@@ -48,8 +47,7 @@ class Batches:
             import torch
 
             self.size //= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # does nothing where CUDA was not used
 
 
 def slices(count: int, step: int) -> list[slice]:
@@ -61,9 +59,7 @@ def slices(count: int, step: int) -> list[slice]:
 def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: torch.device) -> int:
     """Batch size: a constant number of pixels on a CPU, from free memory on a GPU.
 
-    Parameters
-    ----------
-    run : makes one pass with gradients, for images (n, C, *spatial) on the device
+    ``run`` makes a pass with gradients, of images (n, C, *spatial) on the device.
     """
     import torch
 
@@ -83,9 +79,7 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left for a tensor."""
-    if type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text
+    by_cpu = "can't allocate memory", "not enough memory"
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in by_cpu)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,34 +13,22 @@ ClassIndex = int | Sequence[int] | Tensor | Literal["all"] | None
 
 
 def class_scores(score: Score, logits: Tensor) -> Tensor:
-    """Scores (N, n_classes) of logits (N, n_classes).
-
-    Raises
-    ------
-    ValueError
-        If the score is unknown.
-    """
+    """Scores (N, n_classes) of logits (N, n_classes)."""
     if score == "logit":
         return logits
     if score == "probability":
         return logits.softmax(1)
-    if score == "log_probability":
-        return logits.log_softmax(1)
-    raise ValueError(f"score={score!r} is unknown. Choose one of {', '.join(get_args(Score))}.")
+    return logits.log_softmax(1)
 
 
 def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
-    """Gradient of each image's chosen scores by ``leaf``, in the leaf's memory layout.
+    """Gradients (N, K, C, ...) of the scores of ``classes`` by ``leaf``, in the leaf's layout.
 
     Parameters
     ----------
     scores : (N, n_classes) tensor that depends on the leaf, image by image
     classes : (N, K) int64 tensor
     leaf : (N, C, ...) tensor
-
-    Returns
-    -------
-    (N, K, C, ...) tensor
     """
     with torch.enable_grad():
         chosen = scores.gather(1, classes).sum(0).unbind()
@@ -81,12 +69,7 @@ def class_idx_of(class_idx: ClassIndex, images: slice) -> ClassIndex:
 
 
 def select_classes(class_idx: ClassIndex, logits: Tensor) -> Tensor:
-    """Classes to explain for each image, as an (N, K) int64 tensor.
-
-    Parameters
-    ----------
-    class_idx : as in `IntegratedGradCAM.__call__`
-    logits : (N, n_classes) tensor
+    """Classes to explain for each image, (N, K) int64, of logits (N, n_classes).
 
     Raises
     ------

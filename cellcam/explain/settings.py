@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, get_args
 from cellcam.explain.baselines import Baseline
 from cellcam.explain.integration.adaptive_steps import RtolOf, Tolerance
 from cellcam.explain.integration.integral import Formula
-from cellcam.explain.integration.quadrature import Method
+from cellcam.explain.integration.quadrature import Method, Rule, quadrature_rule
 from cellcam.explain.network.layouts import Precision
 from cellcam.explain.scores import Score
 
@@ -61,28 +61,24 @@ class Settings:
         return None
 
     @property
-    def fixed_rule(self) -> tuple[Method, int]:
-        """Name and number of steps of the quadrature rule; by default the paper's sum."""
-        return self.method or "riemann_right", self.n_steps or _DEFAULT_STEPS
+    def rule(self) -> Rule:
+        """Quadrature rule with a fixed number of steps; by default the paper's sum."""
+        return quadrature_rule(self.method or "riemann_right", self.n_steps or _DEFAULT_STEPS)
 
     def changed(self, **changes: Unpack[SettingOptions]) -> Settings:
         """Settings with ``changes``; `TypeError` for unknown names, `ValueError` for values."""
-        unknown = set(changes) - set(Settings.__dataclass_fields__)
-        if unknown:
-            known = ", ".join(Settings.__dataclass_fields__)
-            raise TypeError(f"Unknown setting {', '.join(sorted(unknown))}. Known: {known}.")
-        base = self
+        known = Settings.__dataclass_fields__
+        if unknown := sorted(set(changes) - set(known)):
+            raise TypeError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(known)}.")
         fixed = changes.get("method") is not None or changes.get("n_steps") is not None
-        if changes.get("rtol") is not None:
-            if fixed:
-                raise ValueError(
-                    "rtol asks for as many steps as the error needs, method and n_steps for a "
-                    "fixed number: give one or the other."
-                )
-            base = replace(self, method=None, n_steps=None)
-        elif fixed:
-            base = replace(self, rtol=None)
-        return replace(base, **changes)
+        if changes.get("rtol") is None:
+            return replace(replace(self, rtol=None) if fixed else self, **changes)
+        if fixed:
+            raise ValueError(
+                "rtol asks for as many steps as the error needs, method and n_steps for a fixed "
+                "number: give one or the other."
+            )
+        return replace(replace(self, method=None, n_steps=None), **changes)
 
     def __post_init__(self) -> None:
         choices = {"score": Score, "formula": Formula, "precision": Precision, "rtol_of": RtolOf}

@@ -17,8 +17,7 @@ from cellcam.explain.integration.integral import Formula, Integral, relative
 from cellcam.explain.network.path_points import PathEvaluator, Paths
 
 MOST_EVALUATIONS = 128
-# A map whose norm is below this share of the integrand's at the image, taken without its ReLU,
-# may have missed as much between few nodes.
+# A map below this share of the integrand at the image, without its ReLU, may have missed as much.
 _NEXT_TO_NOTHING = 0.01
 _FEWEST_FOR_NOTHING = 32
 # Gradients that are kept of the nodes of all paths that are refined together.
@@ -59,8 +58,7 @@ def integrate_adaptively(
     if evaluator.gradient_is_constant and formula == "complete":
         return result
     at_image = tolerance.reference(result.maps)
-    estimator = CompleteEstimator if formula == "complete" else PaperEstimator
-    active = estimator(evaluator, paths)
+    active = (CompleteEstimator if formula == "complete" else PaperEstimator)(evaluator, paths)
     nodes = active.nodes
     new = nodes.refine_all()
     while True:
@@ -91,10 +89,6 @@ def integrate_adaptively(
 def _from_ends(paths: Paths) -> Integral:
     """The complete map of a constant gradient, from both ends alone; exact."""
     maps = paths.at_end.weights @ (paths.at_end.activations - paths.start_activations)
-    return Integral(
-        maps=maps,
-        error=torch.zeros_like(maps[..., 0]),
-        line=maps.sum(2),
-        n_evaluations=torch.ones_like(paths.classes[:, 0]),
-        weights_vary=torch.zeros_like(paths.classes, dtype=torch.bool),
-    )
+    n_evaluations = torch.ones_like(paths.classes[:, 0])
+    weights_vary = torch.zeros_like(paths.classes, dtype=torch.bool)
+    return Integral(maps, torch.zeros_like(maps[..., 0]), maps.sum(2), n_evaluations, weights_vary)

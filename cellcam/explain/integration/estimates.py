@@ -23,27 +23,21 @@ _MARGIN_CONSTANT, _MARGIN_POOLED, _MARGIN_OTHER = 4.0, 5.0, 12.0
 
 
 class Estimate(NamedTuple):
-    """Maps (N, K, U), doubt about each interval (N, intervals, K), line integral (N, K)."""
+    """Estimated integrals of N paths."""
 
-    maps: Tensor
-    doubt: Tensor
-    line: Tensor
+    maps: Tensor  # (N, K, U)
+    doubt: Tensor  # (N, intervals, K) about each interval
+    line: Tensor  # (N, K) line integral
 
 
 class Estimator(ABC):
-    """Values at the nodes of N paths, of which an integral is estimated.
+    """Values at the nodes of N paths, of which an integral is estimated."""
 
-    Attributes
-    ----------
-    nodes : of the paths
-    vary : (N, K) whether the mean gradients differed so far
-    margin : estimated error over the root of the summed squares of the doubts
-    """
-
-    margin: float
+    margin: float  # estimated error over the root of the summed squares of the doubts
 
     def __init__(self, evaluator: PathEvaluator, paths: Paths) -> None:
         self.nodes = Nodes(paths.n, paths.scores)
+        # (N, K) whether the mean gradients differed so far
         self.vary = torch.zeros_like(paths.classes, dtype=torch.bool)
         self._evaluator, self._paths = evaluator, paths
 
@@ -67,21 +61,21 @@ class Estimator(ABC):
 
 
 class PaperEstimator(Estimator):
-    """The paper's formula: the integrand before the ReLU is kept at the nodes.
+    """The paper's formula, from the integrand before the ReLU at the nodes.
 
-    Within a panel it is interpolated by the parabola through its three nodes; the doubt is the
-    distance to straight lines between them. The line integral over a panel is the gradient at its
-    middle times the change of the activations between its ends; it is kept at the middle node.
+    It is interpolated by the parabola through the three nodes of a panel; the doubt is the distance
+    to straight lines. The line integral over a panel is the gradient at its middle times the change
+    of the activations between its ends; it is kept at the middle node.
     """
 
     def __init__(self, evaluator: PathEvaluator, paths: Paths) -> None:
         super().__init__(evaluator, paths)
         jumps = _MARGIN_POOLED if evaluator.facts.split.pooled else _MARGIN_OTHER
         self.margin = _MARGIN_CONSTANT if evaluator.gradient_is_constant else jumps
-        start, end = paths.start_activations, paths.at_end.activations
-        at_end = paths.at_end.weights @ (end - start)
+        ends = paths.start_activations, paths.at_end.activations
+        at_end = paths.at_end.weights @ (ends[1] - ends[0])
         self._integrand = torch.stack([torch.zeros_like(at_end), at_end], 1)
-        self._activations = torch.stack([start, end], 1)
+        self._activations = torch.stack(ends, 1)
         self._line = torch.zeros_like(paths.scores).unsqueeze(1).repeat(1, 2, 1)
         self.evaluate(self.nodes.refine_all())
 
@@ -89,12 +83,11 @@ class PaperEstimator(Estimator):
         """See `Estimator.evaluate`."""
         paths, rows = self._paths, new.rows.repeat_interleave(new.positions.shape[1])
         change = _at(self._activations, new.right) - _at(self._activations, new.left)
-        change = change.flatten(0, 1)
         integrands, lines, activations, weights = [], [], [], []
         for part, points in self._evaluator.at(paths, rows, new.positions.flatten()):
             moved = points.activations - paths.start_activations[rows[part]]
             integrands.append(points.weights @ moved)
-            lines.append(line_terms(points.gradient, change[part]))
+            lines.append(line_terms(points.gradient, change.flatten(0, 1)[part]))
             activations.append(points.activations)
             weights.append(points.weights)
         self._integrand = _appended(self._integrand, integrands)
@@ -147,10 +140,9 @@ class CompleteEstimator(Estimator):
         self.nodes.refine_all()
         self.nodes.refine_all()
         # The baseline's gradient is needed, too; the image's is known.
-        numbers = [0, 2, 3, 4]
-        self._run(numbers, self.nodes.positions[:, numbers])
-        n_positions = end.activations.shape[2]
-        self._maps = end.activations.new_zeros(paths.n, 5, paths.classes.shape[1], n_positions)
+        self._run([0, 2, 3, 4], self.nodes.positions[:, [0, 2, 3, 4]])
+        n_classes, n_positions = paths.classes.shape[1], end.activations.shape[2]
+        self._maps = end.activations.new_zeros(paths.n, 5, n_classes, n_positions)
         self._doubt = torch.zeros_like(self._maps[..., 0])
         self._add_intervals(self.nodes.order[:, :-1], self.nodes.order[:, 1:])
 
@@ -202,10 +194,7 @@ class CompleteEstimator(Estimator):
 
 
 def panel_interpolation(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (n, 3) of a panel's nodes, at 0, 1/2 and 1, in the middles of n equal parts.
-
-    Of the parabola through the nodes, and of the straight lines between them.
-    """
+    """Weights (n, 3) of a panel's nodes in the middles of n equal parts: parabola, and lines."""
     t = (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n
     parabola = [(2 * t - 1) * (t - 1), 4 * t * (1 - t), t * (2 * t - 1)]
     straight = [(1 - 2 * t).relu(), 1 - (2 * t - 1).abs(), (2 * t - 1).relu()]

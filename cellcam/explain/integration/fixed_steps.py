@@ -50,8 +50,7 @@ class _Sums:
         self._start = self._last_activations = paths.start_activations.unsqueeze(1)
         self._last_gradient: Tensor | None = None
         # sum w_i ReLU(...) of the paper: for the rule, the trapezoid, and the coarser trapezoid.
-        n_positions = self._start.shape[-1]
-        self._by_rule = self._start.new_zeros(3, *paths.classes.shape, n_positions)
+        self._by_rule = self._start.new_zeros(3, *paths.classes.shape, self._start.shape[-1])
         # Gradients times changes, with the gradient at the end of each step, or at its beginning.
         self._right = self._left = self._start.new_zeros(1)
         self._vary = torch.zeros_like(paths.classes, dtype=torch.bool)
@@ -73,7 +72,9 @@ class _Sums:
         self._right = self._right + product(gradient, change).sum(1)
         self._left = self._left + product(before, change[:, :1]).sum(1)
         self._left = self._left + product(gradient[:, :-1], change[:, 1:]).sum(1)
-        self._last_activations, self._last_gradient = _last(activations), _last(gradient)
+        # Copies, so that the other nodes can be freed.
+        self._last_activations = activations[:, -1:].clone()
+        self._last_gradient = gradient[:, -1:].clone()
 
     def integral(self, n_evaluations: int) -> Integral:
         """The integrals, when all nodes are added."""
@@ -89,22 +90,13 @@ class _Sums:
         return Integral(maps, relative(error, maps.norm(dim=2)), line, evaluations, self._vary)
 
 
-def _last(points: Tensor) -> Tensor:
-    """Last node of points (P, S, ...), as a copy, so that the others can be freed."""
-    return points if points.shape[1] == 1 else points[:, -1:].clone()
-
-
 def _with_ends(rule: Rule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Nodes with 0 and 1 added; weights (3, n) of the rule, the trapezoid, a coarser trapezoid."""
     nodes = np.union1d(rule.nodes, [0.0, 1.0])
     weights = np.zeros((3, len(nodes)))
     weights[0, np.searchsorted(nodes, rule.nodes)] = rule.weights
-    weights[1] = _trapezoid(nodes)
+    # Trapezoid: each node gets half of the widths of the intervals beside it.
+    weights[1] = np.convolve(np.diff(nodes), (0.5, 0.5))
     some = np.union1d(np.arange(0, len(nodes), 2), [len(nodes) - 1])
-    weights[2, some] = _trapezoid(nodes[some])
+    weights[2, some] = np.convolve(np.diff(nodes[some]), (0.5, 0.5))
     return nodes, weights
-
-
-def _trapezoid(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    width = np.diff(nodes)
-    return (np.append(width, 0) + np.append(0, width)) / 2

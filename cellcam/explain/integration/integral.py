@@ -11,22 +11,13 @@ Formula = Literal["paper", "complete"]
 
 
 class Integral(NamedTuple):
-    """Integrals along P paths for K classes; U positions at the layer.
+    """Integrals along P paths for K classes; U positions at the layer."""
 
-    Attributes
-    ----------
-    maps : (P, K, U)
-    error : (P, K) estimated relative L2 error of the maps
-    line : (P, K) line integral of the gradient; exactly integrated it is the score difference
-    n_evaluations : (P,) points of the path that went through the network, baselines apart
-    weights_vary : (P, K) whether the mean gradients differ along the path
-    """
-
-    maps: Tensor
-    error: Tensor
-    line: Tensor
-    n_evaluations: Tensor
-    weights_vary: Tensor
+    maps: Tensor  # (P, K, U)
+    error: Tensor  # (P, K) estimated relative L2 error of the maps
+    line: Tensor  # (P, K) line integral of the gradient: the score difference, if exact
+    n_evaluations: Tensor  # (P,) points of the path that went through the network
+    weights_vary: Tensor  # (P, K) whether the mean gradients differ along the path
 
 
 def position_terms(gradient: Tensor, change: Tensor) -> Tensor:

@@ -9,21 +9,13 @@ from torch import Tensor
 
 
 class NewNodes(NamedTuple):
-    """M new nodes of each of N paths, each in the middle of an interval.
+    """M new nodes of each of N paths, each in the middle of an interval."""
 
-    Attributes
-    ----------
-    rows : (N,) numbers of the paths
-    positions : (N, M) in [0, 1]
-    left, right : (N, M) numbers of the nodes at the ends of the interval
-    first : number of the first new node
-    """
-
-    rows: Tensor
-    positions: Tensor
-    left: Tensor
-    right: Tensor
-    first: int
+    rows: Tensor  # (N,) numbers of the paths
+    positions: Tensor  # (N, M) in [0, 1]
+    left: Tensor  # (N, M) number of the node at the beginning of the interval
+    right: Tensor  # (N, M) number of the node at its end
+    first: int  # number of the first new node
 
 
 class Nodes:
@@ -31,18 +23,12 @@ class Nodes:
 
     Along the path they form panels of two intervals. A panel is refined by a node in the middle of
     each of its intervals, which makes it two panels.
-
-    Attributes
-    ----------
-    rows : (N,) numbers of the paths
-    positions : (N, n) in [0, 1], by node number
-    order : (N, n) node numbers in the order of their positions
     """
 
     def __init__(self, n_paths: int, like: Tensor) -> None:
-        self.rows = torch.arange(n_paths, device=like.device)
-        self.positions = like.new_tensor([0.0, 1.0]).repeat(n_paths, 1)
-        self.order = self.positions.argsort(1)
+        self.rows = torch.arange(n_paths, device=like.device)  # (N,) numbers of the paths
+        self.positions = like.new_tensor([0.0, 1.0]).repeat(n_paths, 1)  # (N, n) by node number
+        self.order = self.positions.argsort(1)  # (N, n) node numbers along the path
 
     @property
     def n_panels(self) -> int:

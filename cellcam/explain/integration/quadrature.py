@@ -29,10 +29,8 @@ def quadrature_rule(method: Method, n_steps: int) -> Rule:
     Raises
     ------
     ValueError
-        If the method is unknown or ``n_steps`` is below 1.
+        If the method is unknown.
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, not {n_steps}.")
     ends = np.arange(n_steps + 1) / n_steps
     equal = np.full(n_steps, 1 / n_steps)
     if method == "riemann_right":

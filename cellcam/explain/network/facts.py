@@ -26,40 +26,30 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """Facts about a network at a layer, for inputs of one shape.
+    """Facts about a network at a layer, for inputs of one shape."""
 
-    Attributes
-    ----------
-    weights : `fingerprint` of the network when they were found
-    split : trunk and head
-    affine : whether the head's gradient is the same everywhere
-    batch_size : number of images to run at once
-    last_baseline : the last baseline that all paths of a call shared, for the next call
-    """
-
-    weights: object
+    weights: object  # `fingerprint` of the network when they were found
     split: SplitNetwork
-    affine: bool
-    batch_size: int
+    affine: bool  # whether the head's gradient is the same everywhere
+    batch_size: int  # number of images to run at once
+    # The last baseline that all paths of a call shared, for the next call.
     last_baseline: list[Baseline] = field(default_factory=list)
 
     def batch_size_for(self, n_classes: int | None) -> int:
         """Batch size at which the gradients of so many classes (None: of all) fit."""
         if self.split.pooled:
             return self.batch_size
-        gradients = self.split.n_features * self.split.map_shape.numel()
-        gradients *= n_classes or self.split.n_classes
+        by_class = self.split.n_features * self.split.map_shape.numel()
+        gradients = by_class * (n_classes or self.split.n_classes)
         return max(1, min(self.batch_size, _MOST_GRADIENTS // gradients))
 
 
 def find_facts(
     network: nn.Module, layer: Layer | None, x: Tensor, precision: Precision, n_trial: int | None
 ) -> NetworkFacts:
-    """Run a network on images of ``x`` (N, C, *spatial) and note what is found.
+    """Find the facts with images of ``x`` (N, C, *spatial).
 
-    Parameters
-    ----------
-    n_trial : images in a pass that is timed for ``precision="auto"``; None: a batch
+    With ``precision="auto"`` passes of ``n_trial`` images are timed; None: of a batch.
     """
     weights = fingerprint(network)
     split = split_network(network, layer, x)
@@ -76,10 +66,8 @@ def find_facts(
 
 
 def fingerprint(network: nn.Module) -> object:
-    """Changes with every weight: torch's count of changes in place, and the norm of all weights.
-
-    The count alone misses changes through ``.data``.
-    """
+    """Changes with every weight: torch's count of changes in place, and the norm of all weights."""
+    # The count alone misses changes through ``.data``.
     tensors = [*network.parameters(), *network.buffers()]
     norm = nn.utils.get_total_norm([t.detach() for t in tensors if t.is_floating_point()])
     return tuple((id(tensor), tensor._version) for tensor in tensors), float(norm)

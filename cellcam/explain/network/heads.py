@@ -1,7 +1,7 @@
 """Heads that see only each feature's mean over space: global pooling and the layers behind it.
 
-Their gradient is the same at every position. Behind pooling and a single linear layer it is the
-same for all images, too. Both is found by running the head, never read off its modules.
+Their gradient is the same at every position; behind a single linear layer it is the same for all
+images, too. Both facts are found by running the head, never read off its modules.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cellcam.explain.network.splitting import SplitNetwork
+from cellcam.explain.network.splitting import SplitNetwork, means_over_space
 from cellcam.explain.scores import gradients
-
-# Errors of torch and of networks for shapes that they cannot take.
-_CANNOT_RUN = (RuntimeError, ValueError, IndexError)
 
 
 def sees_means_only(split: SplitNetwork, example: Tensor) -> bool:
@@ -23,14 +20,14 @@ def sees_means_only(split: SplitNetwork, example: Tensor) -> bool:
     """
     probes = _probes(split, example)
     try:
-        return _agree(split.head(example, _means(probes)), split.head(example, probes))
-    except _CANNOT_RUN:
-        return False  # e.g. the network mixes the activations with values that bypass the layer
+        return _agree(split.head(example, means_over_space(probes)), split.head(example, probes))
+    except (RuntimeError, ValueError, IndexError):  # of shapes that the network cannot take
+        return False  # e.g. it mixes the activations with values that bypass the layer
 
 
 def is_affine(split: SplitNetwork, example: Tensor) -> bool:
     """Whether a head that sees means only has the same gradients everywhere."""
-    leaf = _means(_probes(split, example)).requires_grad_()
+    leaf = means_over_space(_probes(split, example)).requires_grad_()
     classes = torch.arange(split.n_classes, device=leaf.device).expand(len(leaf), -1)
     found = gradients(split.head(example, leaf), classes, leaf)
     return _agree(found, found[:1].expand_as(found))
@@ -47,10 +44,6 @@ def _probes(split: SplitNetwork, example: Tensor) -> Tensor:
     scale = (largest * noise.new_tensor([0.1, 0.3, 1, 3])).view(by_probe)
     level = noise.new_tensor([0.0, 1.0, -1.0, 0.5]).view(by_probe)
     return torch.cat([actual, ((noise + level) * scale).to(actual)])
-
-
-def _means(activations: Tensor) -> Tensor:
-    return activations.mean(tuple(range(2, activations.ndim)), keepdim=True)
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:

@@ -14,12 +14,11 @@ from torch.overrides import TorchFunctionMode
 
 Precision = Literal["float32", "auto"]
 
-# With the channels innermost, a CPU convolves rows of at most so many positions with at least so
-# many features up to three times slower (docs/decisions/0009).
+# A CPU convolves few positions with many features up to three times slower with the channels
+# innermost (docs/decisions/0009).
 _FEW_POSITIONS, _MANY_FEATURES = 4, 256
 _CONVOLUTIONS = (torch.conv2d, torch.conv3d, torch.convolution)
-# Other arithmetic must save at least a tenth of the time.
-_WORTHWHILE = 0.9
+_WORTHWHILE = 0.9  # of the time: other arithmetic must save a tenth
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Execution:
     channels_last: bool = False
 
     def laid_out(self, x: Tensor) -> Tensor:
-        """``x`` in this memory layout; the same values."""
+        """``x`` in this memory layout."""
         return channels_innermost(x) if self.channels_last else x
 
     @contextmanager
@@ -96,13 +95,13 @@ def fastest_execution(
 def _seconds(run: Callable[[Execution], object], way: Execution, device: torch.device) -> float:
     """Time of a pass, the faster of two after a first one; infinite where it cannot be run."""
     times = []
-    try:
-        for _ in range(3):
-            started = time.perf_counter()
+    for _ in range(3):
+        started = time.perf_counter()
+        try:
             run(way)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - started)
-    except (RuntimeError, NotImplementedError):
-        return float("inf")
+        except (RuntimeError, NotImplementedError):
+            return float("inf")
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
     return min(times[1:])

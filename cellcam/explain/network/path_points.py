@@ -13,22 +13,17 @@ from torch import Tensor
 from cellcam.explain.baselines import single_channel_starts
 from cellcam.explain.memory import slices
 from cellcam.explain.network.facts import Baseline, NetworkFacts
-from cellcam.explain.network.splitting import Pass
+from cellcam.explain.network.splitting import Pass, at_least_float32
 from cellcam.explain.scores import ClassIndex, Score, class_scores, gradients, select_classes
 
 
 @dataclass(frozen=True)
 class Points:
-    """Network values at M points; U positions at the layer, flattened.
+    """Network values at M points; U positions at the layer, flattened."""
 
-    Attributes
-    ----------
-    activations : (M, C, U)
-    gradient : (M, K, C, V) of K scores by the activations; V = U, or 1 where the gradient is the
-        same at every position because the head sees means only
-    """
-
-    activations: Tensor
+    activations: Tensor  # (M, C, U)
+    # (M, K, C, V) of K scores by the activations: V = U, or 1 where it is the same everywhere
+    # because the head sees means only.
     gradient: Tensor
 
     @cached_property
@@ -42,25 +37,15 @@ class Points:
 
 
 class Paths(NamedTuple):
-    """P straight paths, and the network's values at their ends.
+    """P straight paths from baselines to images, and the network's values at both ends."""
 
-    Attributes
-    ----------
-    start, end : (P, channels, *spatial) baselines and images
-    classes : (P, K) that are explained
-    logits : (P, n_classes) of the images
-    scores, start_scores : (P, K) of these classes at the images and at the baselines
-    start_activations : (P, C, U)
-    at_end : `Points` at the images
-    """
-
-    start: Tensor
-    end: Tensor
-    classes: Tensor
-    logits: Tensor
-    scores: Tensor
-    start_scores: Tensor
-    start_activations: Tensor
+    start: Tensor  # (P, channels, *spatial)
+    end: Tensor  # (P, channels, *spatial)
+    classes: Tensor  # (P, K) that are explained
+    logits: Tensor  # (P, n_classes) of the images
+    scores: Tensor  # (P, K) of these classes at the images
+    start_scores: Tensor  # (P, K) at the baselines
+    start_activations: Tensor  # (P, C, U)
     at_end: Points
 
     @property
@@ -81,15 +66,12 @@ class Paths(NamedTuple):
 
 @dataclass(frozen=True)
 class PathEvaluator:
-    """Evaluates a network along paths, ``batch_size`` points at a time.
-
-    ``tick`` is called before each pass and may raise to cancel.
-    """
+    """Evaluates a network along paths."""
 
     facts: NetworkFacts
     score: Score
-    batch_size: int
-    tick: Callable[[], None]
+    batch_size: int  # points that go through the network at once
+    tick: Callable[[], object]  # called before each pass; may raise to cancel
 
     @property
     def gradient_is_constant(self) -> bool:
@@ -100,12 +82,11 @@ class PathEvaluator:
         """Paths from baselines to images, both (N, C, *spatial), at most a batch of them."""
         self.tick()
         done = self.facts.split.scores(x)
-        logits = _at_least_float32(done.scores.detach())
+        logits = done.scores.detach()
         classes = select_classes(class_idx, logits)
         scores = class_scores(self.score, logits).gather(1, classes)
-        start_scores, start_activations = self._at_baselines(start, classes)
-        at_end = self._points(done, classes)
-        return Paths(start, x, classes, logits, scores, start_scores, start_activations, at_end)
+        at_start = self._at_baselines(start, classes)
+        return Paths(start, x, classes, logits, scores, *at_start, self._points(done, classes))
 
     def single_channel_paths(self, paths: Paths) -> Paths:
         """For each image and channel the path on which only that channel moves: N C paths."""
@@ -121,8 +102,8 @@ class PathEvaluator:
             images = paths.points(rows[part], positions[part])
             self.tick()
             if self.gradient_is_constant:
-                activations = _flat(self.facts.split.activations(images))
-                yield part, Points(activations, paths.at_end.gradient[rows[part]])
+                activations = self.facts.split.activations(images)
+                yield part, Points(activations.flatten(2), paths.at_end.gradient[rows[part]])
             else:
                 done = self.facts.split.scores(images)
                 yield part, self._points(done, paths.classes[rows[part]])
@@ -143,22 +124,13 @@ class PathEvaluator:
     def _without_gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.tick()
         done = self.facts.split.scores(images)
-        return _flat(done.activations), _at_least_float32(done.scores.detach())
+        return done.activations.flatten(2), done.scores.detach()
 
     def _points(self, done: Pass, classes: Tensor) -> Points:
         with torch.enable_grad():
             scores = class_scores(self.score, done.scores)
-        gradient = _at_least_float32(gradients(scores, classes, done.leaf)).flatten(3)
-        activations = _flat(done.activations)
+        gradient = at_least_float32(gradients(scores, classes, done.leaf)).flatten(3)
+        activations = done.activations.flatten(2)
         if self.facts.split.pooled:  # by the mean, of which each position is one U-th
             gradient = gradient / activations.shape[-1]
         return Points(activations, gradient)
-
-
-def _flat(activations: Tensor) -> Tensor:
-    return _at_least_float32(activations).flatten(2)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    """Sums are more exact than the precision in which a network may compute."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()

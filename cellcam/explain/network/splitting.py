@@ -19,53 +19,36 @@ from torch import Tensor, nn
 from cellcam.explain.network.layouts import Execution, usual_execution
 
 Layer = str | nn.Module
+# Name of a submodule that ran, and the shape of its output, or the type if that is no tensor.
+_Run = tuple[str, torch.Size | str]
 
 
 class _TrunkDoneError(Exception):
-    """Leaves a forward pass at the target layer."""
+    """Ends a pass at the target layer."""
 
 
 class Pass(NamedTuple):
-    """Values of one pass through trunk and head.
+    """Values of one pass through trunk and head."""
 
-    Attributes
-    ----------
-    activations : (N, C, *space) at the layer, detached
-    leaf : the head's input, for gradients: activations, or their (N, C, 1, ...) means if pooled
-    scores : (N, n_classes)
-    """
-
-    activations: Tensor
-    leaf: Tensor
-    scores: Tensor
+    activations: Tensor  # (N, C, *space) at the layer, detached
+    leaf: Tensor  # the head's input: the activations, or their (N, C, 1, ...) means if pooled
+    scores: Tensor  # (N, n_classes), which can be differentiated by the leaf
 
 
 @dataclass(frozen=True)
 class SplitNetwork:
-    """A network in evaluation mode, seen as trunk and head; made by `split_network`.
+    """A network in evaluation mode, seen as trunk and head; made by `split_network`."""
 
-    Attributes
-    ----------
-    network : module, (N, C, *spatial) -> (N, n_classes)
-    layer_name : the target layer, where the trunk ends
-    n_runs : how often the layer runs in a pass; it is split at its last run
-    device, dtype : of the network; dtype None where its parameters are of several types
-    n_classes : number of scores
-    n_features, map_shape : activations are (N, n_features, *map_shape)
-    execution : how passes are computed
-    pooled : whether the head sees only each feature's mean over space
-    """
-
-    network: nn.Module
-    layer_name: str
-    n_runs: int
+    network: nn.Module  # (N, C, *spatial) -> (N, n_classes)
+    layer_name: str  # the target layer, where the trunk ends
+    n_runs: int  # of the layer in a pass; it is split at its last run
     device: torch.device
-    dtype: torch.dtype | None
+    dtype: torch.dtype | None  # None where the parameters are of several types
     n_classes: int
-    n_features: int
+    n_features: int  # activations are (N, n_features, *map_shape)
     map_shape: torch.Size
     execution: Execution = field(default_factory=Execution)
-    pooled: bool = False
+    pooled: bool = False  # whether the head sees only each feature's mean over space
 
     def activations(self, x: Tensor) -> Tensor:
         """Activations at the layer: (N, C, *space), detached; the head does not run."""
@@ -78,7 +61,7 @@ class SplitNetwork:
 
         with torch.no_grad(), suppress(_TrunkDoneError), self._at_layer(stop):
             self.network(self._prepared(x))
-        return kept[0]
+        return at_least_float32(kept[0])
 
     def scores(self, x: Tensor) -> Pass:
         """Pass through trunk and head; the scores can be differentiated by the leaf."""
@@ -88,13 +71,14 @@ class SplitNetwork:
             torch.set_grad_enabled(True)
             # A copy where the network may write into its tensor and the leaf is another one.
             kept.append(activation.detach().clone() if self.pooled else activation.detach())
-            seen = _means(kept[0]) if self.pooled else kept[0]
-            kept.append(seen.detach().requires_grad_())
+            leaf = means_over_space(kept[0]) if self.pooled else kept[0].detach()
+            kept.append(leaf.requires_grad_())
             return kept[1].clone()  # the head may work in place, which a leaf forbids
 
         with torch.no_grad(), self._at_layer(start_autograd):
             scores = _checked_scores(self.network(self._prepared(x)), len(x))
-        return Pass(kept[0], kept[1], scores)
+        with torch.enable_grad():
+            return Pass(at_least_float32(kept[0]), kept[1], at_least_float32(scores))
 
     def head(self, x: Tensor, activations: Tensor) -> Tensor:
         """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""
@@ -126,11 +110,10 @@ class SplitNetwork:
 
 
 def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> SplitNetwork:
-    """Split a network at a layer.
+    """Split a network, in evaluation mode, at a layer.
 
     Parameters
     ----------
-    network : module, (N, C, *spatial) -> (N, n_classes), in evaluation mode
     layer : name of a submodule, the submodule itself, or None
         None takes the last submodule to finish whose output has more than one position.
     example : (N, C, *spatial) tensor; its first image is run
@@ -142,25 +125,21 @@ def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> S
     """
     network = unwrapped(network)
     device = next((p.device for p in network.parameters()), example.device)
-    dtype = _dtype_of(network)
+    dtypes = {p.dtype for p in network.parameters() if p.is_floating_point()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
     example = example[:1].to(device, dtype or example.dtype)
     runs, scores = _recorded_runs(network, example)
     name = _last_spatial(runs, example.ndim) if layer is None else _name_of(network, layer)
     outputs = [output for run, output in runs if run == name]
     features, *space = _checked_shape(outputs, name, example.ndim)[1:]
-    split = SplitNetwork(
-        network, name, len(outputs), device, dtype,
-        _checked_scores(scores, 1).shape[1], features, torch.Size(space),
-    )  # fmt: skip
+    shapes = _checked_scores(scores, 1).shape[1], features, torch.Size(space)
+    split = SplitNetwork(network, name, len(outputs), device, dtype, *shapes)
     usual = usual_execution(lambda way: replace(split, execution=way).scores(example), device)
     return replace(split, execution=usual)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
-
-    Hooks do not run in compiled code, and one process explains on one device.
-    """
+    """The network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``."""
     while True:
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
@@ -172,10 +151,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def left_as_it_was(network: nn.Module) -> Iterator[None]:
-    """Run ``network`` in evaluation mode, and give every submodule its own mode back.
-
-    Suspends inference mode, which excludes autograd, and compiled code, which runs no hooks.
-    """
+    """Run ``network`` in evaluation mode, and give every submodule its own mode back."""
+    # Suspended: inference mode, which excludes autograd, and compiled code, which runs no hooks.
     modes = {module: module.training for module in network.modules()}
     compiled = any(_is_compiled(module) for module in modes)
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
@@ -193,21 +170,21 @@ def _is_compiled(module: nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod")
 
 
-def _dtype_of(network: nn.Module) -> torch.dtype | None:
-    """Floating type of all parameters, None if there are several."""
-    types = {p.dtype for p in network.parameters() if p.is_floating_point()}
-    return types.pop() if len(types) == 1 else None
+def at_least_float32(values: Tensor) -> Tensor:
+    """Sums must be more exact than the precision in which a network may compute."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
-def _means(activations: Tensor) -> Tensor:
+def means_over_space(activations: Tensor) -> Tensor:
+    """Mean of each feature: (N, C, 1, ...) of (N, C, *space)."""
     return activations.mean(tuple(range(2, activations.ndim)), keepdim=True)
 
 
 def _name_of(network: nn.Module, layer: Layer) -> str:
     names = {module: name for name, module in network.named_modules()}
+    if isinstance(layer, nn.Module) and layer in names:
+        return names[layer]
     if isinstance(layer, nn.Module):
-        if layer in names:
-            return names[layer]
         raise ValueError(f"The {type(layer).__name__} given as target layer is not in the network.")
     if layer in names.values():
         return layer
@@ -215,11 +192,9 @@ def _name_of(network: nn.Module, layer: Layer) -> str:
     raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
 
 
-def _recorded_runs(
-    network: nn.Module, example: Tensor
-) -> tuple[list[tuple[str, torch.Size | str]], object]:
-    """Name and shape (or type) of the output of each submodule that runs; and the scores."""
-    runs: list[tuple[str, torch.Size | str]] = []
+def _recorded_runs(network: nn.Module, example: Tensor) -> tuple[list[_Run], object]:
+    """All runs of submodules in a pass, and the scores."""
+    runs: list[_Run] = []
 
     def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -238,14 +213,12 @@ def _recorded_runs(
             handle.remove()
 
 
-def _last_spatial(runs: list[tuple[str, torch.Size | str]], ndim: int) -> str:
+def _last_spatial(runs: list[_Run], ndim: int) -> str:
     for name, output in reversed(runs):
         spatial = isinstance(output, torch.Size) and len(output) == ndim
         if name and spatial and output[2:].numel() > 1:  # type: ignore[union-attr]
             return name
-    raise ValueError(
-        "No layer with spatial extent was found in the network. Name one in target_layers."
-    )
+    raise ValueError("The network has no layer with spatial extent. Name one in target_layers.")
 
 
 def _checked_shape(outputs: list[torch.Size | str], name: str, ndim: int) -> torch.Size:
@@ -254,10 +227,7 @@ def _checked_shape(outputs: list[torch.Size | str], name: str, ndim: int) -> tor
         raise ValueError(f"Layer {name!r} does not run in the forward pass. Choose another.")
     shape = outputs[-1]
     if isinstance(shape, str):
-        raise ValueError(
-            f"Layer {name!r} returns a {shape}, not a tensor. "
-            "Choose a layer inside it that returns one tensor."
-        )
+        raise ValueError(f"Layer {name!r} returns a {shape}. Choose one inside it, of one tensor.")
     if len(shape) != ndim:
         raise ValueError(
             f"Layer {name!r} returns shape {tuple(shape)}; a map needs {ndim} axes "
