@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part, reading_chunks
+from cellcam.stacks.image_file import ImageFile, Metadata
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize, Stack, unnamed_channels
-from cellcam.stacks.writing import whole_file
+from cellcam.stacks.writing import ome_tiff_metadata, whole_file
 
 if TYPE_CHECKING:
     import zarr
@@ -114,33 +115,25 @@ def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
         raise InputError(f"{path} is no OME-Zarr image ({error!r}).") from error
 
 
-def open_zarr_stack(path: Path) -> Stack:
-    """Open an OME-Zarr image, see `open_stack`."""
-    import dask.array as da
+def open_ome_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ImageFile:
+    """Open an OME-Zarr image, see `cellcam.stacks.image_file.Opener`.
 
-    from cellcam.stacks.stack import to_tczyx
+    The folder states its axes and holds one image: ``axes`` and ``series`` change nothing.
+    """
+    import dask.array as da
 
     array, metadata = open_zarr(path)
     scales = metadata["multiscales"][0]
-    axes = "".join(axis["name"] for axis in scales["axes"]).upper()
+    names = "".join(axis["name"] for axis in scales["axes"]).upper()
     chunks = reading_chunks(array.shape, array.dtype, array.shards or array.chunks)
-    data = to_tczyx(da.from_array(array, chunks=chunks, name=False), axes)
+    pixels = da.from_array(array, chunks=chunks, name=False)
     scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
-    steps = dict(zip(axes, scaling, strict=True))
+    steps = dict(zip(names, scaling, strict=True))
     units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}
     size = PixelSize(*(steps[a] if units.get(a) == "micrometer" else None for a in "ZYX"))
-    names = [one.get("label") for one in metadata.get("omero", {}).get("channels", [])]
-    named = len(names) == data.shape[1] and all(names)
-    return Stack(
-        data,
-        tuple(names) if named else unnamed_channels(data.shape[1]),
-        size,
-        steps["T"] if units.get("T") == "second" else None,
-        path.name.removesuffix(".zarr").removesuffix(".ome"),
-        path,
-        channels_named=named,
-        stored=(array.chunks[axes.index("Y")], array.chunks[axes.index("X")]),
-    )
+    step = steps["T"] if units.get("T") == "second" else None
+    channels = [channel.get("label") for channel in metadata.get("omero", {}).get("channels", [])]
+    return ImageFile(pixels, names, array.chunks, Metadata(channels, size, step))
 
 
 def export_tiff(source: Path, target: Path) -> None:
@@ -153,14 +146,10 @@ def export_tiff(source: Path, target: Path) -> None:
     """
     import tifffile
 
-    stack = open_zarr_stack(source)
     array, _ = open_zarr(source)
-    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(stack.channels)}}
-    for axis, size in zip("ZYX", stack.pixel_size_um, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if stack.time_step_s is not None:
-        metadata |= {"TimeIncrement": stack.time_step_s, "TimeIncrementUnit": "s"}
+    stated = open_ome_zarr(source).metadata
+    named = [name for name in stated.channels if name]
+    channels = named if len(named) == array.shape[1] else unnamed_channels(array.shape[1])
     with whole_file(target) as temporary:
         tifffile.imwrite(
             temporary,
@@ -172,7 +161,7 @@ def export_tiff(source: Path, target: Path) -> None:
             photometric="minisblack",
             tile=(_CHUNK, _CHUNK),
             compression="zlib",
-            metadata=metadata,
+            metadata=ome_tiff_metadata(channels, stated.pixel_size_um, stated.time_step_s),
             software="CellCam",
         )
 

@@ -5,13 +5,12 @@ Nothing is guessed: the resolution tags of a plain TIFF (72 dpi and the like) ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cellcam.errors import InputError
-from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
+from cellcam.stacks.image_file import Metadata
+from cellcam.stacks.stack import PixelSize
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -40,29 +39,20 @@ _SECONDS = {
 }
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a file states; None or empty where it is silent."""
-
-    channels: Sequence[str | None] = ()
-    pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE
-    time_step_s: float | None = None
-
-
-def describe(tif: TiffFile, series: int) -> Described:
+def stated_metadata(tif: TiffFile, series: int) -> Metadata:
     """Channel names, pixel size and time step of one series, from its flavour's metadata."""
     if tif.is_ome:
-        return _describe_ome(tif, series)
+        return _metadata_of_ome(tif, series)
     if tif.is_imagej:
-        return _describe_imagej(tif, tif.series[series])
+        return _metadata_of_imagej(tif, tif.series[series])
     if tif.is_stk:
-        return _describe_stk(tif.stk_metadata or {})
+        return _metadata_of_stk(tif.stk_metadata or {})
     if tif.is_metaseries:
-        return _describe_metaseries((tif.metaseries_metadata or {}).get("PlaneInfo", {}))
-    return Described()
+        return _metadata_of_metaseries((tif.metaseries_metadata or {}).get("PlaneInfo", {}))
+    return Metadata()
 
 
-def _describe_ome(tif: TiffFile, series: int) -> Described:
+def _metadata_of_ome(tif: TiffFile, series: int) -> Metadata:
     from ome_types import from_xml
 
     kept = {"context": _ome_context()}
@@ -81,7 +71,7 @@ def _describe_ome(tif: TiffFile, series: int) -> Described:
         ]
     ]
     step = _scaled(pixels.time_increment, pixels.time_increment_unit.value, _SECONDS)
-    return Described([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
+    return Metadata([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
 
 
 @lru_cache(1)
@@ -92,7 +82,7 @@ def _ome_context() -> Any:
     return XmlContext()
 
 
-def _describe_imagej(tif: TiffFile, series: TiffPageSeries) -> Described:
+def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
     metadata: dict[str, Any] = tif.imagej_metadata or {}
     unit = str(metadata.get("unit", ""))
     z = _scaled(metadata.get("spacing"), unit, _UM) if "Z" in series.axes else None
@@ -103,22 +93,22 @@ def _describe_imagej(tif: TiffFile, series: TiffPageSeries) -> Described:
     names = metadata.get("Labels") or ()
     if isinstance(names, str) or len(names) != sized.get("C") or sized.get("Z", sized.get("T")):
         names = ()
-    return Described(list(names), PixelSize(z, y, x), step)
+    return Metadata(list(names), PixelSize(z, y, x), step)
 
 
-def _describe_stk(metadata: dict[str, Any]) -> Described:
+def _metadata_of_stk(metadata: dict[str, Any]) -> Metadata:
     unit = str(metadata.get("CalibrationUnits", ""))
     y, x = (_scaled(metadata.get(f"{axis}Calibration"), unit, _UM) for axis in "YX")
     named = {item["name"]: item["value"] for item in metadata.get("PlaneProperty", [])}
     name = named.get("_IllumSetting_")
-    return Described([name] if name else [], PixelSize(None, y, x))
+    return Metadata([name] if name else [], PixelSize(None, y, x))
 
 
-def _describe_metaseries(metadata: dict[str, Any]) -> Described:
+def _metadata_of_metaseries(metadata: dict[str, Any]) -> Metadata:
     unit = str(metadata.get("spatial-calibration-units", ""))
     y, x = (_scaled(metadata.get(f"spatial-calibration-{axis}"), unit, _UM) for axis in "yx")
     name = metadata.get("image-name")
-    return Described([name] if name else [], PixelSize(None, y, x))
+    return Metadata([name] if name else [], PixelSize(None, y, x))
 
 
 def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:

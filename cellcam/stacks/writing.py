@@ -18,6 +18,7 @@ from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import JsonValue
 
 
 @contextmanager
@@ -51,12 +52,7 @@ def write_ome_tiff(
     """
     import tifffile
 
-    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(channels)}}
-    for axis, size in zip("ZYX", pixel_size_um, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if time_step_s is not None:
-        metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
+    metadata = ome_tiff_metadata(channels, pixel_size_um, time_step_s)
     # The same content gives the same bytes: an identifier of the content, not of the hour.
     digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
     metadata["UUID"] = str(uuid5(NAMESPACE_OID, f"{digest} {metadata}"))
@@ -71,6 +67,19 @@ def write_ome_tiff(
             metadata=metadata,
             software="CellCam",
         )
+
+
+def ome_tiff_metadata(
+    channels: Sequence[str], pixel_size_um: PixelSize, time_step_s: float | None
+) -> dict[str, JsonValue]:
+    """OME metadata of a TCZYX image, by the names that tifffile gives its parts."""
+    metadata: dict[str, JsonValue] = {"axes": "TCZYX", "Channel": {"Name": [*channels]}}
+    for axis, size in zip("ZYX", pixel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if time_step_s is not None:
+        metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
+    return metadata
 
 
 def write_table(path: Path, table: pd.DataFrame) -> list[Path]:
