@@ -19,7 +19,7 @@ lint: .venv/test-ready
 
 # Simulates the demo stack and its truth, and trains the demo model (about ten minutes).
 sample-data: .venv/test-ready
-	$(BIN)/python -m cellcam_training.demo_data sample_data
+	$(BIN)/python -m cellcam_training.simulated.demo_data sample_data
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from cases import CLASSES, ratio, times_of
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import Recipe
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import CropSettings, read_crops
 from peers import of_all, peers
 from torch import Tensor
 
@@ -31,7 +30,7 @@ TOGETHER = 64
 
 def cells_of(model: CellModel, table: Path, column: str, n: int) -> Tensor:
     """``n`` cells of a table, chosen at random, as the network sees them."""
-    crops = read_crops(read_cell_table(table, column), Recipe()).pixels
+    crops = read_crops(read_cell_table(table, column), CropSettings()).pixels
     chosen = np.random.default_rng(0).permutation(len(crops))[:n]
     return model.normalised(crops[np.sort(chosen)])
 

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cellcam.batch.run import Resources, run_batch
 from cellcam.models.bundle import load_model, save_model
 from cellcam.models.model import CellModel
 from cellcam.models.registry import build_network, network_entry
-from cellcam.pipeline.batch import How, run_batch
-from cellcam.pipeline.choices import Choices
-from cellcam.pipeline.field import MAP_RTOL
-from cellcam.pipeline.found_field import find_field
+from cellcam.pipeline.find_field import find_field
+from cellcam.pipeline.matching import match
+from cellcam.request import DEFAULT_RTOL, Request
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
@@ -55,10 +55,12 @@ def written_fields(
     return folder
 
 
-def timed(folder: Path, model: Path, out: Path, explained: float, how: How) -> tuple[int, float]:
+def timed(
+    folder: Path, model: Path, out: Path, explained: float, resources: Resources
+) -> tuple[int, float]:
     shutil.rmtree(out, ignore_errors=True)
     started = time.perf_counter()
-    done = run_batch([folder], model, out, Choices(explained=explained), how=how)
+    done = run_batch([folder], model, out, Request(explained=explained), resources=resources)
     assert done is not None
     return done.cells, time.perf_counter() - started
 
@@ -66,8 +68,9 @@ def timed(folder: Path, model: Path, out: Path, explained: float, how: How) -> t
 def floor(folder: Path, model_folder: Path, explained: bool, device: str) -> tuple[int, float]:
     """Cells and seconds of the network alone, in a bare loop over crops that lie ready."""
     model = load_model(model_folder, device)
+    matches = [match(open_stack(path), model.spec, Request()) for path in sorted(folder.iterdir())]
     crops = np.concatenate(
-        [find_field(open_stack(path), model.spec).crops for path in sorted(folder.iterdir())]
+        [find_field(matched, place).crops for matched in matches for place in matched.fields()]
     )
     x = model.normalised(crops)
     bare_loop(model, x[:BATCH])
@@ -75,7 +78,7 @@ def floor(folder: Path, model_folder: Path, explained: bool, device: str) -> tup
     bare_loop(model, x)
     if explained:
         for i in range(0, len(crops), BATCH):
-            model.explain(crops[i : i + BATCH], rtol=MAP_RTOL, rtol_of="strongest")
+            model.explain(crops[i : i + BATCH], rtol=DEFAULT_RTOL, rtol_of="strongest")
             model.channel_shares(crops[i : i + BATCH])
     return len(crops), time.perf_counter() - started
 
@@ -100,12 +103,12 @@ def beside_the_floor(chosen: argparse.Namespace, model: Path, channels: tuple[st
     folder = written_fields(chosen.work / f"fields{chosen.floor}", chosen.floor, 448, channels, 42)
     explained = float(chosen.explain)
     n, seconds = floor(folder, model, chosen.explain, chosen.device)
-    how = How(device=chosen.device)
-    cells, whole = timed(folder, model, chosen.work / "out", explained, how)
-    told = f"{model.name}, classify{' and explain' if explained else ' only'}"
+    resources = Resources(device=chosen.device)
+    cells, whole = timed(folder, model, chosen.work / "out", explained, resources)
+    title = f"{model.name}, classify{' and explain' if explained else ' only'}"
     ratio = (cells / whole) / (n / seconds)
     print(
-        f"{told}: floor {n / seconds:.0f} cells/s, batch {cells / whole:.0f} cells/s "
+        f"{title}: floor {n / seconds:.0f} cells/s, batch {cells / whole:.0f} cells/s "
         f"({cells} cells in {whole:.1f} s), {ratio:.2f}",
         flush=True,
     )
@@ -129,16 +132,16 @@ def main() -> None:
             beside_the_floor(chosen, model, channels)
     for count in chosen.tiny:
         folder = written_fields(chosen.work / f"tiny{count}", count, 64, channels, 1)
-        how = How("sync", device=chosen.device)
-        _, seconds = timed(folder, chosen.model, chosen.work / "out", 0, how)
+        resources = Resources("sync", device=chosen.device)
+        _, seconds = timed(folder, chosen.model, chosen.work / "out", 0, resources)
         print(f"{count} images of 64 x 64: {1000 * seconds / count:.1f} ms each", flush=True)
     if chosen.speed_up:
         folder = written_fields(
             chosen.work / f"fields{chosen.speed_up}", chosen.speed_up, 448, channels, 42
         )
         for workers in (1, 2):
-            how = How(workers=workers, device=chosen.device)
-            _, seconds = timed(folder, chosen.model, chosen.work / "out", 1.0, how)
+            resources = Resources(workers=workers, device=chosen.device)
+            _, seconds = timed(folder, chosen.model, chosen.work / "out", 1.0, resources)
             print(f"{workers} worker(s): {seconds:.1f} s", flush=True)
 
 

@@ -19,18 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.explanations import write_results
-from cellcam_training.judged_explanations import (
-    JudgedCells,
-    cells_of_table,
-    judge_explanations,
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.judging.explanation_evaluation import (
+    ExplainedCells,
+    cells_to_explain,
+    measure_explanations,
 )
-from cellcam_training.planted import DIFFICULTIES, simulate_cells
-from cellcam_training.planted_benchmark import run_planted
-from cellcam_training.planted_data import TEST_SEED
-from cellcam_training.recipe import Recipe
-from cellcam_training.trainer import train_model
+from cellcam_training.judging.explanation_report import write_results
+from cellcam_training.simulated.planted_benchmark import run_planted
+from cellcam_training.simulated.planted_cells import DIFFICULTIES, simulate_cells
+from cellcam_training.simulated.planted_table import TEST_SEED
+from cellcam_training.tables.cell_table import read_cell_table
 from evidence_data import DATA_SETS
 
 from cellcam import IntegratedGradCAM, load_model
@@ -78,7 +78,7 @@ def main(
     (out / "tables.md").write_text("\n".join(_tables(out)), "utf-8")
 
 
-def _model(name: str, data: Path, out: Path) -> tuple[CellModel, JudgedCells]:
+def _model(name: str, data: Path, out: Path) -> tuple[CellModel, ExplainedCells]:
     """A network trained on the training cells, and cells of others that judge or choose."""
     prepared = DATA_SETS[name](data, out)
     if not (out / "model").is_dir():
@@ -86,7 +86,7 @@ def _model(name: str, data: Path, out: Path) -> tuple[CellModel, JudgedCells]:
         train_model(read_cell_table(prepared.training), recipe, out / "model", "cpu")
     model = load_model(out / "model", "cpu")
     table = read_cell_table(prepared.test, to_train=False)
-    cells = cells_of_table(table, model, masks=prepared.masks)
+    cells = cells_to_explain(table, model, masks=prepared.masks)
     return model, replace(cells, truth=prepared.truth)
 
 
@@ -98,10 +98,10 @@ def _judge(name: str, data: Path, out: Path, most: int) -> None:
         f"{name}: {len(cells.explained)} cells that the network was not trained on; "
         f"{spec.network}, {spec.explaining}."
     )
-    write_results(out, "explanations", model, cells, judge_explanations(model, cells), about)
+    write_results(out, "explanations", model, cells, measure_explanations(model, cells), about)
 
 
-def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, JudgedCells]]:
+def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, ExplainedCells]]:
     """Models and the cells by which settings are chosen: planted and real ones."""
     for name in DIFFICULTIES:
         folder = out / "planted" / name / "model"
@@ -111,7 +111,7 @@ def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, 
             called = model.probabilities(cells.pixels).argmax(1)
             rows = np.flatnonzero(cells.evidence.any((1, 2, 3)))
             evidence = cells.evidence[rows].any(1)
-            own = JudgedCells(cells.pixels[rows], called[rows], evidence, None, rows)
+            own = ExplainedCells(cells.pixels[rows], called[rows], evidence, None, rows)
             yield f"planted/{name}", model, own
     for name in DATA_SETS:
         if (out / name / "model").is_dir():
@@ -137,7 +137,7 @@ def _settings(model: CellModel) -> Iterator[Method]:
         yield own_method(f"{layer}, {formula}, {start}", cam, baselines=start)
 
 
-def _choices(model: CellModel, cells: JudgedCells) -> list[dict[str, Any]]:
+def _choices(model: CellModel, cells: ExplainedCells) -> list[dict[str, Any]]:
     """Each setting against plain Grad-CAM, on the same cells."""
     x, classes = model.normalised(cells.pixels), torch.from_numpy(cells.explained)
     regions = torch.from_numpy(cells.regions)

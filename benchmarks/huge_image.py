@@ -111,27 +111,29 @@ def run_batch(slide: Path, model: Path, out: Path, explain: float, workers: int)
 
 def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
     """Seconds a block: reading and finding alone, against finding with all that batch does."""
-    from cellcam.cells.finding import find_cells, measure_field
+    from cellcam.batch.plan import border_of
+    from cellcam.cells.finder import FieldView
     from cellcam.models.bundle import read_spec
-    from cellcam.pipeline.found_field import find_field
-    from cellcam.pipeline.planning import halo_of
+    from cellcam.pipeline.find_field import find_field
+    from cellcam.pipeline.matching import FieldPlace, match
+    from cellcam.request import Request
     from cellcam.stacks.blocks import blocks_of
     from cellcam.stacks.opening import open_stack
 
     spec, stack = read_spec(model), open_stack(slide)
-    diameter_um = spec.finding.diameter_um if spec.finding else None
-    scale = measure_field(stack, "DNA", diameter_um=diameter_um)
-    blocks = blocks_of(stack, halo_of(stack, spec, scale.diameter))
+    matched = match(stack, spec, Request())
+    finder, place = matched.finder, FieldPlace(0, matched.z)
+    whole = FieldView.whole(stack)
+    measured = finder.measure(whole)
+    blocks = blocks_of(stack, border_of(stack, spec, finder.border(measured)))
     blocks = blocks[len(blocks) // 2 :][:n_blocks]
-    names = list(spec.channels)
     bare = ours = 0.0
     for block in blocks:
         started = time.perf_counter()
-        window = stack.cut(*block.read.slices)
-        window.field(0, None, names)
-        find_cells(window, "DNA", scale=scale)
+        view = whole.cut(block.read).with_pixels([*matched.channels, *finder.channels])
+        finder.label(view, measured)
         middle = time.perf_counter()
-        find_field(stack, spec, block=block, scale=scale)
+        find_field(matched, place, block, measured)
         bare, ours = bare + middle - started, ours + time.perf_counter() - middle
     print(f"{len(blocks)} blocks: bare {bare:.2f} s, find and crop {ours:.2f} s, {ours / bare:.2f}")
 

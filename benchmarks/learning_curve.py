@@ -17,11 +17,11 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.recipe import read_recipe
-from cellcam_training.splitting import fold_numbers
-from cellcam_training.trainer import fit_model
+from cellcam_training.fitting.data_split import fold_numbers
+from cellcam_training.fitting.recipe import read_recipe
+from cellcam_training.fitting.trainer import fit_model
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 from numpy.typing import NDArray
 
 from cellcam.evaluate.classification import classification_metrics
@@ -43,7 +43,7 @@ def main(
     torch.set_num_threads(threads)
     chosen = read_recipe(recipe)
     cells = read_cell_table(table, class_column, group_column)
-    crops = read_crops(cells, chosen)
+    crops = read_crops(cells, chosen.crop_settings())
     judging = fold_numbers(cells.rows, folds, seed) == fold
     truth = cells.truth()
     print("per class   cells  judged by  balanced  accuracy    ECE  epochs  seconds", flush=True)

@@ -19,13 +19,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from cellcam_training.augmentation import augmented
-from cellcam_training.batches import Cells, batch_loader
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.crops import read_crops
-from cellcam_training.fitting import fit
-from cellcam_training.networks import chosen_network, untrained_model
-from cellcam_training.recipe import read_recipe, schedule_of
+from cellcam_training.fitting.augmentation import augmented
+from cellcam_training.fitting.data_loader import TrainingData, data_loader
+from cellcam_training.fitting.initial_model import chosen_network, initial_model
+from cellcam_training.fitting.recipe import read_recipe, schedule_of
+from cellcam_training.fitting.training_loop import fit
+from cellcam_training.tables.cell_table import read_cell_table
+from cellcam_training.tables.crops import read_crops
 
 _BATCHES = 30
 
@@ -37,12 +37,12 @@ def main(
     device: str = "cpu",
     threads: Annotated[int, typer.Option()] = 2,
 ) -> None:
-    """Print cells per second and the share of the time that goes into data."""
+    """Print cells per second and the share of the time spent on data."""
     torch.set_num_threads(threads)
     cells_table = read_cell_table(table, class_column)
     chosen = read_recipe(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        crops = read_crops(cells_table, chosen, Path(folder) / "crops")
+        crops = read_crops(cells_table, chosen.crop_settings(), Path(folder) / "crops")
         chosen = chosen.model_copy(
             update={
                 "network": chosen_network(chosen, crops.crop_size, len(crops.pixels))[0],
@@ -51,10 +51,10 @@ def main(
         )
         batch_size = schedule_of(chosen, len(crops.pixels)).batch_size
         everything = np.ones(len(crops.pixels), bool)
-        model = untrained_model(cells_table.classes, chosen, crops, everything, device)
-        cells = Cells(crops.pixels, cells_table.truth(), ~everything)
+        model = initial_model(cells_table.classes, chosen, crops, everything, device)
+        data = TrainingData(crops.pixels, cells_table.truth(), ~everything)
         random = torch.Generator().manual_seed(0)
-        loader = batch_loader(cells, batch_size, random)
+        loader = data_loader(data, batch_size, random)
 
         def stream() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
             while True:
@@ -78,8 +78,8 @@ def main(
 
         compute = _median(step, device)
         started = time.perf_counter()
-        fit(model, chosen, cells, Path(folder) / "training")
-        whole = (time.perf_counter() - started) / len(cells.truth)
+        fit(model, chosen, data, Path(folder) / "training")
+        whole = (time.perf_counter() - started) / len(data.truth)
     n = len(truth)
     for name, seconds in {
         "reading crops": read / n,

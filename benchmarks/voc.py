@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from cellcam_training.table_forms import voc_boxes
+from cellcam_training.tables.pascal_voc import voc_boxes
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model

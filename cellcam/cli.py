@@ -1,16 +1,19 @@
-"""The command line. Each command reads its options and makes one call into the library."""
+"""The command line: each command reads its options and makes one call into the library."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError
+from cellcam.request import Request
 
 app = typer.Typer(
     name="cellcam",
@@ -19,36 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-Axes = Annotated[str | None, typer.Option(help="The file's axes, such as CYX, if it is silent.")]
-ChannelNames = Annotated[
-    str | None, typer.Option(help="Names of the image's channels in the file's order: A,B,C.")
-]
-PixelSizeOption = Annotated[float | None, typer.Option(help="Pixel size in um, if unknown.")]
-Classes = Annotated[
-    str, typer.Option(help="predicted (the map of each cell's own call), all, or names.")
-]
-PlaneOption = Annotated[
-    str | None,
-    typer.Option("--z", help="Plane number, max or mean; else what the model was trained on."),
-]
-Mapping = Annotated[
-    list[str] | None,
-    typer.Option("--map", help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated."),
-]
-SeriesOption = Annotated[int | None, typer.Option(help="Which image of the file, from 0.")]
-FindChannel = Annotated[str | None, typer.Option(help="Channel that shows the cells.")]
-Diameter = Annotated[
-    float | None, typer.Option(help="Typical diameter of a cell; 10 where the model does not say.")
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
-]
 
 
 @app.command()
@@ -78,51 +51,35 @@ def demo(
 
 
 @app.command()
+@takes_request
 def explain(
     image: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF or ImageJ hyperstack.")],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    model: Model,
     out: Out,
+    request: Request,
     labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
-    classes: Classes = "predicted",
-    z: PlaneOption = None,
-    axes: Axes = None,
-    channels: ChannelNames = None,
-    map: Mapping = None,  # noqa: A002 - the option's name
-    pixel_size: PixelSizeOption = None,
-    series: SeriesOption = None,
-    find_channel: FindChannel = None,
-    diameter_um: Diameter = None,
-    threshold: Threshold = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
     from cellcam.models.bundle import load_model, read_spec
+    from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
-    from cellcam.pipeline.one_stack import explain_stack
     from cellcam.stacks.opening import open_stack
 
     console = Console(quiet, json)
-    stack = open_stack(
-        image, axes=axes, channels=_names(channels), pixel_size_um=pixel_size, series=series
-    )
-    mapping = dict(_pair(one) for one in map or ())
-    # Seconds of loading can wait until it is known that image and model fit.
-    matching_channels(stack, read_spec(model), mapping)
+    stack = request.image.open(image)
+    # The model takes seconds to load: check first whether it fits the image.
+    matching_channels(stack, read_spec(model), dict(request.channel_map))
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
             load_model(model, device),
             out,
+            request,
             labels=open_stack(labels) if labels else None,
-            classes=_classes(classes),
-            z=_plane(z),
             progress=progress,
-            channels=mapping,
-            find_channel=find_channel,
-            diameter_um=diameter_um,
-            threshold=threshold,
         )
     counts = done.cells["class"].value_counts()
     if len(done.cells):
@@ -134,34 +91,23 @@ def explain(
     console.report(
         {
             "cells": len(done.cells),
-            "classes": counts.to_dict(),
+            "classes": {str(name): int(n) for name, n in counts.items()},
             "written": [str(path) for path in done.written],
         }
     )
 
 
 @app.command()
+@takes_request
 def batch(
     paths: Annotated[list[Path], typer.Argument(help="Folders of images, or images.")],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    model: Model,
     out: Out,
+    request: Request,
     labels: Annotated[
         str | None,
         typer.Option(help="Your label images: masks/{name}.tif, seen from the image's folder."),
     ] = None,
-    classes: Classes = "predicted",
-    explain: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the cells to explain; all are classified.")
-    ] = 1.0,
-    z: PlaneOption = None,
-    axes: Axes = None,
-    channels: ChannelNames = None,
-    map: Mapping = None,  # noqa: A002 - the option's name
-    pixel_size: PixelSizeOption = None,
-    series: SeriesOption = None,
-    find_channel: FindChannel = None,
-    diameter_um: Diameter = None,
-    threshold: Threshold = None,
     pattern: Annotated[
         str | None,
         typer.Option(help="Regular expression with named groups for Metadata_ columns."),
@@ -181,21 +127,20 @@ def batch(
     json: Json = False,
 ) -> int:
     """Call and explain the cells of many stacks; goes on where an earlier run stopped."""
-    from cellcam.pipeline.batch import How, run_batch
-    from cellcam.pipeline.choices import Choices
+    from cellcam.batch.run import Resources, run_batch
 
     console = Console(quiet, json)
-    choices = Choices(
-        classes=_classes(classes), z=_plane(z), axes=axes,
-        channels=tuple(_names(channels) or ()) or None,
-        mapping=tuple(_pair(one) for one in map or ()), pixel_size_um=pixel_size, series=series,
-        find_channel=find_channel, diameter_um=diameter_um, threshold=threshold,
-        explained=explain,
-    )  # fmt: skip
-    how = How(scheduler, workers, _shard(shard), device)
+    resources = Resources(scheduler, workers, _shard(shard), device)
     with console.progress("images and blocks") as progress:
         done = run_batch(
-            paths, model, out, choices, how=how, labels=labels, pattern=pattern, progress=progress
+            paths,
+            model,
+            out,
+            request,
+            resources=resources,
+            labels=labels,
+            pattern=pattern,
+            progress=progress,
         )
     if done is None:
         console.say(f"Shard {shard} is done. The same command without --shard merges all shards.")
@@ -229,7 +174,7 @@ def export(
 ) -> None:
     """Write an OME-Zarr result as one OME-TIFF, or the cells of a run as AnnData."""
     if out.suffix == ".h5ad":
-        from cellcam.pipeline.anndata_export import export_anndata
+        from cellcam.exchange.anndata import export_anndata
 
         export_anndata(image, out)
     else:
@@ -245,7 +190,7 @@ def info(
     axes: Axes = None,
     json: Json = False,
 ) -> None:
-    """Versions and devices; or what an image or a model folder holds."""
+    """Versions and devices; or a summary of an image or a model folder."""
     from cellcam.information import about_image, about_machine, about_model
 
     if path is None:
@@ -261,33 +206,21 @@ def info(
 
 
 def main() -> None:
-    """Run a command; errors made on purpose end with their message and status 1."""
+    """Run a command; CellCam's own errors end it with their message and status 1 or 3."""
     for command in entry_points(group="cellcam.commands"):
         app.command(command.name)(command.load())
     try:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
-        # Typer would end wrong usage with 2, which here means that some inputs failed.
+        # Typer's status for wrong usage is 2, which here means that some inputs failed.
         message = error.format_message() if isinstance(error, typer.TyperException) else error
-        if str(message):  # there is none where the help was shown instead
+        if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
     except (typer.Abort, KeyboardInterrupt):
         print("cellcam: interrupted", file=sys.stderr)
         sys.exit(3)
     sys.exit(status)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",")] if text else None
-
-
-def _classes(text: str) -> Any:
-    return text if text in ("predicted", "all") else tuple(_names(text) or ())
-
-
-def _plane(text: str | None) -> Any:
-    return int(text) if text and text.isdecimal() else text
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
@@ -299,14 +232,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(number), int(count)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, _, other = text.partition("=")
-    if not other:
-        raise typer.BadParameter(f"{text!r}: write MODEL_CHANNEL=IMAGE_CHANNEL.")
-    return name, other
-
-
-def _say_written(console: Console, written: object) -> None:
+def _say_written(console: Console, written: Iterable[Path]) -> None:
     console.say("Wrote")
-    for path in written:  # type: ignore[attr-defined]
+    for path in written:
         console.say(f"  {path}")

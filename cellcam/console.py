@@ -1,22 +1,20 @@
-"""What commands say: progress on a terminal or in a log, results for people or machines."""
+"""Output of commands: sentences and progress for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
+
+from cellcam.progress import Progress
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _LOG_INTERVAL_S = 30.0
-
-
-class Progress(Protocol):
-    """What long work tells: how much is done, of how much, and how it goes."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total``; ``note`` is shown beside it."""
 
 
 class Console:
@@ -36,10 +34,10 @@ class Console:
         if not (self.quiet or self.as_json):
             print(text, flush=True)
 
-    def report(self, content: dict[str, Any]) -> None:
+    def report(self, content: Mapping[str, JsonValue]) -> None:
         """The result for machines."""
         if self.as_json:
-            print(json.dumps(content, allow_nan=False))
+            print(json.dumps(dict(content), allow_nan=False))
 
     @contextmanager
     def progress(self, task: str) -> Iterator[Progress | None]:

@@ -1,27 +1,30 @@
-"""What ``cellcam info`` tells about this machine, an image or a model folder."""
+"""Facts that ``cellcam info`` prints about this machine, an image or a model folder."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cellcam.versions import package_versions
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _PACKAGES = ("cellcam", "torch", "torchvision", "monai", "numpy", "tifffile", "napari")
 
 
-def about_machine() -> dict[str, Any]:
-    """Versions of what CellCam stands on, and the devices there are."""
+def about_machine() -> dict[str, JsonValue]:
+    """Versions of Python and of the main packages, and the devices of this machine."""
     return {
         "python": platform.python_version(),
         **package_versions(_PACKAGES),
-        "devices": _devices(),
+        "devices": dict(_devices()),
         "device auto": _auto_device(),
     }
 
 
-def about_image(path: Path, axes: str | None = None) -> dict[str, Any]:
+def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
     """Shape, channels and scale of an image."""
     from cellcam.stacks.opening import open_stack
 
@@ -38,8 +41,8 @@ def about_image(path: Path, axes: str | None = None) -> dict[str, Any]:
     }
 
 
-def about_model(folder: Path) -> dict[str, Any]:
-    """What a model folder says it can do; its weights are not opened."""
+def about_model(folder: Path) -> dict[str, JsonValue]:
+    """Description of a model; its weights are not opened."""
     from cellcam.models.bundle import read_spec
 
     spec = read_spec(folder)
@@ -58,18 +61,20 @@ def about_model(folder: Path) -> dict[str, Any]:
     }
 
 
-def _validation(metrics: Any) -> str:
-    """How well a model called the cells that it did not learn from; the report has the rest."""
-    if not metrics:
+def _validation(metrics: JsonValue) -> str:
+    """How well the model called cells that it was not trained on; the report has the rest."""
+    if not isinstance(metrics, dict):
         return "not measured"
-    told = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
-    if interval := metrics.get("intervals", {}).get("balanced_accuracy"):
-        told += f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{told}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
+    text = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
+    intervals = metrics.get("intervals")
+    interval = intervals.get("balanced_accuracy") if isinstance(intervals, dict) else None
+    if isinstance(interval, list):
+        text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{text}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
 
 
 def _devices() -> dict[str, str]:
-    """What can compute here, by the names that ``--device`` takes."""
+    """Devices of this machine, under the names that ``--device`` takes."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,10 +1,14 @@
-"""What all tests share: where the real images are, and small networks."""
+"""Fixtures of all tests: the real images, a small model and an image that it fits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.models import two_discs, untrained_model
+
+from cellcam import CellModel, Stack
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -15,3 +19,15 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real images (../shared/data) are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def make_model() -> Callable[..., CellModel]:
+    """Function that makes an untrained model; keyword arguments change its description."""
+    return untrained_model
+
+
+@pytest.fixture
+def stack() -> Stack:
+    """Two discs in two channels, see `support.models.two_discs`."""
+    return two_discs()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.finding import Labels
+from cellcam.cells.finder import Labels
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import Stack
@@ -17,7 +17,7 @@ from cellcam.stacks.stack import Stack
 
 @dataclass(frozen=True)
 class CellPositions:
-    """Which cells a label image holds, and where.
+    """Labels and centroids of the cells of a label image.
 
     Attributes
     ----------
@@ -32,9 +32,15 @@ class CellPositions:
 
     @classmethod
     def of(cls, labels: Labels, part: Part | None = None) -> CellPositions:
-        """Positions of all cells of a label image, or of the part of one that ``labels`` holds.
+        """Positions of all cells of a label image, or of a part of it.
 
-        Sums of whole numbers are exact: every part that holds a cell gives it the same centre.
+        Sums of whole numbers are exact, so every part that holds a whole cell gives it the same
+        centroid.
+
+        Parameters
+        ----------
+        labels : the label image, or its part
+        part : the rectangle of the field that ``labels`` covers; by default all of it
         """
         part = part or Part.all_of(labels.shape)
         areas = np.bincount(labels.ravel(), minlength=1)
@@ -50,7 +56,7 @@ class CellPositions:
         return cls(numbers.astype(np.int32), centres, part.whole)
 
     def at_scale(self, shape: tuple[int, ...]) -> CellPositions:
-        """The same cells on the field resized to ``shape`` (pixel centres at half integers)."""
+        """Same cells on the field resized to ``shape``; pixel i covers [i - 1/2, i + 1/2]."""
         factor = np.array(shape) / np.array(self.shape)
         return CellPositions(self.numbers, (self.centres + 0.5) * factor - 0.5, shape)
 
@@ -64,31 +70,31 @@ class CellPositions:
 def shape_at_pixel_size(
     stack: Stack, shape: Sequence[int], pixel_size_um: Sequence[float] | None
 ) -> tuple[int, ...]:
-    """Shape that a field of the stack has at another pixel size.
+    """Shape of a field after resampling to another pixel size.
 
     Parameters
     ----------
-    stack : whose pixel size the field has
+    stack : gives the field's pixel size
     shape : of the field, (Y, X) or (Z, Y, X)
-    pixel_size_um : wanted, one number for each axis; None leaves the field as it is
+    pixel_size_um : target, one number for each axis; None leaves the field as it is
 
     Raises
     ------
     InputError
-        If a pixel size is wanted and the stack's is unknown.
+        If there is a target and the stack's pixel size is unknown.
     """
     if pixel_size_um is None:
         return tuple(shape)
     scaled = []
     stated = stack.pixel_size_um[-len(shape) :]
-    for length, own, wanted in zip(shape, stated, pixel_size_um, strict=True):
-        if own is None:
+    for length, pixel, target in zip(shape, stated, pixel_size_um, strict=True):
+        if pixel is None:
             raise InputError(
-                f"The model sees pixels of {wanted:g} um, but the pixel size of {stack.name} is "
+                f"The model sees pixels of {target:g} um, but the pixel size of {stack.name} is "
                 "unknown. Give it with pixel_size_um=... (--pixel-size)."
             )
-        # Closer than 1 % is the same size: resampling would only blur.
-        factor = own / wanted if abs(own / wanted - 1) > 0.01 else 1.0
+        # Sizes within 1 % count as equal: resampling would only blur.
+        factor = pixel / target if abs(pixel / target - 1) > 0.01 else 1.0
         scaled.append(max(1, round(length * factor)))
     return tuple(scaled)
 
@@ -101,18 +107,19 @@ def resized(
     own: Part | None = None,
     wanted: Part | None = None,
 ) -> NDArray[Any]:
-    """Field or label image at another pixel size, or a part of it.
+    """Resample a field or a label image, or a part of it.
 
-    Linear interpolation between pixel centres, mirrored at the field's edge; where pixels get
-    larger, after Gaussian smoothing with half of what the factor exceeds 1. A part gets the
-    same values as the whole.
+    Linear interpolation between pixel centres, mirrored at the field's edge. Where pixels get
+    larger by a factor f, a Gaussian of standard deviation (f - 1) / 2 pixels is applied first. A
+    part gets the same values as in the whole field.
 
     Parameters
     ----------
     field : (..., *spatial) array; leading axes are kept
-    shape : spatial shape wanted of the whole field
+    shape : spatial shape of the whole resampled field
     labels : take the nearest pixel instead of interpolating
-    own, wanted : the part that ``field`` holds, and the one of the resized field that is wanted
+    own : part of the field that ``field`` covers; by default all of it
+    wanted : part of the resampled field to return; by default all of it
 
     Returns
     -------
@@ -142,7 +149,7 @@ def resized(
 
 
 def _mirrored(places: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Places outside an axis of pixels, mirrored at the centres of its first and last pixel."""
+    """Coordinates outside an axis, mirrored at the centres of its first and last pixel."""
     inside = np.abs(places)
     return np.where(inside > length - 1, 2 * (length - 1) - inside, inside)
 
@@ -150,7 +157,7 @@ def _mirrored(places: NDArray[np.float64], length: int) -> NDArray[np.float64]:
 def _interpolated(
     field: NDArray[Any], places: NDArray[np.float64], axis: int, nearest: bool
 ) -> NDArray[Any]:
-    """Values between the pixels along one axis."""
+    """Values at fractional coordinates along one axis."""
     if nearest:
         return field.take(np.floor(places + 0.5).astype(np.intp), axis)
     first = np.minimum(places.astype(np.intp), max(0, field.shape[axis] - 2))
@@ -195,14 +202,14 @@ def crop_cells(
 
 
 def reaches_outside(cells: CellPositions, crop_size: Sequence[int]) -> NDArray[np.bool_]:
-    """Which crops reach over the edge of the field: (N,)."""
+    """Whether each crop reaches over the edge of the field: (N,)."""
     starts = crop_windows(cells, crop_size)
     outside = (starts < 0) | (starts + crop_size > np.asarray(cells.shape))
     return np.any(outside, axis=1)
 
 
 def nearest_cells(labels: Labels, crop_size: Sequence[int]) -> Labels:
-    """Label of the cell that each pixel belongs to: its own, or the nearest one's within reach."""
+    """Label image in which each pixel within a crop size of a cell gets the nearest cell."""
     from skimage.segmentation import expand_labels
 
     return expand_labels(labels, distance=max(crop_size)).astype(np.int32)
@@ -211,15 +218,15 @@ def nearest_cells(labels: Labels, crop_size: Sequence[int]) -> Labels:
 def paste_maps(
     canvas: NDArray[np.float32],
     maps: NDArray[np.float32],
-    planes: NDArray[np.integer[Any]],
+    planes: NDArray[np.integer],
     cells: CellPositions,
     owner: Labels,
     part: Part | None = None,
 ) -> None:
-    """Put maps of single cells onto the field, each pixel from one cell only.
+    """Paste the maps of single cells onto the field.
 
-    A pixel inside a cell shows that cell's map; a background pixel the nearest cell's, as
-    far as its crop reaches. So where crops overlap nothing is counted twice.
+    A pixel inside a cell shows the map of that cell, a background pixel that of the nearest cell,
+    as far as its crop reaches. So no pixel is counted twice where crops overlap.
 
     Parameters
     ----------
@@ -227,14 +234,16 @@ def paste_maps(
     maps : (N, K, *crop_size)
     planes : (N, K) plane of the canvas that each map goes to
     cells : positions of the N cells on the whole field
-    owner : as `nearest_cells` gives it
+    owner : see `nearest_cells`
     part : of the whole field that the canvas is, unless it is all of it
     """
     crop_size = maps.shape[2:]
     starts = crop_windows(cells, crop_size)
     if part is not None:
         starts = starts - part.start
-    for one, where, number, start in zip(maps, planes, cells.numbers, starts, strict=True):
+    for cell_maps, cell_planes, number, start in zip(
+        maps, planes, cells.numbers, starts, strict=True
+    ):
         inside = tuple(
             slice(max(0, first), min(first + length, whole))
             for first, length, whole in zip(start, crop_size, owner.shape, strict=True)
@@ -242,15 +251,15 @@ def paste_maps(
         taken = tuple(
             slice(s.start - first, s.stop - first) for s, first in zip(inside, start, strict=True)
         )
-        own = owner[inside] == number
-        for plane, values in zip(where, one, strict=True):
-            canvas[(plane, *inside)][own] = values[taken][own]
+        region = owner[inside] == number
+        for plane, values in zip(cell_planes, cell_maps, strict=True):
+            canvas[(plane, *inside)][region] = values[taken][region]
 
 
 def _padded(
     field: NDArray[Any], starts: NDArray[np.int64], crop_size: Sequence[int]
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Field with a mirrored border wide enough for all crops, and the border's width before."""
+    """Field with a mirrored border wide enough for all crops; width of the border at the start."""
     shape = np.asarray(field.shape[1:])
     if not len(starts):
         return field, np.zeros(len(shape), np.int64)

@@ -1,4 +1,4 @@
-"""How large the cells of a label image are that is too large to be read at once."""
+"""Size of the largest cell of a label image, read block by block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ def _grown(
     pixels: NDArray[np.generic],
     start: tuple[int, ...],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Corners of every cell's box, by label, with what one more block shows of them."""
+    """Extend the bounding boxes of all cells by the pixels of one more block.
+
+    Parameters
+    ----------
+    first, last : (N, 2) corners of each cell's box, by label
+    pixels : labels of the block
+    start : first pixel of the block in the field
+    """
     from scipy import ndimage
 
     boxes = ndimage.find_objects(np.asarray(pixels, np.int64))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cellcam import samples
 from cellcam.evaluate.localisation import energy_inside
 from cellcam.models.bundle import load_model
-from cellcam.pipeline.field import FieldResult, Progress
-from cellcam.pipeline.one_stack import StackResult, explain_stack
+from cellcam.pipeline.explain_field import FieldResult
+from cellcam.pipeline.explain_stack import StackResult, explain_stack
+from cellcam.progress import Progress
 from cellcam.stacks.opening import open_stack
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_demo(
     truth = pd.read_csv(samples.sample_path(samples.DEMO_TRUTH))
     labels = open_stack(samples.sample_path(samples.DEMO_LABELS)).field()[0]
     evidence = open_stack(samples.sample_path(samples.DEMO_EVIDENCE)).field()[0]
-    return done, check_against_truth(done.fields[0][2], truth, labels, evidence)
+    return done, check_against_truth(done.fields[0], truth, labels, evidence)
 
 
 def check_against_truth(

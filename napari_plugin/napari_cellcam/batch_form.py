@@ -14,7 +14,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellcam.batch_choices import BatchChoices
+from cellcam.request import Request
+from napari_cellcam.batch_command import BatchCommand
 from napari_cellcam.buttons import button
 from napari_cellcam.model_choice import ModelChoice, PlaneChoice
 
@@ -27,7 +28,7 @@ class BatchForm(QWidget):
     folder, out : of the images and of the results
     model : and its device
     explained : per cent of the cells
-    planes, labels, more : options, see `BatchChoices`
+    planes, labels, more : options, see `BatchCommand`
     """
 
     def __init__(self) -> None:
@@ -46,15 +47,14 @@ class BatchForm(QWidget):
         if self.out.text() in ("", _beside(before)):
             self.out.setText(_beside(folder))
 
-    def choices(self) -> BatchChoices:
-        """What is chosen now."""
-        return BatchChoices(
+    def command(self) -> BatchCommand:
+        """The command that does what is chosen now."""
+        return BatchCommand(
             folder=self.folder.text().strip(),
             out=self.out.text().strip(),
             model=self.model.folder,
-            explained=self.explained.value() / 100,
+            request=Request(explained=self.explained.value() / 100, z=self.planes.chosen()),
             labels=self.labels.text().strip(),
-            z=self.planes.chosen(),
             device=self.model.device.chosen(),
             more=self.more.text(),
         )

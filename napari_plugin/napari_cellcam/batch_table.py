@@ -15,7 +15,7 @@ from cellcam.reporting.colours import GREEN, ORANGE, SKY_BLUE, VERMILION
 from napari_cellcam.sorted_columns import SortedColumns
 
 if TYPE_CHECKING:
-    from cellcam.pipeline.standing import Standing
+    from cellcam.batch.progress import ImageProgress
 
 # Told apart by everyone, on dark and on light ground.
 _COLOURS = {"done": GREEN, "running": SKY_BLUE, "refused": ORANGE, "failed": VERMILION}
@@ -29,7 +29,7 @@ class BatchTable(QTableView):
 
     def __init__(self) -> None:
         super().__init__()
-        self._images: list[Standing] = []
+        self._images: list[ImageProgress] = []
         self._rows = _Rows()
         self.setModel(self._rows)
         self.setSortingEnabled(True)
@@ -42,7 +42,7 @@ class BatchTable(QTableView):
         self.setMinimumHeight(180)
         self.doubleClicked.connect(self._tell)
 
-    def show_images(self, images: Sequence[Standing]) -> None:
+    def show_images(self, images: Sequence[ImageProgress]) -> None:
         """Show how images stand; the order on the screen and the selection stay."""
         columns: dict[str, list[Any]] = {
             "image": [one.name for one in images],
@@ -83,12 +83,12 @@ class _Rows(SortedColumns):
         return super().data(index, role)
 
 
-def _state(image: Standing) -> str:
+def _state(image: ImageProgress) -> str:
     """The state; of a huge image also how far it is."""
     share = f" {image.part:.0%}" if image.state == "running" and image.part else ""
     return image.state + share
 
 
-def _reason(image: Standing) -> str:
+def _reason(image: ImageProgress) -> str:
     """The reason in one line that does not begin with a long path."""
     return " ".join(image.reason.replace(image.file, Path(image.file).name).split())

@@ -27,13 +27,13 @@ from napari_cellcam.batch_table import BatchTable
 from napari_cellcam.buttons import button
 from napari_cellcam.child import Command
 from napari_cellcam.model_choice import preferred_model
-from napari_cellcam.work import ActivityBar, Job, told
+from napari_cellcam.work import ActivityBar, Task, told
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
-    from cellcam.pipeline.standing import Standing, Watch
+    from cellcam.batch.progress import ImageProgress, ProgressWatcher
 
 _LOOK_EVERY_MS = 500
 # The blocks that are being worked on are dropped, but workers have to be told.
@@ -56,11 +56,11 @@ class BatchWidget(QScrollArea):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.images: list[Standing] = []
+        self.images: list[ImageProgress] = []
         self.command: Command | None = None
-        self._watch: Watch | None = None
-        self._looking: Job | None = None
-        self._opening: Job | None = None
+        self._watch: ProgressWatcher | None = None
+        self._looking: Task | None = None
+        self._opening: Task | None = None
         self._layers: list[Layer] = []
         self._cancelled = False
         self._bar = ActivityBar("Classifying and explaining a folder")
@@ -82,9 +82,9 @@ class BatchWidget(QScrollArea):
         self.form.model.device.let_go()
         self._timer.stop()
         self._bar.close()
-        for job in (self._looking, self._opening):
-            if job is not None:
-                job.cancel()
+        for task in (self._looking, self._opening):
+            if task is not None:
+                task.cancel()
         _end(self._commands)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
@@ -93,18 +93,18 @@ class BatchWidget(QScrollArea):
 
     def start(self) -> None:
         """Begin, or go on where an earlier run with the same choices stopped."""
-        from cellcam.pipeline.standing import Watch
+        from cellcam.batch.progress import ProgressWatcher
 
         if self.running:
             return
         try:
-            words = self.form.choices().words()
+            words = self.form.command().words()
         except CellCamError as error:
             self._complain(str(error))
             return
         self._cancelled = False
         self._show([])
-        self._watch = Watch(self._out)
+        self._watch = ProgressWatcher(self._out)
         self.command = Command(*words, patience_ms=_PATIENCE_MS)
         self._commands[:] = [self.command]
         self.command.ended.connect(self._ended)
@@ -125,7 +125,7 @@ class BatchWidget(QScrollArea):
     def copy_command(self) -> str:
         """The command that does the same without a window; it is put on the clipboard."""
         try:
-            command = self.form.choices().command()
+            command = self.form.command().text()
         except CellCamError as error:
             self._complain(str(error))
             return ""
@@ -135,7 +135,7 @@ class BatchWidget(QScrollArea):
         self._say(f"Copied: {command}")
         return command
 
-    def open_image(self, image: Standing) -> None:
+    def open_image(self, image: ImageProgress) -> None:
         """Show an image with its cells and maps, in place of the one shown before."""
         if image.state != "done":
             self._say(f"{image.name} is {image.state}. {image.reason}")
@@ -143,14 +143,14 @@ class BatchWidget(QScrollArea):
         if self._opening is not None:
             self._opening.cancel()
         self._say(f"Opening {image.name}...")
-        self._opening = Job("Opening an image", self._open, soon=True, computes=False)
-        self._opening.finished.connect(self._job_finished)
-        self._opening.failed.connect(self._job_failed)
+        self._opening = Task("Opening an image", self._open, soon=True, computes=False)
+        self._opening.finished.connect(self._task_finished)
+        self._opening.failed.connect(self._task_failed)
         self._opening.start(read_results, Path(image.file), self._out, image.name)
 
     @property
     def _out(self) -> Path:
-        return Path(self.form.choices().out)
+        return Path(self.form.command().out)
 
     def _build(self) -> None:
         inside = QWidget()
@@ -182,26 +182,26 @@ class BatchWidget(QScrollArea):
         """See how the images stand, off the GUI thread: a folder may lie on a slow disk."""
         if self._watch is None or self._looking is not None:
             return
-        self._looking = Job("Looking at results", self._looked, soon=True, computes=False)
-        self._looking.finished.connect(self._job_finished)
-        self._looking.failed.connect(self._job_failed)
+        self._looking = Task("Looking at results", self._looked, soon=True, computes=False)
+        self._looking.finished.connect(self._task_finished)
+        self._looking.failed.connect(self._task_failed)
         self._looking.start(_look, self._watch)
 
-    def _job_finished(self, job: Job, result: Any) -> None:
-        self._forget(job)
-        job.then(result)
+    def _task_finished(self, task: Task, result: Any) -> None:
+        self._forget(task)
+        task.then(result)
 
-    def _job_failed(self, job: Job, error: Exception) -> None:
-        self._forget(job)
+    def _task_failed(self, task: Task, error: Exception) -> None:
+        self._forget(task)
         self._complain(told(error))
 
-    def _forget(self, job: Job) -> None:
-        if job is self._looking:
+    def _forget(self, task: Task) -> None:
+        if task is self._looking:
             self._looking = None
         else:
             self._opening = None
 
-    def _looked(self, images: list[Standing]) -> None:
+    def _looked(self, images: list[ImageProgress]) -> None:
         if not images:
             return
         if not self.running:  # it may have been ended in the middle of them
@@ -214,7 +214,7 @@ class BatchWidget(QScrollArea):
             also = f", {bad} without result" if bad else ""
             self._say(f"{states['done']} of {len(images)} images done, {cells} cells{also}.")
 
-    def _show(self, images: Sequence[Standing]) -> None:
+    def _show(self, images: Sequence[ImageProgress]) -> None:
         self.images = list(images)
         self.table.show_images(images)
         ended = sum(one.state not in ("waiting", "running") for one in images)
@@ -276,11 +276,11 @@ def _end(commands: list[Command], _: Any = None) -> None:
             command.cancel()
 
 
-def _look(watch: Watch, _: Any) -> list[Standing]:
+def _look(watch: ProgressWatcher, _: Any) -> list[ImageProgress]:
     return watch.look()
 
 
-def _is_at(image: Standing) -> bool:
+def _is_at(image: ImageProgress) -> bool:
     return image.state == "running"
 
 

@@ -16,8 +16,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
-from napari_cellcam.choices import Choices
+from cellcam.request import Classes, Request
+from napari_cellcam.layer_choices import LayerChoices
 from napari_cellcam.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.preferences import preference
 from napari_cellcam.results import is_result
@@ -100,7 +102,7 @@ class ChoicePanel(QWidget):
         self.classes.addItems([_CALL, _ALL, *self.spec.classes])
         self._offer_layers(chosen)
 
-    def choices(self) -> Choices:
+    def choices(self) -> LayerChoices:
         """What is chosen now.
 
         Raises
@@ -109,22 +111,29 @@ class ChoicePanel(QWidget):
             If a channel of the model has no layer.
         """
         labels = self.cells.currentData()
-        return Choices(
+        finder = ThresholdFinder(
+            channel=self._find_channel(),
+            diameter_um=self.diameter.value() or None,
+            threshold=self.threshold.value() or None,
+        )
+        return LayerChoices(
             layers=self._chosen_layers(),
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
+            request=Request(
+                finder=finder if labels is None else ThresholdFinder(),
+                z=self.planes.chosen(),
+                classes=self.chosen_classes(),
+            ),
             cells=labels,
-            z=self.planes.chosen(),
-            find_channel=self._find_channel() if labels is None else None,
-            diameter_um=self.diameter.value() or None,
-            threshold=self.threshold.value() or None,
             device=self.device.chosen(),
         )
 
-    def chosen_classes(self) -> str | tuple[str, ...]:
-        """Classes to explain, as `explain_field` takes them."""
+    def chosen_classes(self) -> Classes:
+        """Classes to explain, see `Request`."""
         chosen = self.classes.currentText()
-        return {_CALL: "predicted", _ALL: "all"}.get(chosen, (chosen,))
+        words: dict[str, Classes] = {_CALL: "predicted", _ALL: "all"}
+        return words.get(chosen, (chosen,))
 
     def refresh_layers(self, _: Any = None) -> None:
         """Offer the layers there are; what was chosen stays chosen, names decide at first."""

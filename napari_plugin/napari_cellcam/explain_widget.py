@@ -26,14 +26,14 @@ from napari_cellcam.choice_panel import ChoicePanel, forget
 from napari_cellcam.model_choice import preferred_model
 from napari_cellcam.preview import FindingPreview
 from napari_cellcam.results import ResultLayers
-from napari_cellcam.session import CellCard, Evidence, Session, classify
+from napari_cellcam.session import CellCard, EvidenceMaps, Session, classify
 from napari_cellcam.train_panel import TrainPanel
-from napari_cellcam.work import Job, Turns, told
+from napari_cellcam.work import Task, Turns, told
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_cellcam.choices import Choices
+    from napari_cellcam.layer_choices import LayerChoices
 
 
 class ExplainWidget(QScrollArea):
@@ -49,7 +49,7 @@ class ExplainWidget(QScrollArea):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.results: ResultLayers | None = None
-        self.jobs: list[Job] = []  # in the order in which they are worked off
+        self.tasks: list[Task] = []  # in the order in which they are worked off
         self.turns = Turns(self)
         self._build()
         # napari keeps Python's half of a widget that Qt has deleted with its window.
@@ -59,7 +59,7 @@ class ExplainWidget(QScrollArea):
     @property
     def busy(self) -> bool:
         """Whether work is under way, or its result not shown yet."""
-        return bool(self.jobs) or self.turns.isActive()
+        return bool(self.tasks) or self.turns.isActive()
 
     def let_go(self) -> None:
         """Let go of the viewer and of work in progress."""
@@ -131,11 +131,13 @@ class ExplainWidget(QScrollArea):
             self._complain(error)
             return
         self.choices.preview.setChecked(False)
-        arguments = (stack, choices.model_folder, labels, choices.z, choices.finding())
         self._start(
             "Classifying cells",
             classify,
-            *arguments,
+            stack,
+            choices.model_folder,
+            labels,
+            choices.request,
             choices.device,
             then=lambda session: self._called(session, choices),
         )
@@ -168,9 +170,9 @@ class ExplainWidget(QScrollArea):
         if self.results:
             self.results.go_to(session.table.iloc[row], row)
         self._show_card(session.glance(row))
-        for job in [*self.jobs]:
-            if job.soon:  # nobody looks at the card before any more
-                job.cancel()
+        for task in [*self.tasks]:
+            if task.soon:  # nobody looks at the card before any more
+                task.cancel()
         self._start(
             "Explaining a cell",
             partial(session.card, row),
@@ -181,7 +183,7 @@ class ExplainWidget(QScrollArea):
     def copy_command(self) -> str:
         """The command that does the same without a window; it is put on the clipboard."""
         try:
-            command = self.choices.choices().command(self.choices.chosen_classes())
+            command = self.choices.choices().command()
         except InputError as error:
             self._complain(error)
             return ""
@@ -193,40 +195,40 @@ class ExplainWidget(QScrollArea):
 
     def _start(self, title: str, work: Any, *arguments: Any, then: Any, soon: bool = False) -> None:
         """Begin work; a method of ours, so that nothing comes back to a closed window."""
-        job = Job(title, then, soon)
-        job.finished.connect(self._job_finished)
-        job.failed.connect(self._job_failed)
-        job.cancelled.connect(self._job_cancelled)
-        job.progressed.connect(self._job_progressed)
-        self.jobs.append(job)
+        task = Task(title, then, soon)
+        task.finished.connect(self._task_finished)
+        task.failed.connect(self._task_failed)
+        task.cancelled.connect(self._task_cancelled)
+        task.progressed.connect(self._task_progressed)
+        self.tasks.append(task)
         if not soon:
             self._working(True)
             self._say(f"{title}...")
-        job.start(work, *arguments)
+        task.start(work, *arguments)
 
-    def _job_finished(self, job: Job, result: Any) -> None:
-        self._ended(job)
-        job.then(result)
+    def _task_finished(self, task: Task, result: Any) -> None:
+        self._ended(task)
+        task.then(result)
 
-    def _job_failed(self, job: Job, error: Exception) -> None:
-        self._ended(job)
+    def _task_failed(self, task: Task, error: Exception) -> None:
+        self._ended(task)
         self._complain(error)
 
-    def _job_cancelled(self, job: Job) -> None:
-        self._ended(job)
-        if not job.soon:
+    def _task_cancelled(self, task: Task) -> None:
+        self._ended(task)
+        if not task.soon:
             self._say("Cancelled.")
 
-    def _ended(self, job: Job) -> None:
-        self.jobs.remove(job)
-        self._working(not all(job.soon for job in self.jobs))
+    def _ended(self, task: Task) -> None:
+        self.tasks.remove(task)
+        self._working(not all(task.soon for task in self.tasks))
 
-    def _job_progressed(self, done: int, total: int) -> None:
-        long = next((job for job in self.jobs if not job.soon), None)
+    def _task_progressed(self, done: int, total: int) -> None:
+        long = next((task for task in self.tasks if not task.soon), None)
         if long is not None and total:
             self._say(f"{long.title}: {done} of {total}")
 
-    def _called(self, session: Session, choices: Choices) -> None:
+    def _called(self, session: Session, choices: LayerChoices) -> None:
         self.session = session
         if self.results is not None:
             self.results.remove()
@@ -267,13 +269,13 @@ class ExplainWidget(QScrollArea):
         self.choices.choose_model(folder)
         self.classify()
 
-    def _explained(self, session: Session, evidence: Evidence) -> None:
+    def _explained(self, session: Session, evidence: EvidenceMaps) -> None:
         if session is not self.session or self.results is None:
             return  # other cells were classified meanwhile
         self.turns.begin(self._evidence_shown(session, self.results, evidence))
 
     def _evidence_shown(
-        self, session: Session, results: ResultLayers, evidence: Evidence
+        self, session: Session, results: ResultLayers, evidence: EvidenceMaps
     ) -> Iterator[None]:
         """Show the evidence, unless other cells are classified meanwhile."""
         for _ in results.show_evidence(evidence):
@@ -292,8 +294,8 @@ class ExplainWidget(QScrollArea):
             self.card.show_card(card, self.results.colours)
 
     def _cancel(self) -> None:
-        for job in [*self.jobs]:
-            job.cancel()
+        for task in [*self.tasks]:
+            task.cancel()
 
     def _working(self, now: bool) -> None:
         self.cancel_button.setEnabled(now)

@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from cellcam.errors import CellCamError
 from napari_cellcam.sources import place_of, seen_place
-from napari_cellcam.work import Job
+from napari_cellcam.work import Task
 
 if TYPE_CHECKING:
     import napari
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
+    from cellcam.models.spec import ModelSpec
     from napari_cellcam.choice_panel import ChoicePanel
-    from napari_cellcam.choices import Choices
+    from napari_cellcam.layer_choices import LayerChoices
 
 # Long enough for a number to be typed, short enough to feel live.
 _AFTER_MS = 250
@@ -38,7 +39,7 @@ class FindingPreview(QObject):
         super().__init__(panel)
         self.viewer, self.panel = viewer, panel
         self.layer: Labels | None = None
-        self._job: Job | None = None
+        self._task: Task | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_AFTER_MS)
@@ -56,9 +57,9 @@ class FindingPreview(QObject):
     def hide(self) -> None:
         """Take the outlines away, and forget those that are being computed."""
         self._timer.stop()
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
         if self.layer is not None and self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
         self.layer = None
@@ -80,27 +81,28 @@ class FindingPreview(QObject):
         if choices.cells is not None:
             self.hide()
             return
-        if self._job is not None:
-            self._job.cancel()  # only the newest choices count
+        if self._task is not None:
+            self._task.cancel()  # only the newest choices count
         place = seen_place(choices.first, choices.axes, self.viewer.dims.point)
-        self._job = Job("Looking for cells", lambda found: self._show(choices, *found), soon=True)
-        self._job.finished.connect(self._found)
-        self._job.failed.connect(self._failed)
-        self._job.start(_found_cells, choices, self.panel.spec, place)
+        self._task = Task("Looking for cells", lambda found: self._show(choices, *found), soon=True)
+        self._task.finished.connect(self._found)
+        self._task.failed.connect(self._failed)
+        self._task.start(_found_cells, choices, self.panel.spec, place)
 
-    def _found(self, job: Job, result: Any) -> None:
-        if job is self._job:
-            self._job = None
-            job.then(result)
+    def _found(self, task: Task, result: Any) -> None:
+        if task is self._task:
+            self._task = None
+            task.then(result)
 
-    def _failed(self, job: Job, error: Exception) -> None:
-        if job is self._job:
+    def _failed(self, task: Task, error: Exception) -> None:
+        if task is self._task:
             self.said.emit(str(error))
 
-    def _show(self, choices: Choices, labels: NDArray[np.int32], threshold: float) -> None:
+    def _show(self, choices: LayerChoices, labels: NDArray[np.int32], threshold: float) -> None:
         number = len(set(labels.ravel().tolist()) - {0})
-        how = "threshold" if choices.threshold is not None else "threshold by itself:"
-        self.said.emit(f"{number} cells would be found ({how} {threshold:.5g}).")
+        given = getattr(choices.request.finder, "threshold", None) is not None
+        source = "threshold" if given else "automatic threshold"
+        self.said.emit(f"{number} cells would be found ({source} {threshold:.5g}).")
         if self.layer is None or self.layer not in self.viewer.layers:
             place = place_of(choices.first, choices.axes, "YX")
             about = {"cellcam": {"preview": True}}  # from the start: others look at it when added
@@ -114,19 +116,19 @@ class FindingPreview(QObject):
 
 
 def _found_cells(
-    choices: Choices, spec: Any, place: dict[str, int], _: Any
+    choices: LayerChoices, spec: ModelSpec, place: dict[str, int], _: Any
 ) -> tuple[NDArray[np.int32], float]:
-    """Labels of the plane that is seen, and the threshold taken; a volume is seen from above."""
-    from cellcam.cells.finding import find_cells, find_threshold
-    from cellcam.pipeline.matching import field_seen, finding_choices
+    """Labels of the plane in view, and the threshold taken; a volume is seen from above."""
+    from cellcam.cells.finder import FieldView
+    from cellcam.cells.threshold_finder import FieldScale
+    from cellcam.pipeline.matching import match
 
-    stack = choices.stack()
-    z = field_seen(stack, spec, choices.z)
-    z = place.get("Z", 0) if z is None and stack.data.shape[2] > 1 else z
-    how = finding_choices(stack, spec, None, choices.find_channel, choices.diameter_um)
-    how |= {"t": place.get("T", 0), "z": z}
-    threshold = choices.threshold
-    if threshold is None:
-        threshold = find_threshold(stack, **how)
-    labels = find_cells(stack, threshold=threshold, **how)
-    return labels.max(axis=0) if labels.ndim == 3 else labels, threshold
+    matched = match(choices.stack(), spec, choices.request)
+    stack, z = matched.stack, matched.z
+    if z is None and stack.data.shape[2] > 1:
+        z = place.get("Z", 0)
+    view = FieldView.whole(stack, place.get("T", 0), z).with_pixels(matched.finder.channels)
+    measured = matched.finder.measure(view)
+    assert isinstance(measured, FieldScale)
+    labels = matched.finder.label(view, measured)
+    return labels.max(axis=0) if labels.ndim == 3 else labels, measured.threshold

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellcam.reporting.colours import IMPORTANCE_GAMMA, class_colours
 from napari_cellcam.drawing import cell_colours, clear_colormap, dense_features, drawable
-from napari_cellcam.session import Evidence, Session
+from napari_cellcam.session import EvidenceMaps, Session
 from napari_cellcam.sources import place_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ResultLayers:
         for layer in self.layers():
             self.viewer.layers.remove(layer)
 
-    def show_evidence(self, evidence: Evidence) -> Iterator[None]:
+    def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
         """Add one importance layer for each class, all on one scale, layer by layer."""
         for layer in self.maps:
             if layer in self.viewer.layers:
@@ -125,7 +125,7 @@ class ResultLayers:
 
     def _add_cells(self) -> Labels:
         table = self.session.table
-        is_volume = self.session.fields[0].labels.ndim == 3
+        is_volume = self.session.is_volume
         # Shown when all is set: napari draws anew for each change of what is seen.
         layer = self.viewer.add_labels(
             drawable(self.session.cells_image),

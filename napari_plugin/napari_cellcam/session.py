@@ -5,7 +5,6 @@ No Qt here: everything can be used and tested without a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cellcam.models.model import CellModel
-    from cellcam.pipeline.field import ClassifiedField
-    from cellcam.stacks.stack import Stack, ZChoice
+    from cellcam.pipeline.classify_field import CalledCells
+    from cellcam.progress import Progress
+    from cellcam.request import Classes, Request
+    from cellcam.stacks.stack import Stack
 
-Progress = Callable[[int, int], None]
 Maps = dict[str, NDArray[np.float32]]
 
 # A card is looked at, and waited for: nobody sees 10 %, which as a rule are 4 %.
@@ -57,7 +57,7 @@ class CellCard:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class EvidenceMaps:
     """Where the evidence lies, for all cells.
 
     Attributes
@@ -78,43 +78,54 @@ class Session:
 
     Attributes
     ----------
-    stack, model : what was asked
+    stack, model, request : what was asked
     fields : one for each (t, z)
     table : one row per cell of all fields, see `cell_table`; row i is cell number i + 1
     """
 
-    def __init__(self, stack: Stack, model: CellModel, fields: list[ClassifiedField]) -> None:
+    def __init__(
+        self, stack: Stack, model: CellModel, request: Request, fields: list[CalledCells]
+    ) -> None:
         import pandas as pd
 
-        self.stack, self.model, self.fields = stack, model, fields
+        self.stack, self.model, self.request, self.fields = stack, model, request, fields
         self.table = pd.concat([field.table() for field in fields], ignore_index=True)
-        self._firsts = np.cumsum([0, *(len(field.cells) for field in fields)])
+        self._firsts = np.cumsum([0, *(len(field.found.cells) for field in fields)])
 
     @property
     def kept_axes(self) -> str:
         """Axes of label and map images, of TZYX: those that the fields span."""
-        spans_z = self.fields[0].labels.ndim == 3 or len({f.z for f in self.fields}) > 1
+        spans_z = self.is_volume or len({field.found.place.z for field in self.fields}) > 1
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the fields are volumes."""
+        return self.fields[0].found.labels.ndim == 3
 
     @cached_property
     def cells_image(self) -> NDArray[np.int32]:
         """Numbers of all cells, each once, on the axes of `kept_axes`."""
         images = []
-        for one, first in zip(self.fields, self._firsts, strict=False):
-            lookup = np.zeros(int(one.labels.max()) + 1, np.int32)
-            lookup[one.cells.numbers] = first + 1 + np.arange(len(one.cells))
-            images.append(lookup[one.labels])
+        for called, first in zip(self.fields, self._firsts, strict=False):
+            found = called.found
+            lookup = np.zeros(int(found.labels.max()) + 1, np.int32)
+            lookup[found.cells.numbers] = first + 1 + np.arange(len(found.cells))
+            images.append(lookup[found.labels])
         return self._on_axes(images)
 
-    def explain(self, classes: Any, progress: Progress) -> Evidence:
-        """Importance of all cells for classes as `explain_field` takes them."""
+    def explain(self, classes: Classes, progress: Progress) -> EvidenceMaps:
+        """Importance of all cells for some classes, see `Request`."""
         import pandas as pd
 
+        from cellcam.pipeline.explain_field import explain_fields
+
+        request = self.request.with_classes(classes)
         results = []
-        for one, first in zip(self.fields, self._firsts, strict=False):
-            told = partial(self._tell, progress, int(first))
-            results.append(one.explained(classes, told))
+        for called, first in zip(self.fields, self._firsts, strict=False):
+            report = partial(self._report, progress, int(first))
+            results += explain_fields([called], self.model, request, report)
         names = results[0].classes
         maps = {
             name: self._on_axes([result.maps[i] for result in results])
@@ -123,12 +134,12 @@ class Session:
         largest = {name: float(image.max()) for name, image in maps.items()}
         shown = {name: maps[name] for name in names if largest[name] > 0 or len(names) == 1}
         table = pd.concat([result.cells for result in results], ignore_index=True)
-        return Evidence(shown, max(largest.values()), table)
+        return EvidenceMaps(shown, max(largest.values()), table)
 
     def glance(self, row: int) -> CellCard:
         """What is known without computing about the cell in one row of the table."""
         owner, place = self._place(row)
-        spec, crop = self.model.spec, owner.crops[place]
+        spec, crop = self.model.spec, owner.found.crops[place]
         called = owner.probabilities[place].tolist()
         return CellCard(
             crop=crop.max(axis=1) if crop.ndim == 4 else crop,
@@ -140,7 +151,7 @@ class Session:
     def card(self, row: int, progress: Progress) -> CellCard:
         """Everything about the cell in one row of the table."""
         owner, place = self._place(row)
-        spec, crop = self.model.spec, owner.crops[[place]]
+        spec, crop = self.model.spec, owner.found.crops[[place]]
         explanation = self.model.explain(
             crop, "all", rtol=_CARD_RTOL, rtol_of="strongest", progress=progress
         )
@@ -158,18 +169,20 @@ class Session:
     def crop(self, row: int) -> NDArray[Any]:
         """Counts (C, *crop_size) of the cell in one row of the table."""
         field, place = self._place(row)
-        return field.crops[place]
+        return field.found.crops[place]
 
     def probabilities(self) -> NDArray[np.float32]:
         """Of all cells, in the order of the table: (N, n_classes)."""
         return np.concatenate([field.probabilities for field in self.fields])
 
-    def _place(self, row: int) -> tuple[ClassifiedField, int]:
+    def _place(self, row: int) -> tuple[CalledCells, int]:
         """Field of a row of the table, and the cell's number in it."""
         number = int(np.searchsorted(self._firsts, row, "right")) - 1
         return self.fields[number], row - int(self._firsts[number])
 
-    def _tell(self, progress: Progress, before: int, done: int, _: int) -> None:
+    def _report(
+        self, progress: Progress, before: int, done: int, total: int, note: str = ""
+    ) -> None:
         progress(before + done, len(self.table))
 
     def _on_axes(self, images: list[NDArray[Any]]) -> NDArray[Any]:
@@ -184,8 +197,7 @@ def classify(
     stack: Stack,
     model_folder: str,
     labels: Stack | None,
-    z: ZChoice,
-    options: dict[str, Any],
+    request: Request,
     device: str,
     progress: Progress,
 ) -> Session:
@@ -194,23 +206,22 @@ def classify(
     Parameters
     ----------
     labels : the user's cells, one channel, on the stack's axes
-    z : what is seen of a stack with planes; None leaves it to the model
-    options : for `classify_field`
+    request : how to find cells, and what the model sees
     """
     from cellcam import load_model
-    from cellcam.pipeline.field import classify_field
-    from cellcam.pipeline.matching import fields_of, matching_channels
-    from cellcam.pipeline.one_stack import label_field
+    from cellcam.cells.user_labels import UserLabels
+    from cellcam.pipeline.classify_field import classify_fields
+    from cellcam.pipeline.find_field import find_field
+    from cellcam.pipeline.matching import match
 
     model = load_model(model_folder, device)
-    matching_channels(stack, model.spec, options.get("channels"))
-    places = list(fields_of(stack, model.spec, z))
+    matched = match(stack, model.spec, request, UserLabels(labels) if labels else None)
+    places = list(matched.fields())
     fields = []
-    for i, (t, plane) in enumerate(places):
+    for i, place in enumerate(places):
         progress(i, len(places))
-        own = None if labels is None else label_field(labels, stack, t, plane)
-        fields.append(classify_field(stack, model, own, t=t, z=plane, **options))
+        fields += classify_fields([find_field(matched, place)], model)
     progress(len(places), len(places))
-    session = Session(stack, model, fields)
+    session = Session(stack, model, request, fields)
     _ = session.cells_image  # now, not in the GUI thread
     return session

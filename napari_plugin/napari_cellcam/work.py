@@ -16,19 +16,19 @@ from napari_cellcam.torch_loading import leave_a_core, load_torch
 
 # One thread computes at a time: two networks side by side would only slow each other down.
 _POOL = ThreadPoolExecutor(1, "cellcam")
-# Short jobs that somebody waits for: they run between the steps of a long one.
+# Short tasks that somebody waits for: they run between the steps of a long one.
 _SOON: deque[Callable[[], None]] = deque()
 # Qt objects must not go away in the computing thread, which holds those it works on.
-_UNDERWAY: set[Job] = set()
+_UNDERWAY: set[Task] = set()
 _TURN_MS = 20  # for what else waits: with 0 it would only be drawn what came before
 _PROGRESS_EVERY_S = 0.5  # the whole window is drawn for it
 
 
 class _CancelledError(Exception):
-    """Ends a job between two of its steps."""
+    """Ends a task between two of its steps."""
 
 
-class Job(QObject):
+class Task(QObject):
     """One piece of work.
 
     It comes to one end, told in the GUI thread. Cancelled, that is at once; its result is
@@ -44,9 +44,9 @@ class Job(QObject):
     Signals
     -------
     progressed : (done, total)
-    finished : (this job, result)
-    failed : (this job, the error)
-    cancelled : this job
+    finished : (this task, result)
+    failed : (this task, the error)
+    cancelled : this task
     """
 
     progressed = Signal(int, int)
@@ -69,14 +69,14 @@ class Job(QObject):
         self._raised.connect(self._fail)
 
     def cancel(self) -> None:
-        """End the job; the work itself ends at its next step."""
+        """End the task; the work itself ends at its next step."""
         if not self._stop:
             self._stop = True
             self._close()
             self.cancelled.emit(self)
 
     def step(self, done: int, total: int) -> None:
-        """Progress, told by the work itself; ends it if the job was cancelled."""
+        """Progress, told by the work itself; ends it if the task was cancelled."""
         if self._stop:
             raise _CancelledError
         if self.soon:
@@ -87,7 +87,7 @@ class Job(QObject):
             self.progressed.emit(done, total)
         _run_soon()
 
-    def start(self, work: Callable[..., Any], *arguments: Any) -> Job:
+    def start(self, work: Callable[..., Any], *arguments: Any) -> Task:
         """Begin ``work(*arguments, progress)`` in the computing thread."""
         _UNDERWAY.add(self)
         if self.soon:

@@ -137,7 +137,7 @@ def test_the_command_can_be_copied(batch: Any, tmp_path: Path) -> None:
     model = batch.form.model.folder
     assert batch.copy_command() == (
         f"cellcam batch {tmp_path}/images --model {model} --out {tmp_path}/images-results "
-        "--explain 0.05 --labels 'masks/{name}.tif' --z max --scheduler sync --threshold 100"
+        "--z max --explain 0.05 --labels 'masks/{name}.tif' --scheduler sync --threshold 100"
     )
 
 

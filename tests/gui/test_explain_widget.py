@@ -124,7 +124,7 @@ def test_evidence_of_other_cells_is_not_shown(widget: Any, until: Until) -> None
     classified(widget, until)
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
-    until(lambda: not widget.jobs)
+    until(lambda: not widget.tasks)
     assert widget.turns.isActive()  # the layers come one by one
     widget.session = None
     until(lambda: not widget.busy)
@@ -333,7 +333,7 @@ def test_the_preview_follows_the_threshold(widget: Any, until: Until) -> None:
     widget.choices.preview.setChecked(True)
     until(lambda: outlined() is not None)
     assert outlined().data.max() == 2
-    assert "2 cells would be found (threshold by itself: " in widget.status.text()
+    assert "2 cells would be found (automatic threshold " in widget.status.text()
     widget.choices.threshold.setValue(250)
     until(lambda: outlined().data.max() == 0)
     assert widget.choices.cells.count() == 1  # the preview itself is not offered as cells

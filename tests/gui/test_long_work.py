@@ -10,7 +10,7 @@ import pytest
 from conftest import PLACE, Until, classified, click
 from napari_cellcam import drawing
 from napari_cellcam import session as session_module
-from napari_cellcam.work import Job
+from napari_cellcam.work import Task
 from qtpy.QtCore import Qt
 
 pytestmark = pytest.mark.gui
@@ -31,7 +31,7 @@ def test_a_click_while_it_explains_waits_for_no_end(widget: Any, until: Until) -
     assert widget.session.table["said"].tolist() == ["", "M"]
 
 
-def test_a_short_job_runs_between_the_steps_of_a_long_one(until: Until) -> None:
+def test_a_short_task_runs_between_the_steps_of_a_long_one(until: Until) -> None:
     order: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -41,9 +41,9 @@ def test_a_short_job_runs_between_the_steps_of_a_long_one(until: Until) -> None:
         step(1, 2)
         order.append("long")
 
-    long = Job("long", lambda _: None).start(work)
+    long = Task("long", lambda _: None).start(work)
     until(begun.is_set)
-    Job("short", lambda _: None, soon=True).start(lambda _: order.append("short"))
+    Task("short", lambda _: None, soon=True).start(lambda _: order.append("short"))
     go_on.set()
     until(lambda: len(order) == 2)
     assert order == ["short", "long"]
@@ -91,7 +91,7 @@ def test_cancelling_ends_in_the_middle_of_a_map(widget: Any, until: Until) -> No
             begun.set()
             go_on.wait(30)
 
-    session.model.explain(session.fields[0].crops)  # what is found out once about a network
+    session.model.explain(session.fields[0].found.crops)  # what is found out once about a network
     hook = session.model.network.register_forward_pre_hook(slowly)
     widget.explain()
     until(begun.is_set)
@@ -99,9 +99,9 @@ def test_cancelling_ends_in_the_middle_of_a_map(widget: Any, until: Until) -> No
     assert widget.status.text() == "Cancelled."  # at once, while the pass goes on
     assert widget.explain_button.isEnabled()
     free: list[Any] = []
-    job = Job("next", free.append)
-    job.finished.connect(lambda job, result: job.then(result))
-    job.start(lambda step: "done")
+    task = Task("next", free.append)
+    task.finished.connect(lambda task, result: task.then(result))
+    task.start(lambda step: "done")
     go_on.set()
     until(lambda: free)
     hook.remove()

@@ -17,9 +17,9 @@ from napari_cellcam.reader import get_reader
 from napari_cellcam.results import is_result
 from npe2 import PluginManager
 
-from cellcam import load_model, open_stack
+from cellcam import Request, load_model, open_stack
 from cellcam.errors import InputError
-from cellcam.pipeline.one_stack import explain_stack
+from cellcam.pipeline.explain_stack import explain_stack
 from cellcam.reporting.colours import class_colours
 from cellcam.stacks import tiff_pixels
 from cellcam.stacks.stack import PixelSize, Stack
@@ -41,7 +41,7 @@ def results(make_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("results")
     image = np.stack([discs((40, 60), TWO)] * 2)
     stack = Stack.from_array(image, "CYX", ("DNA", "actin"), PixelSize(None, 0.5, 0.25), "plate1")
-    explain_stack(stack, load_model(make_folder()), folder, classes="all")
+    explain_stack(stack, load_model(make_folder()), folder, Request(classes="all"))
     return folder
 
 

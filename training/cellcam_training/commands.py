@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli import Device, Json, Quiet
+from cellcam.cli_options import Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
-    from cellcam_training.cell_table import CellTable
-    from cellcam_training.judged_explanations import ExplanationFigures
-    from cellcam_training.recipe import Recipe
+    from cellcam_training.fitting.cross_validation import CrossValidationSummary
+    from cellcam_training.fitting.recipe import Recipe
+    from cellcam_training.judging.explanation_evaluation import ExplanationMetrics
+    from cellcam_training.tables.cell_table import CellTable
 
 Table = Annotated[
     Path,
     typer.Argument(
-        help="Cell table (CSV, Parquet, points saved from napari), or a folder with one folder "
-        "of images for each class."
+        help="Cell table (CSV, Parquet, points saved from napari), or a folder with one "
+        "subfolder of images for each class."
     ),
 ]
 Only = Annotated[
     list[str] | None,
     typer.Option(help="Rows to use: COLUMN=PATTERN or COLUMN!=PATTERN; may be repeated."),
 ]
-Image = Annotated[
-    Path | None, typer.Option(help="Image that all rows are about, where no column says it.")
-]
+Image = Annotated[Path | None, typer.Option(help="Image of all rows, if no column names it.")]
 ClassColumn = Annotated[str, typer.Option(help="Column with the class.")]
 GroupColumn = Annotated[str | None, typer.Option(help="Plate, movie or patient: kept together.")]
-Channels = Annotated[str | None, typer.Option(help="Names, separated by commas.")]
+Channels = Annotated[str | None, typer.Option(help="Channel names, separated by commas.")]
 
 
 def train(
@@ -47,7 +46,8 @@ def train(
     image: Image = None,
     channels: Channels = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate first, with so many folds.")
+        int | None,
+        typer.Option(min=2, help="Cross-validate first, with this many folds."),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -58,28 +58,39 @@ def train(
     Several GPUs: torchrun --nproc-per-node N -m cellcam train ...
     """
     with _training_packages():
-        from cellcam_training.cell_table import read_cell_table
-        from cellcam_training.processes import is_first, joined_processes
-        from cellcam_training.recipe import read_recipe
-        from cellcam_training.trainer import train_model
+        from cellcam_training.fitting.distributed_training import is_first_process, process_group
+        from cellcam_training.fitting.recipe import read_recipe
+        from cellcam_training.fitting.trainer import train_model
+        from cellcam_training.tables.cell_table import read_cell_table
 
-    chosen = read_recipe(recipe).model_copy(update=_named(channels))
-    with joined_processes():
-        console = Console(quiet or not is_first(), json and is_first())
+    settings = read_recipe(recipe)
+    if channels:
+        settings = settings.model_copy(update={"channels": _split_names(channels)})
+    with process_group():
+        console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image)
         console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
         for warning in cells.warnings:
-            console.say(f"Beware: {warning}")
-        judged = _cross_validated(cells, chosen, folds, out, device, console) if folds else {}
+            console.say(f"Warning: {warning}")
+        summary = _cross_validated(cells, settings, folds, out, device, console) if folds else None
         with console.progress("training, epochs") as progress:
-            model = train_model(cells, chosen, out, device, progress)
-        if is_first():
-            _tell_result(model.spec.training, judged, out, console)
+            model = train_model(cells, settings, out, device, progress)
+        if is_first_process():
+            _say_trained(model.spec.training, summary, out, console)
 
 
-def _tell_result(
-    training: dict[str, Any], judged: dict[str, Any], out: Path, console: Console
+def _say_trained(
+    training: Mapping[str, Any],
+    cross_validation: CrossValidationSummary | None,
+    out: Path,
+    console: Console,
 ) -> None:
+    """Print the metrics of a trained model.
+
+    Parameters
+    ----------
+    training : entry ``training`` of the model's description
+    """
     metrics = training["validation"]
     console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
     console.say(
@@ -89,7 +100,10 @@ def _tell_result(
         f"{training['seconds']} s)."
     )
     console.say(f"Wrote {out}")
-    console.report({"model": str(out), "validation": metrics, **judged})
+    report = {"model": str(out), "validation": metrics}
+    if cross_validation is not None:
+        report["cross_validation"] = cross_validation
+    console.report(report)
 
 
 def evaluate(
@@ -105,61 +119,65 @@ def evaluate(
         bool,
         typer.Option(
             "--explanations",
-            help="Judge explanations too: Integrated Grad-CAM beside the peers that are installed.",
+            help="Evaluate explanations too: Integrated Grad-CAM and the other installed methods.",
         ),
     ] = False,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Of crops: folder with masks under the names of the images."),
+        typer.Option(help="For crops: folder of mask images with the file names of the images."),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Judge a classifier, and its explanations, on cells whose classes are known."""
+    """Evaluate a classifier, and its explanations, on cells with known classes."""
     with _training_packages():
-        from cellcam_training.cell_table import read_cell_table
-        from cellcam_training.evaluation import evaluate_model
+        from cellcam_training.judging.classifier_evaluation import evaluate_model
+        from cellcam_training.tables.cell_table import read_cell_table
     from cellcam import load_model
 
     console = Console(quiet, json)
     cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
-    judged, names = load_model(model, device), _named(channels).get("channels")
-    metrics = evaluate_model(cells, judged, out, names)
+    loaded, names = load_model(model, device), _split_names(channels) if channels else None
+    metrics = evaluate_model(cells, loaded, out, names)
     interval = metrics["intervals"]["balanced_accuracy"]
-    sure = "95 % interval {:.3f} to {:.3f}".format(*interval) if interval else "cells of one group"
+    interval_text = (
+        f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+        if interval
+        else "cells of one group"
+    )
     console.say(
         f"{metrics['n']} cells: balanced accuracy {metrics['balanced_accuracy']:.3f} "
-        f"({sure}), accuracy {metrics['accuracy']:.3f}, macro F1 "
+        f"({interval_text}), accuracy {metrics['accuracy']:.3f}, macro F1 "
         f"{metrics['macro_f1']:.3f}, calibration error {metrics['ece']:.3f}."
     )
     console.say(f"Wrote {out / 'report.html'}, metrics.json and calls.csv")
     if explanations:
-        from cellcam_training.explanations import evaluate_explanations
+        from cellcam_training.judging.explanation_report import evaluate_explanations
 
         with console.progress("explaining, batches") as progress:
-            figures = evaluate_explanations(cells, judged, out, names, masks, progress)
-        _tell_explanations(figures, console)
+            explained = evaluate_explanations(cells, loaded, out, names, masks, progress)
+        _say_explanations(explained, console)
         console.say(f"Wrote {out / 'explanations.html'}, .json and .csv")
     console.report(metrics)
 
 
 def benchmark(
-    name: Annotated[str, typer.Argument(help="planted: simulated cells whose evidence is known.")],
+    name: Annotated[str, typer.Argument(help="planted: simulated cells with known evidence.")],
     out: Annotated[Path, typer.Option(help="Folder for cells, models and results.")],
     cells: Annotated[
-        int, typer.Option(help="Simulated cells that each network learns from.")
+        int, typer.Option(help="Number of simulated cells to train each network on.")
     ] = 800,
-    epochs: Annotated[int, typer.Option(help="Of each training.")] = 30,
+    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 30,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Judge explanations where the truth is known: planted evidence, and a network that cheats."""
+    """Evaluate explanations on known truth: planted evidence, and a network that cheats."""
     if name != "planted":
         raise UsageError(f"There is no benchmark {name!r}; there is: planted.")
     with _training_packages():
-        from cellcam_training.planted_benchmark import run_planted
+        from cellcam_training.simulated.planted_benchmark import run_planted
 
     console = Console(quiet, json)
     with console.progress("training, epochs") as progress:
@@ -168,71 +186,69 @@ def benchmark(
         )
     for result in results:
         console.say(
-            f"{result.difficulty}: {result.accuracy:.1%} of new cells called rightly; the largest "
-            f"share names a planted stain in {result.stain_named.value:.0%}; evidence fills "
-            f"{result.by_chance:.1%} of a crop."
+            f"{result.difficulty}: {result.accuracy:.1%} of new cells called correctly; the "
+            f"largest channel share is that of a planted stain in {result.stain_named.value:.0%}; "
+            f"evidence fills {result.by_chance:.1%} of a crop."
         )
-        _tell_explanations(result.figures, console)
+        _say_explanations(result.metrics, console)
     console.say(
-        f"Outside the cell lie {confounder.outside_cheating.value:.0%} of the importance where the "
-        f"network cheats, {confounder.outside_honest.value:.0%} where it does not."
+        f"Importance outside the cell: {confounder.outside_cheating.value:.0%} for the cheating "
+        f"network, {confounder.outside_honest.value:.0%} for the honest network."
     )
     console.say(f"Wrote {out}")
     console.report({"out": str(out)})
 
 
-def _tell_explanations(figures: ExplanationFigures, console: Console) -> None:
-    """Means of the methods, and checks that fail."""
-    means = figures.summary.pivot(index="method", columns="metric", values="mean")
-    order = figures.costs["method"]
+def _say_explanations(metrics: ExplanationMetrics, console: Console) -> None:
+    """Print the means of the methods, and the sanity checks that failed."""
+    means = metrics.summary.pivot(index="method", columns="metric", values="mean")
+    order = metrics.costs["method"]
     shown = [name for name in ("ebpg", "bbox", "drop", "increase") if name in means]
     if "ebpg" not in means:
         console.say(
-            "  It is not known where cells lie, so EBPG, Bbox and the pointing game are left out. "
-            "Give masks with --masks, or cells as boxes or labels."
+            "  The outlines of the cells are unknown: EBPG, Bbox and the pointing game are left "
+            "out. Give masks with --masks, or cells as boxes or labels."
         )
     for method in order:
         listed = ", ".join(f"{name} {means.loc[method, name]:.3g}" for name in shown)
         console.say(f"  {method}: {listed}")
-    for check in figures.checks:
+    for check in metrics.checks:
         if not check.passed:
-            console.say(f"  Beware: {check.name} is {check.figure.value:.3g}, {check.expected}.")
+            console.say(f"  Warning: {check.name} is {check.figure.value:.3g}, {check.expected}.")
 
 
 def _cross_validated(
     cells: CellTable, recipe: Recipe, folds: int, out: Path, device: str, console: Console
-) -> dict[str, Any]:
-    """Figures over all folds, written beside the model that is trained next."""
+) -> CrossValidationSummary:
+    """Cross-validate, and write the summary into the folder of the model that is trained next."""
     from cellcam.stacks.writing import write_json
-    from cellcam_training.cross_validation import cross_validate
-    from cellcam_training.processes import is_first
-    from cellcam_training.trainer import read_all_crops, scratch_folder
+    from cellcam_training.fitting.cross_validation import cross_validate
+    from cellcam_training.fitting.distributed_training import is_first_process
+    from cellcam_training.fitting.trainer import read_all_crops, scratch_folder
 
     scratch = scratch_folder(out)
     with console.progress("cross-validation, epochs") as progress:
-        judged = cross_validate(
+        validated = cross_validate(
             cells, read_all_crops(cells, recipe, scratch), recipe, folds, scratch, device, progress
         )
-    summary = judged.summary(cells.classes)
-    if is_first():
+    summary = validated.summary(cells.classes)
+    if is_first_process():
         write_json(out / "docs" / "cross_validation.json", summary)
     mean, spread = summary["mean"], summary["spread"]
     console.say(
         f"Over {folds} folds: balanced accuracy {mean['balanced_accuracy']:.3f} "
         f"(spread {spread['balanced_accuracy']:.3f}), calibration error {mean['ece']:.3f}."
     )
-    return {"cross_validation": summary}
+    return summary
 
 
-def _named(channels: str | None) -> dict[str, Any]:
-    if not channels:
-        return {}
-    return {"channels": tuple(name.strip() for name in channels.split(","))}
+def _split_names(channels: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in channels.split(","))
 
 
 @contextmanager
 def _training_packages() -> Iterator[None]:
-    """Within it, a package that is not installed is an error with a remedy."""
+    """Turn a missing package in the body into an error that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,0 +1,1 @@
+"""Many stacks, and huge ones: plan, run, resume, merge."""

@@ -1,0 +1,192 @@
+"""Executors for items: this process, workers on this machine, or an existing Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from cellcam.errors import StoppedError, UsageError
+from cellcam.versions import code_version
+
+if TYPE_CHECKING:
+    from distributed import Client, SpecCluster
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+# One item can be read while the network works on another.
+_THREADS = 2
+_WAIT_FOR_WORKERS_S = 300
+
+
+class SynchronousExecutor(Executor):
+    """Runs each item in the calling thread as it is submitted: for debugging."""
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Run ``fn`` and return a finished future."""
+        future: Future[_T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - kept in the future
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def executor(scheduler: str | None, workers: int | None, shared: Path) -> Iterator[Executor]:
+    """Executor for the items of a batch.
+
+    Parameters
+    ----------
+    scheduler : None for worker processes on this machine, ``"sync"`` for the calling thread,
+        ``"threads"`` for threads of this process, else the address of a Dask scheduler, or the
+        file that it wrote
+    workers : number of processes on this machine; default: one for each GPU, or for each core
+    shared : folder of the results, which all workers must see
+
+    Raises
+    ------
+    UsageError
+        If a scheduler cannot be reached, or its workers run other code or see other files.
+    """
+    if scheduler == "sync":
+        yield SynchronousExecutor()
+    elif scheduler == "threads":
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield pool
+    else:
+        with _client(scheduler, workers, shared / "parts" / "dask") as client:
+            _check_workers(client, shared)
+            yield client.get_executor(pure=False)
+
+
+def is_killed_worker(error: BaseException) -> bool:
+    """Whether an item failed because the processes that worked on it died."""
+    return type(error).__name__ == "KilledWorker"
+
+
+def is_lost_scheduler(error: BaseException) -> bool:
+    """Whether an item has no result because the scheduler is gone."""
+    names = ("CancelledError", "FutureCancelledError", "ClosedClientError", "CommClosedError")
+    return type(error).__name__ in names
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterator[Client]:
+    import dask
+    from distributed import Client
+
+    # An item whose worker died is tried again once by Dask; after that CellCam runs it alone.
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.comm.timeouts.connect": "30s",
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+        # One heap for all threads of a worker, so that they share freed memory: 130 MB less.
+        "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
+    }
+    with dask.config.set(settings):
+        if scheduler is None:
+            with _local_cluster(workers, scratch) as cluster, Client(cluster) as client:
+                yield client
+        else:
+            try:
+                client = _connected(scheduler)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise UsageError(
+                    f"The scheduler {scheduler} cannot be reached: {error}. Start one with 'dask "
+                    "scheduler', or leave --scheduler out to work on this machine."
+                ) from error
+            with client:
+                yield client
+
+
+def _connected(scheduler: str) -> Client:
+    from distributed import Client
+    from distributed.security import Security
+
+    if "://" not in scheduler:
+        return Client(scheduler_file=scheduler)
+    # With tls:// the certificates come from Dask's own configuration.
+    return Client(scheduler, security=Security() if scheduler.startswith("tls") else None)
+
+
+def _local_cluster(workers: int | None, scratch: Path) -> SpecCluster:
+    """One process for each GPU, else for each core; its ports are open to this machine alone."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    gpus = _gpus()
+    count = workers or len(gpus) or os.cpu_count() or 1
+    threads_each = "1" if not gpus else str(max(1, (os.cpu_count() or 1) // count))
+    options = {
+        # On a CPU a second thread waits for Python's lock: 12 % slower.
+        "nthreads": _THREADS if gpus else 1,
+        "host": "127.0.0.1",
+        "dashboard": False,
+        "memory_limit": 0,
+        "local_directory": str(scratch),
+    }
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = dict.fromkeys(names, threads_each)
+    specs = {}
+    for i in range(count):
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}
+        specs[i] = {"cls": Nanny, "options": {**options, "env": environment | gpu}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    return SpecCluster(specs, scheduler, silence_logs=50)
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process may use, found without loading torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    devices = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i, _ in enumerate(devices.iterdir())] if devices.is_dir() else []
+
+
+def _check_workers(client: Client, shared: Path) -> None:
+    """All workers run this code and see this folder."""
+    try:
+        client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS_S)
+    except TimeoutError as error:
+        raise UsageError(
+            f"The scheduler has no workers (waited {_WAIT_FOR_WORKERS_S} s). Start some with "
+            "'dask worker ADDRESS'."
+        ) from error
+    probe = shared / f".seen-{uuid.uuid4().hex}"
+    probe.touch()
+    try:
+        answers = client.run(_version_and_view, probe, on_error="return")
+    finally:
+        probe.unlink(missing_ok=True)
+    for address, answer in answers.items():
+        if isinstance(answer, BaseException):
+            raise UsageError(f"The worker {address} has no CellCam that can be used: {answer}.")
+        version, sees = answer
+        if version != code_version():
+            raise UsageError(
+                f"The worker {address} runs CellCam {version}, this is {code_version()}. Install "
+                "the same version everywhere."
+            )
+        if not sees:
+            raise UsageError(
+                f"The worker {address} does not see {shared}. Images and results must lie in a "
+                "folder that all workers share, under the same path."
+            )
+
+
+def _version_and_view(probe: Path) -> tuple[str, bool]:
+    """Code version of a worker, and whether it sees a file."""
+    return code_version(), probe.exists()
+
+
+def lost(error: BaseException) -> StoppedError:
+    """Error for a scheduler that is gone."""
+    return StoppedError(
+        f"The scheduler was lost ({type(error).__name__}). What is done is kept; give the same "
+        "command again."
+    )

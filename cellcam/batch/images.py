@@ -1,0 +1,143 @@
+"""The input images of a batch: their files, names, and the plate, well and site in the names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cellcam.errors import UsageError
+from cellcam.stacks.formats import file_endings, name_without_ending
+
+# A well as microscopes write it, between separators: B03, or W0002; a site: s3, or P001.
+_WELL = re.compile(r"(?:^|[_\-. /])(?P<Well>[A-P](?:0[1-9]|1\d|2[0-4])|W\d{4})(?=[_\-. /]|$)")
+_SITE = re.compile(r"(?:^|[_\-. /])(?P<Site>s\d{1,3}|P\d{3})(?=[_\-. /]|$)")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file at a moment; with another size or time of change it counts as another input."""
+
+    path: Path
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """State of a file; a file that cannot be seen gets the size -1, and is refused later."""
+        try:
+            state = path.stat()
+        except OSError:
+            return cls(path, -1, 0)
+        return cls(path, state.st_size, state.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """An image to work on.
+
+    Attributes
+    ----------
+    name : name of its results: path below the folder that was given, without the ending
+    file : the image
+    labels : the user's label image, or None
+    """
+
+    name: str
+    file: FileState
+    labels: FileState | None = None
+
+
+def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputImage]:
+    """Images in folders and their subfolders, in order of their names.
+
+    Parameters
+    ----------
+    paths : folders, or single images
+    labels : where each image's label image is, such as ``"masks/{name}.tif"``, seen from the
+        image's folder; ``{name}`` is the file's name without its ending
+
+    Raises
+    ------
+    UsageError
+        If a path does not exist or there is no image at all.
+    """
+    found: dict[Path, str] = {}
+    for path in paths:
+        for file, name in _images_below(path):
+            found.setdefault(file, name)
+    # Two folders, or two endings, can lead to one name: their results need two.
+    shared = Counter(found.values())
+    images = []
+    for file, name in found.items():
+        label_file = labels and Path(labels.format(name=name_without_ending(file.name)))
+        label_file = label_file and (file.parent / label_file).resolve()
+        if shared[name] > 1:
+            name = f"{name}~{sha256(str(file).encode()).hexdigest()[:8]}"
+        images.append((file, name, label_file))
+    label_files = {label_file for _, _, label_file in images}
+    listed = [
+        InputImage(name, FileState.of(file), FileState.of(label_file) if label_file else None)
+        for file, name, label_file in images
+        if file.resolve() not in label_files
+    ]
+    if not listed:
+        searched, known = ", ".join(map(str, paths)), ", ".join(file_endings())
+        raise UsageError(f"There is no image in {searched}. Known endings: {known}.")
+    return sorted(listed, key=lambda image: image.name)
+
+
+def metadata_of(name: str, pattern: str | None) -> dict[str, str]:
+    r"""Plate, well and site in the name of an image, as ``Metadata_`` columns.
+
+    Parameters
+    ----------
+    name : as in `InputImage`
+    pattern : regular expression with named groups, such as
+        ``(?P<Plate>[^/]+)/(?P<Well>[A-P]\d\d)``; by default wells and sites are
+        recognised as microscopes write them, and the plate is the folder of a well
+    """
+    if pattern is not None:
+        match = re.search(pattern, name)
+        groups = match.groupdict(default="") if match else dict.fromkeys(_groups(pattern), "")
+    else:
+        groups = {}
+        folder, _, file = name.rpartition("/")
+        for known in (_WELL, _SITE):
+            if match := known.search(file):
+                groups |= match.groupdict()
+        if "Well" in groups and folder:
+            groups["Plate"] = folder
+    return {f"Metadata_{key}": value for key, value in groups.items()}
+
+
+def check_pattern(pattern: str | None) -> None:
+    """Raise `UsageError` for a pattern without named groups."""
+    try:
+        named = pattern is None or _groups(pattern)
+    except re.error as error:
+        raise UsageError(f"The pattern {pattern!r} is no regular expression: {error}.") from error
+    if not named:
+        raise UsageError(
+            f"The pattern {pattern!r} names nothing. Write for instance (?P<Well>[A-P]\\d\\d)."
+        )
+
+
+def _groups(pattern: str) -> list[str]:
+    return list(re.compile(pattern).groupindex)
+
+
+def _images_below(path: Path) -> Iterable[tuple[Path, str]]:
+    if path.is_file():
+        return [(path.absolute(), name_without_ending(path.name))]
+    if not path.is_dir():
+        raise UsageError(f"There is no folder or image {path}. Check the path.")
+    root, endings = path.absolute(), file_endings()
+    return [
+        (file, name_without_ending(file.relative_to(root).as_posix()))
+        for file in sorted(root.rglob("*"))
+        if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
+    ]

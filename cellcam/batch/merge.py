@@ -1,0 +1,223 @@
+"""From parts to one result: verify that all parts are there, then write the tables of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from cellcam.batch.huge_images import finished
+from cellcam.batch.images import InputImage, metadata_of
+from cellcam.batch.items import records_of
+from cellcam.batch.job import Job
+from cellcam.batch.plan import Plan
+from cellcam.batch.records import Outcome, cells_path
+from cellcam.errors import StoppedError
+from cellcam.pipeline.run_description import describe_run
+from cellcam.stacks.writing import whole_file, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# The largest table that Excel opens.
+_CSV_ROWS = 1_000_000
+# In memory at a time.
+ROWS_AT_ONCE, _TABLES_AT_ONCE = 20_000, 2000
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Results of a batch.
+
+    Attributes
+    ----------
+    outcomes : one for each input, in order
+    cells : number of cells in all images
+    written : the files of the run
+    """
+
+    outcomes: tuple[Outcome, ...]
+    cells: int
+    written: tuple[Path, ...]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """Outcomes of the inputs without a result."""
+        return [outcome for outcome in self.outcomes if outcome.status != "done"]
+
+
+def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
+    """Compare the records with the plan.
+
+    Returns
+    -------
+    the outcome of every input, by name
+
+    Raises
+    ------
+    StoppedError
+        If parts are missing: other shards have not run, or files were removed.
+    """
+    by_image = {outcome.image: [outcome] for outcome in plan.unusable}
+    missing = 0
+    for item in plan.items:
+        records = records_of(item, job)
+        outcomes = [outcome for record in records for outcome in record.outcomes]
+        whole = {outcome.image for outcome in outcomes} == {image.name for image in item.images}
+        if not whole or not all(record.complete(job.out) for record in records):
+            missing += 1
+        for outcome in outcomes:
+            by_image.setdefault(outcome.image, []).append(outcome)
+    if missing:
+        raise StoppedError(
+            f"{missing} of {len(plan.items)} parts are not there. Run the shards that are missing, "
+            "or the same command without --shard."
+        )
+    by_name = {image.name: _combined(by_image[image.name]) for image in plan.images}
+    for name, blocks in plan.blocks_by_image().items():
+        record = finished(blocks, job)
+        if by_name[name].status == "done" and record is not None:
+            by_name[name] = record.outcomes[0]
+    return by_name
+
+
+def merge(
+    plan: Plan,
+    outcomes: dict[str, Outcome],
+    job: Job,
+    pattern: str | None,
+    about: dict[str, JsonValue],
+) -> BatchResult:
+    """Write ``cells.parquet``, ``cells.csv``, ``images.csv`` and ``run.json``.
+
+    Parameters
+    ----------
+    outcomes : of every input by name, from `verify`
+    pattern : see `metadata_of`
+    about : further facts for ``run.json``
+    """
+    written = [_write_images_table(plan.images, outcomes, job.out, pattern)]
+    done = [image for image in plan.images if outcomes[image.name].status == "done"]
+    n_cells = sum(outcomes[image.name].cells for image in done)
+    if done:
+        written += _write_cells(done, n_cells, job, pattern)
+    run = describe_run(job.spec, job.request) | {
+        "fingerprint": job.fingerprint,
+        "images": len(plan.images),
+        "failed": len(plan.images) - len(done),
+        "cells": n_cells,
+    }
+    written.append(job.out / "run.json")
+    write_json(written[-1], run | about)
+    return BatchResult(
+        tuple(outcomes[image.name] for image in plan.images), n_cells, tuple(written)
+    )
+
+
+def read_cells(
+    images: Sequence[InputImage], job: Job, pattern: str | None
+) -> Iterator[pd.DataFrame]:
+    """Cell tables of finished images with their ``Metadata_`` columns; large tables in parts."""
+    import pyarrow.parquet as pq
+
+    for image in images:
+        path = cells_path(job.out, image.name)
+        file = pq.ParquetFile(path.with_name(f"{path.name}.parquet"))
+        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
+        for part in parts:
+            table = part.to_pandas()
+            for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
+                table.insert(1 + i, column, value)
+            yield table
+
+
+def _combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Outcome of an image from those of its blocks: it is done if all of them are."""
+    worst = max(outcomes, key=lambda outcome: ("done", "refused", "failed").index(outcome.status))
+    cells = sum(outcome.cells for outcome in outcomes) if worst.status == "done" else 0
+    return Outcome(worst.image, worst.status, worst.reason, cells)
+
+
+def _write_images_table(
+    images: Sequence[InputImage], outcomes: dict[str, Outcome], out: Path, pattern: str | None
+) -> Path:
+    import pandas as pd
+
+    rows = []
+    for image in images:
+        outcome = outcomes[image.name]
+        about: dict[str, object] = {"image": image.name, "file": _safe_text(str(image.file.path))}
+        about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
+        rows.append(about | {"cells": outcome.cells} | metadata_of(image.name, pattern))
+    path = out / "images.csv"
+    with whole_file(path) as temporary:
+        pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+    return path
+
+
+def _safe_text(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in "=+-@" else text
+
+
+def _write_cells(
+    done: Sequence[InputImage], n_cells: int, job: Job, pattern: str | None
+) -> list[Path]:
+    """Write all cells as Parquet, and as CSV where a spreadsheet can open it, part by part."""
+    import pyarrow.parquet as pq
+
+    paths = [job.out / "cells.parquet"]
+    with whole_file(paths[0]) as temporary:
+        writer = None
+        for table in _large_tables(done, job, pattern):
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+    csv = job.out / "cells.csv"
+    if n_cells > _CSV_ROWS:
+        csv.unlink(missing_ok=True)
+        return paths
+    with whole_file(csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        for i, table in enumerate(_large_tables(done, job, pattern)):
+            table.to_pandas().to_csv(file, index=False, header=i == 0)
+    return [*paths, csv]
+
+
+def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> Iterator[pa.Table]:
+    """Cell tables joined to pieces of about 20,000 rows, all with the same columns."""
+    import pyarrow as pa
+
+    columns = list(dict.fromkeys(c for image in done for c in metadata_of(image.name, pattern)))
+    schema = None
+    for tables in _batched(read_cells(done, job, pattern)):
+        piece = _joined(tables, columns)
+        arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
+        schema = schema or arrow.schema
+        yield arrow
+
+
+def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:
+    pending: list[pd.DataFrame] = []
+    for table in tables:
+        pending.append(table)
+        if sum(map(len, pending)) >= ROWS_AT_ONCE or len(pending) >= _TABLES_AT_ONCE:
+            yield pending
+            pending = []
+    if pending:
+        yield pending
+
+
+def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """One table with all these columns, empty where the image's name does not give them."""
+    import pandas as pd
+
+    piece = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    first = ["image", *columns]
+    for name in columns:
+        piece[name] = piece[name].fillna("") if name in piece else ""
+    return piece[[*first, *(name for name in piece if name not in first)]]

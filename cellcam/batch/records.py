@@ -1,0 +1,110 @@
+"""Records of finished items: the files on disk are the truth about a batch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from cellcam.errors import CellCamError, InputError, StoppedError
+from cellcam.stacks.writing import write_json
+
+Status = Literal["done", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of the work on one image, or on a block of it.
+
+    Attributes
+    ----------
+    status : ``"refused"`` if the input cannot be used, ``"failed"`` if anything else went wrong
+    reason : why, for the user
+    cells : number of cells
+    """
+
+    image: str
+    status: Status
+    reason: str = ""
+    cells: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Proof that an item is done.
+
+    Attributes
+    ----------
+    key : of the item
+    outcomes : one for each of its images
+    files : path below the output folder, and size in bytes, of each file that it wrote
+    """
+
+    key: str
+    outcomes: tuple[Outcome, ...]
+    files: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """Record in a file; None if there is none, or it cannot be read."""
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            outcomes = tuple(Outcome(**outcome) for outcome in content["outcomes"])
+            files = tuple((name, size) for name, size in content["files"])
+            return cls(content["key"], outcomes, files)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def complete(self, out: Path) -> bool:
+        """Whether every file is still there, with its size."""
+        try:
+            return all((out / name).stat().st_size == size for name, size in self.files)
+        except OSError:
+            return False
+
+    def write(self, path: Path) -> None:
+        """Write the record; from then on the item counts as done."""
+        write_json(path, asdict(self))
+
+
+def record_path(out: Path, key: str) -> Path:
+    """File of an item's record."""
+    return out / "parts" / key[:2] / f"{key}.json"
+
+
+def cells_path(out: Path, name: str) -> Path:
+    """Cell table of one image, without the ending."""
+    return out / "images" / f"{name}.cells"
+
+
+def outcome_of(error: Exception, name: str) -> Outcome:
+    """Outcome of an image whose work ended with an error."""
+    if isinstance(error, InputError):
+        return Outcome(name, "refused", str(error))
+    logging.getLogger("cellcam").warning("%s failed", name, exc_info=error)
+    text = str(error) if isinstance(error, CellCamError) else f"{type(error).__name__}: {error}"
+    return Outcome(name, "failed", text)
+
+
+@contextmanager
+def disk_full_stops() -> Iterator[None]:
+    """Turn a full disk into `StoppedError`: every other item would fail, too."""
+    try:
+        yield
+    except OSError as error:
+        stop_if_full(error)
+        raise
+
+
+def stop_if_full(error: Exception) -> None:
+    """Raise `StoppedError` if ``error`` says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise StoppedError(
+            f"There is no space left for {error.filename or 'the results'}. Free some, and give "
+            "the same command again: it goes on where it was."
+        ) from error

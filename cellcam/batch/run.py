@@ -1,0 +1,268 @@
+"""Run a batch: plan, run, verify, merge, report."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from pydantic import JsonValue
+
+from cellcam.batch.executors import executor, is_killed_worker
+from cellcam.batch.huge_images import finish_image, finished, image_key, prepare_image
+from cellcam.batch.images import InputImage, check_pattern, list_images
+from cellcam.batch.items import ItemResult, killed, left_to_do, run_items
+from cellcam.batch.job import Job
+from cellcam.batch.merge import BatchResult, merge, verify
+from cellcam.batch.opening import remove_unpacked
+from cellcam.batch.plan import (
+    Item,
+    Plan,
+    Workload,
+    image_by_image,
+    in_shard,
+    make_plan,
+    measure_workload,
+)
+from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
+from cellcam.batch.report import write_report
+from cellcam.errors import UsageError
+from cellcam.pipeline.matching import map_planes
+from cellcam.progress import Progress
+from cellcam.request import Request
+
+_IMAGES_AT_ONCE = 50
+_LEFTOVER = re.compile(r"\.\d+\..+")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where a batch runs; its results do not depend on it.
+
+    Attributes
+    ----------
+    scheduler, workers : see `executor`
+    shard : (i, n): do only the i-th of n shares of the work, and merge nothing
+    device : see `choose_device`
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+    shard: tuple[int, int] | None = None
+    device: str = "auto"
+
+
+def run_batch(
+    paths: Sequence[Path],
+    model: Path,
+    out: Path,
+    request: Request | None = None,
+    *,
+    resources: Resources | None = None,
+    labels: str | None = None,
+    pattern: str | None = None,
+    progress: Progress | None = None,
+) -> BatchResult | None:
+    """Find, classify and explain the cells of many images; finished work is not repeated.
+
+    Parameters
+    ----------
+    paths : folders, searched with their subfolders, or images
+    model : folder
+    out : folder of the results; nothing outside it is written
+    request : what to do with every image
+    resources : where to run
+    labels : see `list_images`
+    pattern : see `metadata_of`
+    progress : called with (items done, items in all, note)
+
+    Returns
+    -------
+    the results; None for a shard
+
+    Raises
+    ------
+    UsageError
+        If the request makes no sense, or another run works in the folder.
+    StoppedError
+        If the run ended early. The same call goes on where it was.
+    """
+    started = time.monotonic()
+    request, resources = request or Request(), resources or Resources()
+    job = Job.of(request, model, out, resources.device)
+    map_planes(job.spec, request.classes)
+    check_pattern(pattern)
+    images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
+    job.out.mkdir(parents=True, exist_ok=True)
+    # A shard needs no workers: it is itself a worker of the program that starts the shards.
+    scheduler = "threads" if resources.shard else resources.scheduler
+    with (
+        _only_run_in(job.out, resources.shard),
+        _interrupts() as stop,
+        executor(scheduler, resources.workers, job.out) as pool,
+    ):
+        if resources.shard is None:
+            _forget_earlier_run(job.out)
+        plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
+        write_plan(job.out, _planned_images(plan, job))
+        _run(pool, plan, job, resources.shard, progress, stop)
+        if resources.shard:
+            return None
+        _remove_leftovers(job.out)
+        seconds = round(time.monotonic() - started, 2)
+        about: dict[str, JsonValue] = {
+            "device": resources.device,
+            "scheduler": resources.scheduler or "local",
+            "seconds": seconds,
+        }
+        done = merge(plan, verify(plan, job), job, pattern, about)
+        report = write_report(images, done, job, pattern, seconds)
+        remove_unpacked(job.out)
+        return replace(done, written=(*done.written, report))
+
+
+def _workloads(pool: Executor, images: Sequence[InputImage], job: Job) -> Iterator[Workload]:
+    firsts = range(0, len(images), _IMAGES_AT_ONCE)
+    futures = [pool.submit(measure_workload, images[i : i + _IMAGES_AT_ONCE], job) for i in firsts]
+    for future, i in zip(futures, firsts, strict=True):
+        try:
+            yield from future.result()
+        except Exception as error:
+            if not is_killed_worker(error):
+                raise
+            yield from _workloads_one_by_one(pool, images[i : i + _IMAGES_AT_ONCE], job)
+
+
+def _workloads_one_by_one(
+    pool: Executor, images: Sequence[InputImage], job: Job
+) -> Iterator[Workload]:
+    """One of these images kills the worker that opens it: find out which."""
+    for image in images:
+        try:
+            yield from pool.submit(measure_workload, [image], job).result()
+        except Exception as error:
+            if not is_killed_worker(error):
+                raise
+            yield Workload(image, killed(image.name))
+
+
+def _run(
+    pool: Executor,
+    plan: Plan,
+    job: Job,
+    shard: tuple[int, int] | None,
+    progress: Progress | None,
+    stop: threading.Event,
+) -> None:
+    huge = plan.blocks_by_image()
+    with FileLock(job.parts / "prepare.lock"):  # shards may come here together
+        for blocks in huge.values():
+            prepare_image(blocks, job)
+    mine = [item for item in plan.items if shard is None or in_shard(item, *shard)]
+    todo = [piece for item in mine for piece in left_to_do(item, job)]
+    done = len(mine) - len(todo)
+    cells = failed = 0
+
+    def count(result: ItemResult) -> None:
+        nonlocal done, cells, failed
+        done, cells, failed = done + 1, cells + result.cells, failed + result.failed
+        if progress:
+            note = f"{cells} cells" + (f", {failed} failed" if failed else "")
+            progress(min(done, len(mine)), len(mine), note)
+
+    run_items(pool, todo, job, count, stop)
+    if shard is None:
+        whole = [blocks for blocks in huge.values() if _all_done(blocks, job)]
+        unfinished = [blocks for blocks in whole if finished(blocks, job) is None]
+        for future in [pool.submit(finish_image, blocks, job) for blocks in unfinished]:
+            future.result()
+
+
+def _all_done(items: Sequence[Item], job: Job) -> bool:
+    return not any(left_to_do(item, job) for item in items)
+
+
+def _forget_earlier_run(out: Path) -> None:
+    """Delete the plan of an earlier run, and the markers that it left when it was killed."""
+    plan_path(out).unlink(missing_ok=True)
+    shutil.rmtree(running_path(out, ""), ignore_errors=True)
+
+
+def _planned_images(plan: Plan, job: Job) -> list[PlannedImage]:
+    steps: dict[str, list[tuple[str, ...]]] = {}
+    for item in plan.items:
+        for image, alone in zip(item.images, image_by_image(item, job), strict=True):
+            keys = tuple(dict.fromkeys((item.key, alone.key)))
+            steps.setdefault(image.name, []).append(keys)
+    for name, blocks in plan.blocks_by_image().items():
+        steps[name].append((image_key(blocks),))
+    unusable = {outcome.image: outcome for outcome in plan.unusable}
+    return [
+        PlannedImage(
+            image.name,
+            str(image.file.path),
+            tuple(steps.get(image.name, ())),
+            unusable.get(image.name),
+        )
+        for image in plan.images
+    ]
+
+
+def _is_below(image: InputImage, out: Path) -> bool:
+    """Results of an earlier run are no inputs."""
+    return image.file.path.is_relative_to(out)
+
+
+@contextmanager
+def _only_run_in(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Allow one run at a time in a folder; the shards of a run may work side by side."""
+    parts = out / "parts"
+    parts.mkdir(exist_ok=True)
+    lock = parts / (f"shard-{shard[0]}-of-{shard[1]}.lock" if shard else "run.lock")
+    others = [] if shard else sorted(parts.glob("shard-*.lock"))
+    with ExitStack() as held:
+        try:
+            for path in [*others, lock]:
+                held.enter_context(FileLock(path, timeout=0))
+        except Timeout as error:
+            raise UsageError(
+                f"Another run works in {out}. Wait for its end, or choose another --out."
+            ) from error
+        yield
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Event that is set by Ctrl-C, SIGTERM, and the signal that SLURM sends before time is up."""
+    stop = threading.Event()
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    names = ("SIGINT", "SIGTERM", "SIGUSR1")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, set_stop) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Temporary files of processes that were killed."""
+    for path in out.rglob(".*"):
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,42 @@
+"""The model of a worker process: its threads take turns at it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellcam.batch.job import Job
+from cellcam.models.bundle import load_model
+from cellcam.models.device import give_back_memory
+from cellcam.pipeline.classify_field import classify_fields
+from cellcam.pipeline.explain_field import FieldResult, explain_fields
+from cellcam.pipeline.find_field import FoundCells
+
+if TYPE_CHECKING:
+    from cellcam.models.model import CellModel
+
+# While one thread computes, others read images and find cells.
+_TURN = threading.Lock()
+
+
+def call_and_explain(found: Sequence[FoundCells], job: Job) -> list[FieldResult]:
+    """Classify all cells and explain the part that is asked for, one item at a time."""
+    with _TURN:
+        give_back_memory()  # that finding cells needed
+        model = _model(job.model, job.device, job.fingerprint)
+        results = explain_fields(classify_fields(found, model), model, job.request)
+    give_back_memory()  # that the network needed
+    return results
+
+
+@lru_cache(1)
+def _model(folder: Path, device: str, fingerprint: str) -> CellModel:
+    # Without it the last bit of MKL's matrix products depends on the number of threads, and a
+    # shard would not give the tables of a cluster. Read when MKL is first called; costs nothing
+    # that can be measured.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    return load_model(folder, device)

@@ -1,0 +1,171 @@
+"""Cell finders: from a field to a label image.
+
+A finder is a frozen dataclass that implements `CellFinder`; its fields are its options. Packages
+register theirs in the entry-point group ``cellcam.finders``, under the name that ``--finder``
+takes. The user's own label images are a finder too, see `cellcam.cells.user_labels`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.errors import UsageError
+from cellcam.stacks.blocks import Part
+from cellcam.stacks.stack import Stack, ZChoice
+
+Labels = NDArray[np.int32]
+Pixels = NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldView:
+    """A field, or a rectangle of one, whose pixels are read when they are asked for.
+
+    Attributes
+    ----------
+    stack : the whole stack
+    t : time point
+    z : plane number, ``"max"``, ``"mean"`` or ``"volume"``; None for a stack of one plane
+    part : (y, x) rectangle of the field
+    in_memory : pixels of channels that were read in advance
+    """
+
+    stack: Stack
+    t: int
+    z: ZChoice
+    part: Part
+    in_memory: Mapping[str, Pixels] = field(default_factory=dict)
+
+    @classmethod
+    def whole(cls, stack: Stack, t: int = 0, z: ZChoice = None) -> FieldView:
+        """View of a whole field."""
+        return cls(stack, t, z, Part.all_of(stack.data.shape[-2:]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape: (Y, X), or (Z, Y, X) of a volume."""
+        planes = self.stack.data.shape[2:3] if self.z == "volume" else ()
+        return (*planes, *self.part.shape)
+
+    def cut(self, part: Part) -> FieldView:
+        """View of a rectangle inside this one."""
+        y, x = part.within(self.part)
+        in_memory = {name: pixels[..., y, x] for name, pixels in self.in_memory.items()}
+        return replace(self, part=part, in_memory=in_memory)
+
+    def with_pixels(self, channels: Sequence[str]) -> FieldView:
+        """Same view with these channels in memory; the file is read once for all of them."""
+        names = list(dict.fromkeys(channels))
+        pixels = self.stack.cut(*self.part.slices).field(self.t, self.z, names)
+        return replace(self, in_memory=dict(zip(names, pixels, strict=True)))
+
+    def pixels(self, channel: str) -> Pixels:
+        """Pixels of one channel, of the shape `shape`, in the stack's dtype."""
+        if channel in self.in_memory:
+            return self.in_memory[channel]
+        return self.stack.cut(*self.part.slices).field(self.t, self.z, [channel])[0]
+
+
+class CellFinder(Protocol):
+    """Turns a field into a label image.
+
+    Attributes
+    ----------
+    name : what ``--finder`` calls it
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of the stack that it looks at."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a cell depends on its surroundings alone, so that a field can be cut in blocks.
+
+        If so, a block that is read with `border` pixels around it holds the same cells as the
+        whole field.
+        """
+
+    def for_stack(self, stack: Stack, channel: str | None, diameter_um: float | None) -> Self:
+        """Same finder with its open options filled in for one stack.
+
+        Parameters
+        ----------
+        channel, diameter_um : the channel that shows the cells, and their typical diameter, as
+            the model suggests; None where it does not say
+
+        Raises
+        ------
+        InputError
+            If the stack lacks a channel, or a scale that the finder needs is unknown.
+        """
+
+    def measure(self, view: FieldView) -> object:
+        """Whatever must be the same in all blocks of a field, measured once on the whole field.
+
+        Returns
+        -------
+        a frozen dataclass of plain values that travels to other processes, or None
+        """
+
+    def label(self, view: FieldView, measured: object) -> Labels:
+        """Label image of a view, int32 of its shape; 0 is background."""
+
+    def border(self, measured: object) -> int:
+        """Pixels around a block on which the cells inside it depend."""
+
+
+def finder_names() -> list[str]:
+    """Names of the finders that are installed."""
+    return sorted(entry_points(group="cellcam.finders").names)
+
+
+def make_finder(name: str, options: Mapping[str, object]) -> CellFinder:
+    """Finder by name, with its options.
+
+    Parameters
+    ----------
+    name : as registered in the entry-point group ``cellcam.finders``
+    options : values, or their text, by option; they are checked against the finder's fields
+
+    Raises
+    ------
+    UsageError
+        If there is no such finder, it lacks an option, or a value makes no sense.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    found = [entry for entry in entry_points(group="cellcam.finders") if entry.name == name]
+    if not found:
+        raise UsageError(f"There is no finder {name!r}. Installed: {', '.join(finder_names())}.")
+    kind: type[CellFinder] = found[0].load()
+    known = finder_options(kind)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise UsageError(
+            f"The finder {name!r} has no option {unknown[0]!r}; it has {', '.join(known)}."
+        )
+    try:
+        finder: CellFinder = TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        option = ".".join(map(str, wrong["loc"]))
+        raise UsageError(f"Finder {name!r}, option {option!r}: {wrong['msg']}.") from error
+    return finder
+
+
+def finder_options(finder: CellFinder | type[CellFinder]) -> dict[str, object]:
+    """Options of a finder with their values; of a class, with their defaults."""
+    options = dataclasses.fields(finder)  # type: ignore[arg-type] # a finder is a dataclass
+    if isinstance(finder, type):
+        return {option.name: option.default for option in options}
+    return {option.name: getattr(finder, option.name) for option in options}

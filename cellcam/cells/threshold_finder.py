@@ -1,0 +1,313 @@
+"""Find cells by one global threshold and a watershed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.cells.finder import FieldView, Labels, Pixels
+from cellcam.errors import InputError
+from cellcam.stacks.blocks import sample_parts
+from cellcam.stacks.stack import Stack, ZChoice
+
+DEFAULT_DIAMETER_UM = 10.0
+_UNKNOWN_DIAMETER = 20.0
+# Threshold and diameter are measured on the whole of a smaller plane, else on squares of this
+# edge that add up to this size.
+_SAMPLE_PIXELS, _SAMPLE_EDGE = 2**24, 1024
+# Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
+_MIN_CONTRAST_IN_NOISE = 5.0
+# Four diameters hold a cell, its neighbour and the reach of all filters.
+_BORDER_DIAMETERS = 4
+
+
+@dataclass(frozen=True)
+class FieldScale:
+    """Threshold and cell size of a whole field, so that all its blocks are treated alike.
+
+    Attributes
+    ----------
+    threshold : intensity of the smoothed channel above which a pixel belongs to a cell
+        Infinite where there is nothing but noise.
+    diameter : typical diameter of a cell in pixels; None where there is no cell to measure
+    smoothing : diameter that sets the smoothing, in pixels
+    """
+
+    threshold: float
+    diameter: float | None
+    smoothing: float
+
+
+@dataclass(frozen=True)
+class ThresholdFinder:
+    """Bright cells or nuclei: Gaussian smoothing, a global threshold, distance, watershed.
+
+    Attributes
+    ----------
+    channel : the channel that shows the cells; None: the one that the model names, or the only one
+    diameter_um, diameter : typical diameter of a cell in um or in pixels, one of the two
+        Sets the smoothing, the smallest object and the largest hole. None: as the model says, or
+        10 um where the pixel size is known, else the median diameter of the objects above the
+        threshold.
+    threshold : intensity of the smoothed channel above which a pixel belongs to a cell
+        None: Otsu's threshold of the square root of the intensity above the background, which
+        keeps dim cells beside bright ones.
+    """
+
+    name: ClassVar[str] = "threshold"
+    is_local: ClassVar[bool] = True
+
+    channel: str | None = None
+    diameter_um: float | None = None
+    diameter: float | None = None
+    threshold: float | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channel that shows the cells, once it is known."""
+        return () if self.channel is None else (self.channel,)
+
+    def for_stack(
+        self, stack: Stack, channel: str | None, diameter_um: float | None
+    ) -> ThresholdFinder:
+        """See `CellFinder.for_stack`."""
+        suggested = channel if channel in stack.channels else None
+        chosen = _finding_channel(stack, self.channel or suggested)
+        if self.diameter_um is None and self.diameter is None and stack.pixel_size_um.x is not None:
+            return replace(self, channel=chosen, diameter_um=diameter_um)
+        return replace(self, channel=chosen)
+
+    def measure(self, view: FieldView) -> FieldScale:
+        """Threshold and diameter, as far as they are not given.
+
+        Planes of more than 16.8 million pixels are measured on squares that are spread evenly and
+        add up to as many.
+
+        Raises
+        ------
+        InputError
+            If the channel or the field does not exist, or the diameter makes no sense.
+        """
+        whole = view.stack.data.shape[-2:]
+        samples = sample_parts(whole, _SAMPLE_PIXELS, _SAMPLE_EDGE)
+        images = [self._image(view.cut(part)) for part in samples]
+        diameter, spacing = _in_pixels(view.stack, images[0].ndim, self.diameter_um, self.diameter)
+        return _measured(images, diameter, self.threshold, spacing)
+
+    def label(self, view: FieldView, measured: object) -> Labels:
+        """Label image of a view; cells count from 1 in the order of their first pixel."""
+        assert isinstance(measured, FieldScale)
+        image = self._image(view)
+        return _labelled(image, measured, _spacing(view.stack.pixel_size_um[-image.ndim :]))
+
+    def border(self, measured: object) -> int:
+        """Four diameters, in pixels."""
+        assert isinstance(measured, FieldScale)
+        return int(np.ceil(_BORDER_DIAMETERS * (measured.diameter or 0)))
+
+    def _image(self, view: FieldView) -> NDArray[np.float32]:
+        return _finite(view.pixels(_finding_channel(view.stack, self.channel)))
+
+
+def find_cells(
+    stack: Stack,
+    channel: str | None = None,
+    *,
+    t: int = 0,
+    z: ZChoice = None,
+    diameter_um: float | None = None,
+    diameter: float | None = None,
+    threshold: float | None = None,
+) -> Labels:
+    """Label the bright cells or nuclei of one field with a `ThresholdFinder`.
+
+    Parameters
+    ----------
+    stack : Stack
+    channel : name of the channel that shows the cells; may be left out for a single channel
+    t, z : the field, see `Stack.field`
+    diameter_um, diameter, threshold : see `ThresholdFinder`
+
+    Returns
+    -------
+    int32 array, (Y, X), or (Z, Y, X) for ``z="volume"``; 0 is background, cells count from 1
+
+    Raises
+    ------
+    InputError
+        If the channel or the field does not exist or the scale makes no sense.
+    """
+    finder = ThresholdFinder(channel, diameter_um, diameter, threshold)
+    view = FieldView.whole(stack, t, z).with_pixels([_finding_channel(stack, channel)])
+    return finder.label(view, finder.measure(view))
+
+
+def _finding_channel(stack: Stack, channel: str | None = None) -> str:
+    """Channel that shows the cells: the one named, or the only one."""
+    if channel is None and len(stack.channels) > 1:
+        raise InputError(
+            f"{stack.name} has the channels {', '.join(stack.channels)}. "
+            "Say in which one cells are found (channel=..., --find-channel)."
+        )
+    return channel or stack.channels[0]
+
+
+def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
+    """Label image of an image whose scale is known.
+
+    No step looks further than a few diameters, so that a block that is read with a border holds
+    the same cells as the whole field.
+    """
+    from scipy import ndimage
+    from skimage.feature import peak_local_max
+    from skimage.morphology import remove_small_holes, remove_small_objects
+    from skimage.segmentation import watershed
+
+    mask = _smoothed(image, scale.smoothing, spacing) > scale.threshold
+    if scale.diameter is None or not mask.any():
+        return np.zeros(image.shape, np.int32)
+    diameter = scale.diameter
+    volume = _ball_volume(diameter / 2, spacing)
+    # A ring of cells around empty field is no cell: only holes smaller than a cell are filled.
+    mask = remove_small_holes(mask, max_size=int(volume))
+    mask = remove_small_objects(mask, max_size=max(4, int(volume / 6)))
+    depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    # Smoothing keeps a ragged outline from cutting one cell in two.
+    depth = ndimage.gaussian_filter(depth, diameter / 12 / np.array(spacing)) * mask
+    parts, _ = ndimage.label(mask)
+    peaks = peak_local_max(
+        depth, min_distance=max(1, round(diameter / 4)), labels=parts, exclude_border=False
+    )
+    markers = np.zeros(image.shape, np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    return _in_reading_order(watershed(-depth, markers, mask=mask))
+
+
+def _in_pixels(
+    stack: Stack, ndim: int, diameter_um: float | None, diameter: float | None
+) -> tuple[float | None, tuple[float, ...]]:
+    """Diameter of a cell in pixels of the last axis, and the voxel's edges in the same unit."""
+    pixel = stack.pixel_size_um[-ndim:]
+    if diameter_um is not None:
+        if pixel[-1] is None:
+            raise InputError(
+                f"diameter_um was given, but the pixel size of {stack.name} is unknown. "
+                "Give diameter in pixels, or the pixel size (--pixel-size)."
+            )
+        diameter = diameter_um / pixel[-1]
+    elif diameter is None and pixel[-1] is not None:
+        diameter = DEFAULT_DIAMETER_UM / pixel[-1]
+    if diameter is not None and diameter < 2:
+        raise InputError(
+            f"A cell diameter of {diameter:.2g} pixels is too small to find anything. "
+            f"Check the pixel size ({pixel[-1]} um) or give diameter in pixels."
+        )
+    return diameter, _spacing(pixel)
+
+
+def _finite(image: Pixels) -> NDArray[np.float32]:
+    """Image as float32; NaN and infinity become 0."""
+    return np.nan_to_num(image.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _sigma(smoothing: float, spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """Standard deviations of the smoothing, in pixels of each axis."""
+    return np.array([max(0.5, smoothing / 12) / step for step in spacing])
+
+
+def _smoothed(
+    image: NDArray[np.float32], smoothing: float, spacing: tuple[float, ...]
+) -> NDArray[np.float32]:
+    from scipy import ndimage
+
+    return ndimage.gaussian_filter(image, _sigma(smoothing, spacing))
+
+
+def _measured(
+    images: Sequence[NDArray[np.float32]],
+    diameter: float | None,
+    threshold: float | None,
+    spacing: tuple[float, ...],
+) -> FieldScale:
+    """Threshold and diameter, as far as they are not given, from samples of a field."""
+    smoothing = diameter or _UNKNOWN_DIAMETER
+    if threshold is not None and diameter is not None:
+        return FieldScale(threshold, diameter, smoothing)
+    smooth = [_smoothed(image, smoothing, spacing) for image in images]
+    if threshold is None:
+        threshold = _otsu_above_noise(images, smooth, _sigma(smoothing, spacing))
+    if diameter is None:
+        diameter = _median_diameter([one > threshold for one in smooth], spacing)
+    return FieldScale(threshold, diameter, smoothing)
+
+
+def _spacing(pixel: tuple[float | None, ...]) -> tuple[float, ...]:
+    """Voxel edges in units of the last axis; 1 where unknown."""
+    known = pixel[-1]
+    return tuple(1.0 if size is None or known is None else size / known for size in pixel)
+
+
+def _otsu_above_noise(
+    images: Sequence[NDArray[np.float32]],
+    smooth_images: Sequence[NDArray[np.float32]],
+    sigma: NDArray[np.float64],
+) -> float:
+    """Otsu's threshold of the smoothed images; infinite where it only splits noise.
+
+    Taken on the square root above the background: photon noise is even there, so that cells
+    four times dimmer than their neighbours are still found.
+    """
+    from skimage.filters import threshold_otsu
+
+    smooth = np.concatenate([one.ravel() for one in smooth_images])
+    if smooth.min() == smooth.max():
+        return float("inf")
+    background = float(np.percentile(smooth, 1))
+    root = np.sqrt(np.clip(smooth - background, 0, None))
+    threshold = float(threshold_otsu(root)) ** 2 + background
+    # Pixel noise from differences of neighbours (median, so that edges do not count), and
+    # what Gaussian smoothing leaves of it.
+    step = np.concatenate([np.abs(np.diff(image, axis=-1)).ravel() for image in images])
+    noise = np.median(step) / (0.6745 * np.sqrt(2))
+    noise /= float(np.prod(np.sqrt(2 * np.sqrt(np.pi) * sigma)))
+    contrast = smooth[smooth > threshold].mean() - smooth[smooth <= threshold].mean()
+    return threshold if contrast > _MIN_CONTRAST_IN_NOISE * noise else float("inf")
+
+
+def _median_diameter(
+    masks: Sequence[NDArray[np.bool_]], spacing: tuple[float, ...]
+) -> float | None:
+    """Median diameter of the connected objects of masks, as discs or balls of their size."""
+    from scipy import ndimage
+
+    counts = []
+    for mask in masks:
+        parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
+        counts.append(np.bincount(parts.ravel(), minlength=count + 1)[1:])
+    sizes = np.concatenate(counts)
+    if not len(sizes):
+        return None
+    median = float(np.median(sizes[sizes >= max(4, sizes.max() / 20)])) * float(np.prod(spacing))
+    two_d = len(spacing) == 2
+    radius = (median / np.pi) ** 0.5 if two_d else (median * 0.75 / np.pi) ** (1 / 3)
+    return max(2.0, 2 * radius)
+
+
+def _ball_volume(radius: float, spacing: tuple[float, ...]) -> float:
+    """Volume in voxels of a disc (2-D) or ball (3-D)."""
+    factor = np.pi if len(spacing) == 2 else 4 / 3 * np.pi
+    return float(factor * radius ** len(spacing) / np.prod(spacing))
+
+
+def _in_reading_order(labels: NDArray[np.integer]) -> Labels:
+    """Renumber from 1 by first pixel, so that the same image always gives the same labels."""
+    found, first = np.unique(labels, return_index=True)
+    order = found[np.argsort(first)]
+    order = order[order > 0]
+    renumbered = np.zeros(int(found.max()) + 1, np.int32)
+    renumbered[order] = np.arange(1, len(order) + 1)
+    return renumbered[labels]

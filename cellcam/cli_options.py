@@ -1,0 +1,136 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from cellcam.cells.finder import make_finder
+from cellcam.errors import UsageError
+from cellcam.request import CLASS_WORDS, DEFAULT_RTOL, PLANE_WORDS, Classes, ImageOptions, Request
+from cellcam.stacks.stack import ZChoice
+
+_Result = TypeVar("_Result")
+
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Model = Annotated[Path, typer.Option(help="Model folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Axes = Annotated[
+    str | None, typer.Option(help="Axes of the file, such as CYX, where it does not state them.")
+]
+
+
+def request_from_options(
+    classes: Annotated[
+        str, typer.Option(help="Maps: predicted (each cell's own call), all, or class names A,B.")
+    ] = "predicted",
+    explain: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the cells to explain; all are classified.")
+    ] = 1.0,
+    t: Annotated[int | None, typer.Option("--t", help="Time point, from 0; else all.")] = None,
+    z: Annotated[
+        str | None,
+        typer.Option(
+            "--z", help="Plane number, max, mean or volume; else as the model was trained."
+        ),
+    ] = None,
+    axes: Axes = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Names of the image's channels in the file's order: A,B,C.")
+    ] = None,
+    map: Annotated[  # noqa: A002 - the option's name
+        list[str] | None,
+        typer.Option("--map", help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in um, where the file does not state it.")
+    ] = None,
+    series: Annotated[
+        int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
+    ] = None,
+    finder: Annotated[
+        str, typer.Option(help="How cells are found: threshold, or an installed finder.")
+    ] = "threshold",
+    find_channel: Annotated[str | None, typer.Option(help="Channel that shows the cells.")] = None,
+    diameter_um: Annotated[
+        float | None,
+        typer.Option(help="Typical diameter of a cell in um; 10 where the model does not say."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
+    ] = None,
+    finder_option: Annotated[
+        list[str] | None,
+        typer.Option(help="OPTION=VALUE of the finder, may be repeated."),
+    ] = None,
+    rtol: Annotated[
+        float, typer.Option(help="Estimated relative error to reach in a cell's strongest map.")
+    ] = DEFAULT_RTOL,
+) -> Request:
+    """Request that the options of the command line ask for."""
+    options: dict[str, object] = dict(_pair(text, "OPTION=VALUE") for text in finder_option or ())
+    known = {"channel": find_channel, "diameter_um": diameter_um, "threshold": threshold}
+    options |= {name: value for name, value in known.items() if value is not None}
+    names = tuple(comma_separated(channels)) or None
+    return Request(
+        image=ImageOptions(axes, names, pixel_size, series),
+        finder=make_finder(finder, options),
+        channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
+        t=t,
+        z=_plane(z),
+        classes=_classes(classes),
+        explained=explain,
+        rtol=rtol,
+    )
+
+
+def takes_request(command: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Give a command all options of `request_from_options`; it receives them as ``request``."""
+    own = inspect.signature(command, eval_str=True).parameters
+    options = inspect.signature(request_from_options, eval_str=True).parameters
+
+    @wraps(command)
+    def with_options(**given: object) -> _Result:
+        chosen = {name: given.pop(name) for name in options}
+        return command(**given, request=request_from_options(**chosen))  # type: ignore[arg-type]
+
+    parameters = [parameter for name, parameter in own.items() if name != "request"]
+    merged = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in [*parameters, *options.values()]
+    ]
+    with_options.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {one.name: one.annotation for one in merged}
+    return with_options
+
+
+def comma_separated(text: str | None) -> list[str]:
+    """Names of a list such as ``A,B``."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def _classes(text: str) -> Classes:
+    return CLASS_WORDS[text] if text in CLASS_WORDS else tuple(comma_separated(text))
+
+
+def _plane(text: str | None) -> ZChoice:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    if text in PLANE_WORDS:
+        return PLANE_WORDS[text]
+    raise UsageError(f"--z {text}: give a plane number, max, mean or volume.")
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise typer.BadParameter(f"{text!r}: write {form}.")
+    return name, value

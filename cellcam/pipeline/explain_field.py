@@ -1,0 +1,216 @@
+"""Step 3: explain the cells of a field and paste their maps onto it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resized
+from cellcam.cells.finder import Labels, Pixels
+from cellcam.cells.user_labels import UserLabels
+from cellcam.evaluate.localisation import energy_inside, rims
+from cellcam.models.model import CellModel
+from cellcam.pipeline.cell_table import CellEvidence
+from cellcam.pipeline.classify_field import CalledCells, classify_fields
+from cellcam.pipeline.find_field import find_field
+from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes, match
+from cellcam.progress import Progress
+from cellcam.request import Request
+from cellcam.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class FieldResult:
+    """Cells, calls and importance maps of one field, or of one block of it.
+
+    Attributes
+    ----------
+    place : time point and planes of the field
+    cells : one row per cell, see `cell_table`
+    maps : (class, y, x) float32 importance on the field, (class, z, y, x) for volumes
+        With ``classes="predicted"`` each cell appears in the plane of its call alone.
+    classes : names of the planes of ``maps``
+    labels : int32 label image, the same field
+    """
+
+    place: FieldPlace
+    cells: pd.DataFrame
+    maps: NDArray[np.float32]
+    classes: tuple[str, ...]
+    labels: Labels
+
+
+def explain_field(
+    stack: Stack,
+    model: CellModel,
+    labels: Pixels | Stack | None = None,
+    request: Request | None = None,
+    *,
+    t: int = 0,
+    classes: str | Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> FieldResult:
+    """Call every cell of one field and show where the evidence lies.
+
+    Parameters
+    ----------
+    stack, model : see `open_stack` and `load_model`
+    labels : the user's label image: an array of the field, or a stack like the image
+        Without it the request's finder finds the cells.
+    request : finder, channel map, planes, classes, exactness; see `Request`
+    t : time point
+    classes : which maps; overrules the request
+    progress : called before each pass through the network with (cells done, cells in all)
+
+    Returns
+    -------
+    FieldResult
+
+    Raises
+    ------
+    InputError
+        If stack, labels and model do not fit together, or several planes are left to choose from.
+    UsageError
+        If a class does not exist.
+    """
+    request = replace(request or Request(), t=t)
+    if classes is not None:
+        request = request.with_classes(classes)
+    finder = None
+    if labels is not None:
+        finder = UserLabels(labels) if isinstance(labels, Stack) else UserLabels.from_array(labels)
+    matched = match(stack, model.spec, request, finder)
+    # Not `matched.fields`: it would take each of several planes for a field of its own.
+    return explain_place(matched, FieldPlace(t, matched.z), model, progress)
+
+
+def explain_place(
+    matched: MatchedStack, place: FieldPlace, model: CellModel, progress: Progress | None = None
+) -> FieldResult:
+    """Find, call and explain the cells of one field of a matched stack."""
+    called = classify_fields([find_field(matched, place)], model)
+    return explain_fields(called, model, matched.request, progress)[0]
+
+
+def explain_fields(
+    fields: Sequence[CalledCells],
+    model: CellModel,
+    request: Request,
+    progress: Progress | None = None,
+) -> list[FieldResult]:
+    """Importance maps of the cells of several fields; they share the network's batches.
+
+    Parameters
+    ----------
+    request : says which classes, which part of the cells, and how exact
+    progress : called before each pass through the network with (cells done, cells in all)
+    """
+    planes, class_idx = map_planes(model.spec, request.classes)
+    pastings = [_Pasting.onto(field, len(planes)) for field in fields]
+    places = [
+        (pasting, int(cell))
+        for pasting in pastings
+        for cell in np.flatnonzero(cells_to_explain(pasting.field, request.explained))
+    ]
+
+    def explain(part: slice) -> None:
+        def tick(done: int, total: int, note: str = "") -> None:
+            if progress:
+                progress(part.start + done, len(places))
+
+        for pasting, _ in places[part]:
+            _ = pasting.owner  # now: beside the explanations it would raise the peak of memory
+        _explain_batch(places[part], model, class_idx, request.rtol, tick)
+
+    model.explaining.run(len(places), explain)
+    if progress:
+        progress(len(places), len(places))
+    return [pasting.result(planes) for pasting in pastings]
+
+
+def cells_to_explain(field: CalledCells, part: float) -> NDArray[np.bool_]:
+    """Which cells are explained: (N,). Chosen by place, so that all blocks choose the same."""
+    cells = field.found.cells
+    if part >= 1:
+        return np.ones(len(cells), np.bool_)
+    digests = [sha256(centre.tobytes()).digest()[:4] for centre in cells.centres]
+    numbers = np.array([int.from_bytes(digest, "big") for digest in digests], np.float64)
+    return numbers < part * 2.0**32
+
+
+@dataclass(frozen=True, eq=False)
+class _Pasting:
+    """A field whose maps are being put together.
+
+    Attributes
+    ----------
+    canvas : (class, *spatial) importance at the model's pixel size
+    """
+
+    field: CalledCells
+    canvas: NDArray[np.float32]
+    evidence: CellEvidence
+
+    @classmethod
+    def onto(cls, field: CalledCells, n_planes: int) -> _Pasting:
+        found = field.found
+        canvas = np.zeros((n_planes, *found.labels_at_scale.shape), np.float32)
+        evidence = CellEvidence.unknown(len(found.cells), len(found.spec.channels))
+        return cls(field, canvas, evidence)
+
+    @cached_property
+    def owner(self) -> Labels:
+        """Label of the cell that each pixel of the canvas belongs to."""
+        return nearest_cells(self.field.found.labels_at_scale, self.field.found.spec.crop_size)
+
+    def paste(self, cell: int, maps: NDArray[np.float32]) -> None:
+        """Put the (K, *crop_size) maps of one cell in their place."""
+        import torch
+
+        found, row = self.field.found, slice(cell, cell + 1)
+        called = self.field.probabilities[cell].argmax()
+        planes = np.arange(len(maps)) if len(maps) == len(self.canvas) else called[None]
+        position, part = found.cells_at_scale[row], found.read_at_scale
+        paste_maps(self.canvas, maps[None], planes[None], position, self.owner, part)
+        labels = crop_cells(found.labels_at_scale[None], position, found.spec.crop_size, part)[:, 0]
+        importance = torch.from_numpy(maps.sum(0, keepdims=True))
+        region = torch.from_numpy(labels == position.numbers[0])
+        self.evidence.inside[cell] = energy_inside(importance, region)[0]
+        self.evidence.rim[cell] = energy_inside(importance, rims(region))[0]
+
+    def result(self, planes: tuple[str, ...]) -> FieldResult:
+        """The maps at the field's own pixel size, and the table."""
+        found = self.field.found
+        maps = resized(self.canvas, found.core.whole, own=found.read_at_scale, wanted=found.core)
+        labels = found.labels[found.core.within(found.read)]
+        return FieldResult(found.place, self.field.table(self.evidence), maps, planes, labels)
+
+
+def _explain_batch(
+    places: Sequence[tuple[_Pasting, int]],
+    model: CellModel,
+    class_idx: list[int] | None,
+    rtol: float,
+    tick: Progress,
+) -> None:
+    """Explain cells of any fields together, and paste each map onto its field."""
+    crops = np.stack([pasting.field.found.crops[cell] for pasting, cell in places])
+    # All maps of a field are shown on one scale, so the strongest map sets the tolerance.
+    explanation = model.explain(crops, class_idx, rtol=rtol, rtol_of="strongest", progress=tick)
+    maps = explanation.importance.cpu().numpy()
+    strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
+    errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()
+    shares = model.channel_shares(crops)
+    for i, (pasting, cell) in enumerate(places):
+        pasting.evidence.error[cell] = errors[i]
+        pasting.evidence.shares[cell] = shares[i]
+        pasting.paste(cell, maps[i])

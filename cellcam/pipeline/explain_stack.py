@@ -1,0 +1,116 @@
+"""One stack from file to files: explain each of its fields and write the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from cellcam.cells.user_labels import UserLabels
+from cellcam.models.model import CellModel
+from cellcam.pipeline.explain_field import FieldResult, explain_place
+from cellcam.pipeline.matching import MatchedStack, match
+from cellcam.pipeline.result_files import write_images
+from cellcam.pipeline.run_description import describe_run
+from cellcam.progress import Progress
+from cellcam.request import Request
+from cellcam.stacks.stack import Stack
+from cellcam.stacks.writing import write_json, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class StackResult:
+    """Results of one stack.
+
+    Attributes
+    ----------
+    cells : the cell tables of all fields
+    fields : result of each field
+    written : the files
+    """
+
+    cells: pd.DataFrame
+    fields: Sequence[FieldResult]
+    written: Sequence[Path]
+
+
+def explain_stack(
+    stack: Stack,
+    model: CellModel,
+    out: Path,
+    request: Request | None = None,
+    *,
+    labels: Stack | None = None,
+    progress: Progress | None = None,
+) -> StackResult:
+    """Explain every field of a stack and write the results to a folder.
+
+    Each time point is a field. So is each of several planes, unless the request or the model
+    chooses one plane, a projection or the volume.
+
+    Parameters
+    ----------
+    labels : the user's label image, with the stack's size
+    progress : called with (cells done, cells in all) for each field
+
+    Returns
+    -------
+    StackResult
+        ``written`` names ``NAME.maps.ome.tif`` (channel = class), ``NAME.labels.ome.tif``,
+        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``.
+
+    Raises
+    ------
+    InputError, UsageError
+        See `match`.
+    """
+    import pandas as pd
+
+    started = time.monotonic()
+    finder = None if labels is None else UserLabels(labels)
+    matched = match(stack, model.spec, request or Request(), finder)
+    fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
+    cells = pd.concat([field.cells for field in fields], ignore_index=True)
+    written = write_images(stack, out, fields)
+    written += write_table(out / f"{stack.name}.cells", cells)
+    written.append(_write_overview(matched, out, fields[0]))
+    written.append(out / "run.json")
+    run = describe_run(model.spec, matched.request) | _describe_stack(stack)
+    run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
+    write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
+    return StackResult(cells, fields, written)
+
+
+def _write_overview(matched: MatchedStack, out: Path, field: FieldResult) -> Path:
+    from cellcam.reporting.overview import FieldPicture, draw_overview
+
+    stack = matched.stack
+    picture = FieldPicture(
+        pixels=stack.field(*field.place, matched.channels),
+        channels=list(matched.channels),
+        labels=field.labels,
+        calls=dict(zip(field.cells["label"], field.cells["class"], strict=True)),
+        classes=field.classes,
+        maps=field.maps,
+        pixel_size_um=stack.pixel_size_um.x,
+    )
+    path = out / f"{stack.name}.overview.png"
+    draw_overview(path, picture, f"{stack.name}: {matched.spec.network}, Integrated Grad-CAM")
+    return path
+
+
+def _describe_stack(stack: Stack) -> dict[str, JsonValue]:
+    return {
+        "image": str(stack.path or stack.name),
+        "shape_tczyx": list(stack.data.shape),
+        "channels": list(stack.channels),
+        "pixel_size_um_zyx": list(stack.pixel_size_um),
+        "time_step_s": stack.time_step_s,
+    }

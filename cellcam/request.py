@@ -1,0 +1,199 @@
+"""The request: everything that a user asks for, in one frozen object that is checked once.
+
+Python, the command line, batches and the window all build a `Request`; `Request.words` turns it
+into command-line options again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cellcam.cells.finder import CellFinder, finder_options
+from cellcam.cells.threshold_finder import ThresholdFinder
+from cellcam.errors import UsageError
+from cellcam.stacks.opening import open_stack
+from cellcam.stacks.stack import Stack, ZChoice
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Classes = tuple[str, ...] | Literal["predicted", "all"]
+
+# Estimated relative error of a cell's strongest map; as a rule the true error is half of it.
+DEFAULT_RTOL = 0.03
+# Finder options that have a command-line option of their own; others go through --finder-option.
+FINDER_WORDS = {
+    "channel": "--find-channel",
+    "diameter_um": "--diameter-um",
+    "threshold": "--threshold",
+}
+CLASS_WORDS: dict[str, Literal["predicted", "all"]] = {"predicted": "predicted", "all": "all"}
+PLANE_WORDS: dict[str, Literal["max", "mean", "volume"]] = {
+    "max": "max",
+    "mean": "mean",
+    "volume": "volume",
+}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Facts about an image that overrule its file, or that the file does not state.
+
+    Attributes
+    ----------
+    axes, channels, series : see `open_stack`
+    pixel_size_um : edge of a pixel along y and x
+    """
+
+    axes: str | None = None
+    channels: tuple[str, ...] | None = None
+    pixel_size_um: float | None = None
+    series: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels is not None:
+            object.__setattr__(self, "channels", tuple(self.channels))
+        if self.pixel_size_um is not None and not self.pixel_size_um > 0:
+            raise UsageError(f"pixel_size_um={self.pixel_size_um!r} must be positive (um).")
+        if self.series is not None and self.series < 0:
+            raise UsageError(f"series={self.series!r}: images of a file are counted from 0.")
+
+    def open(self, path: Path, name: str | None = None) -> Stack:
+        """Open an image with these facts; results are written under ``name``."""
+        stack = open_stack(
+            path,
+            axes=self.axes,
+            channels=self.channels,
+            pixel_size_um=self.pixel_size_um,
+            series=self.series,
+        )
+        return stack if name is None else replace(stack, name=name)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do with every image.
+
+    Attributes
+    ----------
+    image : facts about the images that their files do not state
+    finder : how cells are found where the user brings no label image
+    channel_map : image channel of each model channel whose name differs; a mapping is accepted
+    t : the only time point to work on; None: all of them
+    z : plane number, ``"max"``, ``"mean"`` or ``"volume"``; None: as the model was trained
+    classes : which maps: ``"predicted"`` (each cell's own call), ``"all"``, or class names
+    explained : part of the cells that are explained, 0 to 1; all are classified
+    rtol : estimated relative error to reach in a cell's strongest map
+
+    Raises
+    ------
+    UsageError
+        If a value makes no sense.
+    """
+
+    image: ImageOptions = field(default_factory=ImageOptions)
+    finder: CellFinder = field(default_factory=ThresholdFinder)
+    channel_map: tuple[tuple[str, str], ...] = ()
+    t: int | None = None
+    z: ZChoice = None
+    classes: Classes = "predicted"
+    explained: float = 1.0
+    rtol: float = DEFAULT_RTOL
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channel_map", _pairs(self.channel_map))
+        object.__setattr__(self, "classes", _checked_classes(self.classes))
+        if self.t is not None and self.t < 0:
+            raise UsageError(f"t={self.t!r}: time points are counted from 0.")
+        if isinstance(self.z, str) and self.z not in PLANE_WORDS:
+            raise UsageError(f"z={self.z!r}: give a plane number, {', '.join(PLANE_WORDS)}.")
+        if isinstance(self.z, int) and self.z < 0:
+            raise UsageError(f"z={self.z!r}: planes are counted from 0.")
+        if not 0 <= self.explained <= 1:
+            raise UsageError(f"explained={self.explained!r} must lie between 0 and 1.")
+        if not 0 < self.rtol < 1:
+            raise UsageError(f"rtol={self.rtol!r} must lie between 0 and 1, as 0.03 does.")
+
+    def with_classes(self, classes: str | Sequence[str]) -> Request:
+        """Same request for other maps."""
+        return replace(self, classes=_checked_classes(classes))
+
+    def words(self) -> list[str]:
+        """Options of ``cellcam explain`` and ``cellcam batch`` that ask for the same."""
+        image = self.image
+        values: list[tuple[str, object]] = [
+            ("--axes", image.axes),
+            ("--channels", image.channels and ",".join(image.channels)),
+            ("--pixel-size", image.pixel_size_um),
+            ("--series", image.series),
+            *(("--map", f"{model}={image}") for model, image in self.channel_map),
+            *self._finder_words(),
+            ("--t", self.t),
+            ("--z", self.z),
+            (
+                "--classes",
+                self.classes if isinstance(self.classes, str) else ",".join(self.classes),
+            ),
+            ("--explain", self.explained),
+            ("--rtol", self.rtol),
+        ]
+        defaults = {("--classes", "predicted"), ("--explain", 1.0), ("--rtol", DEFAULT_RTOL)}
+        given = [pair for pair in values if pair[1] is not None and pair not in defaults]
+        return [word for option, value in given for word in (option, _text(value))]
+
+    def description(self) -> dict[str, JsonValue]:
+        """The request as plain data, for ``run.json`` and as part of a batch's fingerprint."""
+        image = self.image
+        return {
+            "axes": image.axes,
+            "channels": list(image.channels) if image.channels else None,
+            "pixel_size_um": image.pixel_size_um,
+            "series": image.series,
+            "finder": {"name": self.finder.name, **_plain(finder_options(self.finder))},
+            "channel_map": dict(self.channel_map),
+            "t": self.t,
+            "z": self.z,
+            "classes": self.classes if isinstance(self.classes, str) else list(self.classes),
+            "explained": self.explained,
+            "rtol": self.rtol,
+        }
+
+    def _finder_words(self) -> Iterable[tuple[str, object]]:
+        if self.finder.name != ThresholdFinder.name:
+            yield "--finder", self.finder.name
+        defaults = finder_options(type(self.finder))
+        for option, value in finder_options(self.finder).items():
+            if option in FINDER_WORDS:
+                yield FINDER_WORDS[option], value
+            elif value != defaults[option]:
+                yield "--finder-option", f"{option}={_text(value)}"
+
+
+def _pairs(
+    channel_map: Mapping[str, str] | Sequence[tuple[str, str]],
+) -> tuple[tuple[str, str], ...]:
+    pairs = channel_map.items() if isinstance(channel_map, Mapping) else channel_map
+    return tuple((model, image) for model, image in pairs)
+
+
+def _checked_classes(classes: Sequence[str] | str) -> Classes:
+    if isinstance(classes, str):
+        if classes in CLASS_WORDS:
+            return CLASS_WORDS[classes]
+        raise UsageError(f"classes={classes!r}: use 'predicted', 'all' or a list of class names.")
+    if not classes:
+        raise UsageError("classes is empty: use 'predicted', 'all' or a list of class names.")
+    return tuple(classes)
+
+
+def _text(value: object) -> str:
+    """Shortest text of a value that reads back as the same value."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _plain(options: Mapping[str, object]) -> dict[str, JsonValue]:
+    plain = (str, int, float, bool, type(None))
+    return {k: v if isinstance(v, plain) else str(v) for k, v in options.items()}

@@ -1,0 +1,77 @@
+"""The user's choices in the dock: layers, model, request; and the command that does the same."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cellcam.request import Request
+from napari_cellcam.sources import label_stack_of, stack_of
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from cellcam.stacks.stack import Stack
+
+
+@dataclass(frozen=True, eq=False)
+class LayerChoices:
+    """What to classify, with which model, and how.
+
+    Attributes
+    ----------
+    layers : image layer of each of the model's channels
+    axes : meaning of the layers' axes, one letter of TZYX each
+    model_folder : the model's folder
+    request : how to find cells, what the model sees, which classes to explain
+    cells : the user's own cells; None: the request's finder finds them
+    device : auto, cpu, cuda, cuda:1 or mps
+    """
+
+    layers: Mapping[str, Image]
+    axes: str
+    model_folder: str
+    request: Request
+    cells: Labels | None = None
+    device: str = "auto"
+
+    @property
+    def first(self) -> Image:
+        """The layer whose place the results take."""
+        return next(iter(self.layers.values()))
+
+    def stack(self) -> Stack:
+        """The chosen layers as a stack whose channels are the model's; errors of `stack_of`."""
+        return stack_of(self.layers, self.axes)
+
+    def label_stack(self) -> Stack | None:
+        """The user's cells as a stack, or None."""
+        return None if self.cells is None else label_stack_of(self.cells, self.axes)
+
+    def command(self) -> str:
+        """The command that does the same without a window.
+
+        IMAGE and LABELS stand for layers that did not come from a file.
+        """
+        known = {name: layer.metadata.get("cellcam", {}) for name, layer in self.layers.items()}
+        paths = [about["path"] for about in known.values() if "path" in about]
+        channels = {name: str(about.get("channel", name)) for name, about in known.items()}
+        words = ["cellcam", "explain", paths[0] if paths else "IMAGE"]
+        words += ["--model", self.model_folder, "--out", "results"]
+        if self.cells is not None:
+            words += ["--labels", self.cells.source.path or "LABELS"]
+        words += self._request_for_files(channels).words()
+        if self.device != "auto":
+            words += ["--device", self.device]
+        return shlex.join(words)
+
+    def _request_for_files(self, channels: Mapping[str, str]) -> Request:
+        """Same request for an image file, in which the model's channels have these names."""
+        finder = self.request.finder
+        finder_channel = getattr(finder, "channel", None)
+        if finder_channel is not None:
+            finder = replace(finder, channel=channels.get(finder_channel, finder_channel))  # type: ignore[type-var]
+        renamed = {name: channel for name, channel in channels.items() if channel != name}
+        return replace(self.request, finder=finder, channel_map=tuple(renamed.items()))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from ome_types import from_tiff
+from PIL import Image
+
+from cellcam import CellModel, InputError, Request, Stack, ThresholdFinder, open_stack
+from cellcam.pipeline.explain_stack import explain_stack
+from cellcam.stacks.stack import PixelSize
+
+Make = Callable[..., CellModel]
+IN_DNA = Request(finder=ThresholdFinder("DNA", diameter_um=6))
+
+
+def movie(stack: Stack) -> Stack:
+    frame = np.asarray(stack.data)[0]
+    pixels = np.stack([frame, frame[..., ::-1]]).repeat(3, axis=2)
+    return Stack.from_array(pixels, "TCZYX", stack.channels, PixelSize(2.0, 0.5, 0.5), "movie")
+
+
+def test_what_is_written(stack: Stack, make_model: Make, tmp_path: Path) -> None:
+    done = explain_stack(stack, make_model(), tmp_path, IN_DNA)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "two_discs.maps.ome.tif", "two_discs.labels.ome.tif", "two_discs.cells.parquet",
+        "two_discs.cells.csv", "two_discs.overview.png", "run.json",
+    }  # fmt: skip
+    assert names == {path.name for path in done.written}
+    maps = open_stack(tmp_path / "two_discs.maps.ome.tif")
+    assert maps.channels == ("G1", "S", "M")
+    assert maps.pixel_size_um == stack.pixel_size_um
+    np.testing.assert_array_equal(np.asarray(maps.data)[0, :, 0], done.fields[0].maps)
+    pixels = from_tiff(tmp_path / "two_discs.maps.ome.tif").images[0].pixels
+    assert (pixels.type.value, pixels.size_c, pixels.physical_size_x) == ("float", 3, 0.5)
+    labels = tifffile.imread(tmp_path / "two_discs.labels.ome.tif")
+    assert labels.dtype == np.uint16
+    assert labels.max() == len(done.cells) == 2
+    parquet = pd.read_parquet(tmp_path / "two_discs.cells.parquet")
+    csv = pd.read_csv(tmp_path / "two_discs.cells.csv", keep_default_na=False)
+    assert parquet.columns.tolist() == csv.columns.tolist()
+    assert parquet["class"].tolist() == csv["class"].tolist()
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["cells"] == 2
+    assert run["versions"]["cellcam"]
+    picture = np.asarray(Image.open(tmp_path / "two_discs.overview.png").convert("RGB"))
+    assert picture.std() > 20
+
+
+def test_every_plane_and_time_point_is_a_field(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    done = explain_stack(movie(stack), make_model(), tmp_path, IN_DNA)
+    assert [result.place for result in done.fields] == [(t, z) for t in range(2) for z in range(3)]
+    maps = tifffile.imread(tmp_path / "movie.maps.ome.tif")
+    assert maps.shape == (2, 3, 3, 40, 60)  # TZCYX or TCZYX: three planes, three classes
+    written = np.asarray(open_stack(tmp_path / "movie.maps.ome.tif").data)
+    for result in done.fields:
+        t, z = result.place
+        np.testing.assert_array_equal(written[t, :, z], result.maps)
+
+
+def test_projections_and_volumes_keep_their_axes(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    deep = movie(stack)
+    explain_stack(
+        deep, make_model(field="max"), tmp_path / "max", Request(finder=ThresholdFinder("DNA"))
+    )
+    assert open_stack(tmp_path / "max/movie.maps.ome.tif").data.shape == (2, 3, 1, 40, 60)
+    volumes = make_model(spatial_dims=3, crop_size=(4, 16, 16), field="volume")
+    done = explain_stack(deep, volumes, tmp_path / "volume", IN_DNA)
+    written = open_stack(tmp_path / "volume/movie.maps.ome.tif")
+    assert written.data.shape == (2, 3, 3, 40, 60)
+    np.testing.assert_array_equal(written.data[1], done.fields[1].maps)
+
+
+def test_user_labels_are_cut_field_by_field(stack: Stack, make_model: Make, tmp_path: Path) -> None:
+    deep = movie(stack)
+    labels = np.zeros((2, 1, 3, 40, 60), np.uint16)
+    for t in range(2):
+        for z in range(3):
+            labels[t, 0, z, 10:20, 10:20] = 1 + t * 3 + z
+    done = explain_stack(deep, make_model(), tmp_path, labels=Stack.from_array(labels, "TCZYX"))
+    assert done.cells["label"].tolist() == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(InputError, match="projection"):
+        explain_stack(
+            deep, make_model(), tmp_path, Request(z="max"), labels=Stack.from_array(labels, "TCZYX")
+        )
+
+
+def test_the_same_input_gives_the_same_bytes(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        explain_stack(stack, make_model(), tmp_path / name, IN_DNA)
+    for path in sorted((tmp_path / "a").iterdir()):
+        if path.name != "run.json":  # it holds the duration of the run
+            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
+    from cellcam.stacks.writing import whole_file
+
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text(f"half, and then {1 / 0}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cellcam_training.tables.cell_table import read_cell_table
+from support.cell_tables import write_table
+
+from cellcam import InputError
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": ["field.ome.tif"], "x": [1], "y": [1]}, "It needs image"),
+        ({"cls": list("aabb"), "x": [1] * 4, "y": [1] * 4}, "It needs image"),
+        ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
+        ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "row 5: there is no"),
+        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "b has one cell"),
+        ({"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "one class only, a"),
+        ({"cls": ["a", None, "b", "b"], "file": ["crops.tif"] * 4, "index": [0] * 4}, "row 3: no"),
+    ],
+)
+def test_an_invalid_table_is_refused_with_the_reason(
+    folder: Path, columns: dict[str, list[object]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_cell_table(write_table(folder, **columns))
+
+
+def test_all_problems_of_a_table_are_reported_at_once_row_by_row(folder: Path) -> None:
+    path = write_table(
+        folder, cls=["a", None, "b", "b", "a"], image=["field.ome.tif"] * 4 + ["no.tif"],
+        xmin=[1, 1, 9, 1, 1], ymin=[1] * 5, xmax=[5, 5, 9, 5, 5], ymax=[5] * 5,
+    )  # fmt: skip
+    with pytest.raises(InputError) as error:
+        read_cell_table(path)
+    problems = str(error.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in problems] == ["row 3", "row 4", "row 6"]
+    assert "the box is empty" in problems[1]
+
+
+def test_warns_of_classes_from_one_group_and_of_images_on_both_sides_of_the_split(
+    folder: Path,
+) -> None:
+    table = read_cell_table(
+        write_table(
+            folder, cls=list("aabb"), image=["field.ome.tif"] * 4, x=[21] * 4, y=[11] * 4,
+            group=["m1", "m2", "m2", "m2"], split=["train", "val", "train", "val"],
+        )
+    )  # fmt: skip
+    assert len(table.warnings) == 3
+    assert "one group (of b each)" in table.warnings[0]
+    assert "both sides" in table.warnings[1]
+    separate = write_table(folder, cls=list("aabb"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
+    assert read_cell_table(separate).warnings == table.warnings[2:]
+    assert "Fewer than 20 cells of a (2), b (2)" in table.warnings[2]

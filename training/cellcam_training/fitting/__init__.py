@@ -1,0 +1,1 @@
+"""Networks trained on cell tables: recipe, augmentation, training loop, calibration."""

@@ -1,0 +1,64 @@
+"""Checkpoints: the state from which an interrupted training continues to the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cellcam.stacks.writing import whole_file
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Stateful(Protocol):
+    """Part of a training with a state, as in torch."""
+
+    def state_dict(self) -> Any:
+        """State that `torch.load` reads with ``weights_only=True``."""
+
+    def load_state_dict(self, state: Any, /) -> object:
+        """Restore a state."""
+
+
+def save_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> None:
+    """Write the states of all parts."""
+    with whole_file(path) as temporary:
+        torch.save({name: part.state_dict() for name, part in parts.items()}, temporary)
+
+
+def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> None:
+    """Restore the states of all parts."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+
+
+class RandomState:
+    """State of the training's generator and of torch's default generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """States of both generators."""
+        return {"own": self.generator.get_state(), "torch": torch.get_rng_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore both generators."""
+        self.generator.set_state(state["own"].cpu())
+        torch.set_rng_state(state["torch"].cpu())
+
+
+class NoState:
+    """Placeholder of a part that this training does not have."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Empty state."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Do nothing."""

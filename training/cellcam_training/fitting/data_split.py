@@ -1,0 +1,75 @@
+"""Split of a cell table into training and validation cells, or into folds; groups stay whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.errors import InputError
+from cellcam_training.tables.cell_table import group_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_VALIDATION_WORDS = ("val", "valid", "validation")
+
+
+def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_]:
+    """Choose the cells for validation.
+
+    A ``split`` column decides, if it is filled: rows with ``val``, ``valid`` or ``validation``
+    are for validation, all others for training. Otherwise whole groups are drawn, stratified by
+    class.
+
+    Parameters
+    ----------
+    rows : columns cls, group, split
+    share : of the cells, approximately
+    seed : the same seed gives the same split
+
+    Returns
+    -------
+    (N,) array of bool
+
+    Raises
+    ------
+    InputError
+        If the split column has one side only, or all cells belong to one group.
+    """
+    if (rows["split"] != "").any():
+        chosen = rows["split"].str.lower().isin(_VALIDATION_WORDS).to_numpy()
+        if chosen.all() or not chosen.any():
+            raise InputError("The split column needs rows with 'train' and rows with 'val'.")
+        return chosen
+    most = min(len(set(group_numbers(rows))), rows["cls"].value_counts().min())
+    if most < 2:
+        raise InputError(
+            "All cells belong to one group, so none can be kept for validation. "
+            "Give a split column, or another --group-column."
+        )
+    return fold_numbers(rows, min(max(2, round(1 / share)), most), seed) == 0
+
+
+def fold_numbers(rows: pd.DataFrame, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold (N,) of every cell: groups stay whole, classes are spread as evenly as they allow.
+
+    Raises
+    ------
+    InputError
+        If there are fewer groups, or cells of some class, than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups, counts = group_numbers(rows), rows["cls"].value_counts()
+    if n_folds < 2 or len(set(groups)) < n_folds or counts.min() < n_folds:
+        raise InputError(
+            f"{n_folds} folds need two or more, as many groups (there are {len(set(groups))}) "
+            f"and as many cells of each class ({counts.idxmin()} has {counts.min()})."
+        )
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    fold = np.zeros(len(rows), np.int64)
+    for k, (_, cells) in enumerate(splitter.split(np.zeros(len(rows)), rows["cls"], groups)):
+        fold[cells] = k
+    return fold

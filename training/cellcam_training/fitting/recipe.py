@@ -1,0 +1,122 @@
+"""Recipes: all settings of a training, read from YAML and checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from cellcam.errors import UsageError
+from cellcam.models.spec import Finding
+from cellcam_training.fitting.augmentation import Augmentation, Share
+from cellcam_training.tables.crops import CropSettings
+from cellcam_training.tables.image_crops import FieldName
+
+
+class Recipe(BaseModel):
+    """Settings of a training.
+
+    Attributes
+    ----------
+    network : name in the registry, or ``auto``: chosen by the size and number of the crops
+    pretrained : for torchvision networks: file with ImageNet weights; ``auto``: weights that
+        torchvision has on disk or can download; ``no``: random weights
+    crop_size : pixels, (y, x) or (z, y, x); default: see `CropSettings`
+    channels : names of the images' channels, overruling those in the files
+    pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
+    field : how a stack with several planes is reduced
+    finding : how cells are found; stored in the model, for images without a label image
+    epochs : at most; default: 15 to 80, more for fewer cells
+    patience : early stopping: number of epochs without improvement after which the training
+        stops and the weights of the best epoch are used; default: none, all epochs are run and
+        the last weights are used
+    batch_size : default: 64, or 32 for fewer than 1000 cells
+    learning_rate, weight_decay : of AdamW
+    label_smoothing : share of each label that is spread over all classes; default: 0.05, or 0
+        for fewer than 500 cells
+    validation_share : share of the cells used for validation, if the table has no split
+    all_cells : train a second network, the final one, on all cells once the first has been
+        validated; ignored if the table has a split
+    risk : accepted share of wrong calls; calls of lower probability are flagged as uncertain
+    augmentation : `Augmentation`
+    tensorboard : folder for TensorBoard logs
+    seed : the same seed, data and machine give the same model
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str = "auto"
+    pretrained: Path | Literal["auto", "no"] = "auto"
+    crop_size: tuple[PositiveInt, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    pixel_size_um: tuple[PositiveFloat, ...] | None = None
+    field: FieldName = "plane"
+    finding: Finding | None = None
+    epochs: PositiveInt | None = None
+    patience: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    label_smoothing: Share | None = None
+    validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    all_cells: bool = True
+    risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    augmentation: Augmentation = Augmentation()
+    tensorboard: Path | None = None
+    seed: int = 0
+
+    def crop_settings(self) -> CropSettings:
+        """How the crops of the training are cut."""
+        return CropSettings(self.crop_size, self.channels, self.pixel_size_um, self.field)
+
+
+# epochs = 64 * (2000 / cells) ** 0.2, within 15 to 80.
+_EPOCHS, _FOR_CELLS, _POWER, _EPOCH_LIMITS = 64, 2000, 0.2, (15, 80)
+# Number of cells from which batches are larger, and from which labels are smoothed.
+_FOR_LARGE_BATCHES, _FOR_SMOOTHING = 1000, 500
+_BATCH_SIZES, _SMOOTHING = (32, 64), (0.0, 0.05)
+
+
+class Schedule(NamedTuple):
+    """Settings of a training that depend on the number of cells."""
+
+    epochs: int
+    patience: int | None
+    batch_size: int
+    label_smoothing: float
+
+
+def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
+    """Schedule of a recipe; settings that it leaves open are chosen by the number of cells.
+
+    Fewer cells get more epochs and smaller batches; the total time still grows with their
+    number.
+    """
+    fewest, most = _EPOCH_LIMITS
+    wanted = round(_EPOCHS * (_FOR_CELLS / n_cells) ** _POWER)
+    epochs = recipe.epochs or min(most, max(fewest, wanted))
+    smoothing = _SMOOTHING[n_cells >= _FOR_SMOOTHING]
+    return Schedule(
+        epochs,
+        recipe.patience,
+        recipe.batch_size or _BATCH_SIZES[n_cells >= _FOR_LARGE_BATCHES],
+        smoothing if recipe.label_smoothing is None else recipe.label_smoothing,
+    )
+
+
+def read_recipe(path: Path | None) -> Recipe:
+    """Read a recipe from a YAML file; without a file, the default recipe.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, or a setting is unknown or out of range.
+    """
+    if path is None:
+        return Recipe()
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise UsageError(f"Recipe {path} cannot be used: {error}") from error

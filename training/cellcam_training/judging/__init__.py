@@ -1,0 +1,1 @@
+"""Evaluation on labelled cells: classifiers, explanations, and their reports."""

@@ -1,0 +1,225 @@
+"""Crops of all cells of a table, at one size and one pixel size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellcam.errors import InputError
+from cellcam.stacks.opening import open_crops, open_stack
+from cellcam.stacks.stack import Stack
+from cellcam.stacks.writing import whole_file, write_json
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.image_crops import CropGeometry, FieldName, Pixels, crops_of_image
+from cellcam_training.tables.table_checks import BOX, check_images
+
+if TYPE_CHECKING:
+    from cellcam.models.spec import ModelSpec
+
+_DEFAULT_CROP = 64
+# A crop around a box is 1.5 times as long as the 90th percentile of the boxes, within limits.
+_BOX_MARGIN, _BOX_CROPS, _MULTIPLE = 1.5, (32, 128), 8
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are cut; None leaves the choice to the table and its images.
+
+    Attributes
+    ----------
+    crop_size : pixels, (y, x) or (z, y, x); default: the size of ready-made crops; around boxes,
+        1.5 times the longer side of most of them; 64 otherwise
+    channels : names of the images' channels; default: the names in the files
+    pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
+    field : how a stack with several planes is reduced
+    """
+
+    crop_size: tuple[int, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    pixel_size_um: tuple[float, ...] | None = None
+    field: FieldName = "plane"
+
+    @property
+    def n_axes(self) -> int:
+        """Number of spatial axes of a crop."""
+        return 3 if self.field == "volume" else 2
+
+
+@dataclass(frozen=True)
+class CropSet:
+    """Crops of all cells of a table, in its order.
+
+    Attributes
+    ----------
+    pixels : (N, C, *crop_size) array of raw counts, in memory or memory-mapped
+    channels : C names
+    pixel_size_um : of a crop, or None
+    """
+
+    pixels: Pixels
+    channels: tuple[str, ...]
+    pixel_size_um: tuple[float, ...] | None
+
+    @property
+    def crop_size(self) -> tuple[int, ...]:
+        """Pixels along each spatial axis."""
+        return self.pixels.shape[2:]
+
+    def part(self, rows: NDArray[np.int64]) -> CropSet:
+        """Crops of the cells with these row numbers."""
+        return replace(self, pixels=self.pixels[rows])
+
+
+def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = None) -> CropSet:
+    """Read the crops of a cell table, or reuse those that an earlier call stored.
+
+    Parameters
+    ----------
+    folder : where the crops are stored, for later calls with the same table, images and
+        settings; they are then memory-mapped. Default: they are held in memory.
+
+    Raises
+    ------
+    InputError
+        With all problems, row by row: images that cannot be opened or differ in their channels,
+        cells outside their image.
+    """
+    opened = cache(partial(_open, place=table.place, channels=settings.channels))
+    check_images(table.rows, table.place, table.source, opened)
+    first = opened(min(table.rows["image"]))
+    pixel_size = settings.pixel_size_um or _pixel_size(table, settings, first)
+    geometry = CropGeometry(
+        place=table.place,
+        field=settings.field,
+        crop_size=settings.crop_size or _crop_size(table, settings, first),
+        # Ready-made crops are not resampled: the pixel size given overrules that of their file.
+        pixel_size_um=None if table.place in ("index", "whole") else pixel_size,
+    )
+    source = _CropSource(table.rows, geometry, opened)
+    pixels = source.in_memory() if folder is None else source.stored_in(folder)
+    return CropSet(pixels, first.channels, pixel_size)
+
+
+def crops_for_model(
+    table: CellTable, spec: ModelSpec, channels: tuple[str, ...] | None = None
+) -> CropSet:
+    """Crops of a table with the size, pixel size and channel order that a model expects.
+
+    Parameters
+    ----------
+    channels : names of the images' channels, overruling those in the files
+
+    Raises
+    ------
+    InputError
+        If the images lack a channel of the model; and see `read_crops`.
+    """
+    settings = CropSettings(
+        crop_size=spec.crop_size,
+        channels=channels,
+        pixel_size_um=spec.pixel_size_um if table.place != "index" else None,
+        field=spec.field,
+    )
+    crops = read_crops(table, settings)
+    if len(spec.channels) == len(crops.channels) == 1:
+        return crops
+    missing = [name for name in spec.channels if name not in crops.channels]
+    if missing:
+        raise InputError(
+            f"The model wants the channels {', '.join(spec.channels)}; the images have "
+            f"{', '.join(crops.channels)}. Name them in the files' order (--channels A,B,...)."
+        )
+    order = [crops.channels.index(name) for name in spec.channels]
+    return CropSet(crops.pixels[:, order], spec.channels, crops.pixel_size_um)
+
+
+@dataclass(frozen=True)
+class _CropSource:
+    """Everything that the pixels of all crops depend on."""
+
+    rows: pd.DataFrame
+    geometry: CropGeometry
+    opened: Callable[[str], Stack]
+
+    def in_memory(self) -> Pixels:
+        pixels: Pixels = np.empty(*self._shape_and_dtype())
+        self._fill(pixels)
+        return pixels
+
+    def stored_in(self, folder: Path) -> Pixels:
+        """Memory-mapped crops in a file of the folder, which is written unless it is current."""
+        file, key, key_file = folder / "crops.npy", self._key(), folder / "crops.json"
+        if not (file.is_file() and _stored_key(key_file) == key):
+            key_file.unlink(missing_ok=True)
+            shape, dtype = self._shape_and_dtype()
+            with whole_file(file) as temporary:
+                pixels = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
+                self._fill(pixels)
+                pixels.flush()
+                del pixels
+            write_json(key_file, {"key": key})
+        stored: Pixels = np.load(file, mmap_mode="r")
+        return stored
+
+    def _shape_and_dtype(self) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+        stacks = [self.opened(image) for image in sorted(set(self.rows["image"]))]
+        dtype = np.result_type(*(self.geometry.dtype(stack) for stack in stacks))
+        return (len(self.rows), len(stacks[0].channels), *self.geometry.crop_size), dtype
+
+    def _fill(self, pixels: Pixels) -> None:
+        for image, rows in self.rows.groupby("image", sort=True):
+            numbers = rows.index.to_numpy()
+            for cells, crops in crops_of_image(self.opened(str(image)), rows, self.geometry):
+                pixels[numbers[cells]] = crops
+
+    def _key(self) -> str:
+        """Hash of the cells, the images (by size and time of change) and the geometry."""
+        content = hashlib.sha256(f"{self.geometry} {self.rows.to_csv()}".encode())
+        columns = [name for name in ("image", "labels") if name in self.rows]
+        for name in sorted(set(self.rows[columns].to_numpy().ravel())):
+            status = Path(name).stat()
+            content.update(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
+        first = self.opened(min(self.rows["image"]))
+        content.update(" ".join(first.channels).encode())
+        return content.hexdigest()
+
+
+def _stored_key(path: Path) -> str | None:
+    try:
+        key: str = json.loads(path.read_text("utf-8"))["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return key
+
+
+def _open(image: str, place: str, channels: tuple[str, ...] | None) -> Stack:
+    return (open_crops if place == "index" else open_stack)(image, channels=channels)
+
+
+def _crop_size(table: CellTable, settings: CropSettings, first: Stack) -> tuple[int, ...]:
+    """Default crop size: large enough to show a cell whole."""
+    n_axes = settings.n_axes
+    if table.place in ("index", "whole"):
+        return tuple(first.data.shape[-n_axes:])
+    if table.place != "box" or n_axes == 3:
+        return (_DEFAULT_CROP,) * n_axes
+    corners = table.rows[BOX].to_numpy(float)
+    longest = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+    wanted = np.ceil(_BOX_MARGIN * np.quantile(longest, 0.9) / _MULTIPLE) * _MULTIPLE
+    return (int(np.clip(wanted, *_BOX_CROPS)),) * 2
+
+
+def _pixel_size(table: CellTable, settings: CropSettings, first: Stack) -> tuple[float, ...] | None:
+    """Pixel size of the first image; None if unknown or if the crops are ready-made."""
+    sizes = [size for size in first.pixel_size_um[-settings.n_axes :] if size is not None]
+    known = len(sizes) == settings.n_axes and table.place not in ("index", "whole")
+    return tuple(sizes) if known else None
