@@ -1,4 +1,4 @@
-"""A trained network with all that is needed to use it."""
+"""`CellModel`: a trained network and its description, ready to classify and explain crops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CellModel:
     spec : `ModelSpec`
     network : module in evaluation mode
     device : where it runs
-    predicting, explaining : batches of cells that its device has room for
+    predicting, explaining : batches of cells that fit the memory of the device
     """
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
@@ -48,19 +48,19 @@ class CellModel:
         self.predicting = Batches(_PREDICTION_BATCH_ON_CPU if on_cpu else _PREDICTION_BATCH)
         self.explaining = Batches(_EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH)
 
-    def with_spec(self, **changes: Any) -> CellModel:
-        """The same network with other entries of its description."""
+    def with_spec(self, **changes: object) -> CellModel:
+        """The same network with some entries of its description changed."""
         return CellModel(self.spec.model_copy(update=changes), self.network, self.device)
 
-    def normalised(self, crops: NDArray[Any]) -> Tensor:
-        """Raw crops (N, C, *crop_size) as a float32 tensor on the device, for the network."""
+    def normalised(self, crops: NDArray[np.generic]) -> Tensor:
+        """Input of the network for raw crops (N, C, *crop_size): float32, on the device."""
         return self.spec.normalisation.of_crops(crops, self.device)
 
     def black(self) -> Tensor:
         """The black image, zero counts in every channel, after normalisation: (1, C, 1, 1)."""
         return self.spec.normalisation.of_black(self.spec.spatial_dims, self.device)
 
-    def logits(self, crops: NDArray[Any]) -> Tensor:
+    def logits(self, crops: NDArray[np.generic]) -> Tensor:
         """Class scores before softmax, (N, n_classes) float32, on the CPU."""
         import torch
 
@@ -73,13 +73,13 @@ class CellModel:
             self.predicting.run(len(crops), score)
         return scores
 
-    def probabilities(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+    def probabilities(self, crops: NDArray[np.generic]) -> NDArray[np.float32]:
         """Calibrated class probabilities of raw crops: (N, n_classes) float32."""
         scores = self.logits(crops) / self.spec.temperature
         return scores.softmax(1).numpy()
 
     def explain(
-        self, crops: NDArray[Any], class_idx: ClassIndex = None, **settings: Any
+        self, crops: NDArray[np.generic], class_idx: ClassIndex = None, **settings: Any
     ) -> Explanation:
         """Integrated Grad-CAM of raw crops, with the formula and baseline of the model.
 
@@ -88,19 +88,22 @@ class CellModel:
         return self.explainer(self.normalised(crops), class_idx, **settings)
 
     def channel_shares(
-        self, crops: NDArray[Any], class_idx: ClassIndex = None, baselines: Baseline = "background"
+        self,
+        crops: NDArray[np.generic],
+        class_idx: ClassIndex = None,
+        baselines: Baseline = "background",
     ) -> NDArray[np.float32]:
-        """What the score of one class of each crop loses without each stain: (N, C).
+        """Drop of a class logit when one stain is replaced by a baseline: (N, C).
 
-        Negative where a stain speaks against the class. ``baselines`` says what is there
-        instead of the stain: by default the level of empty field.
+        Negative: the stain speaks against the class. One class for each crop; ``baselines`` is by
+        default the background, the level of empty field.
         """
         import torch
 
         from cellcam.explain.path import baseline_images, single_channel_starts
         from cellcam.explain.scores import class_idx_of, select_classes
 
-        # Passes of the network alone: the maps that `channels="each"` would give are not wanted.
+        # Forward passes alone: the maps of `channels="each"` are not needed.
         x = self.normalised(crops)
         lost = torch.empty(len(x), x.shape[1])
 
@@ -120,7 +123,7 @@ class CellModel:
     @cached_property
     def explainer(self) -> IntegratedGradCAM:
         """Integrated Grad-CAM with the layer, formula and baseline of the model."""
-        # Kept: it finds out about the network once.
+        # Cached, because it analyses the network once.
         from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 
         spec = self.spec

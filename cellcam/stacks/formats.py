@@ -1,4 +1,4 @@
-"""The formats of images that can be read: which endings a format has, and who opens it.
+"""The formats of images that can be read: their endings, and the function that opens each.
 
 A format of this package is an entry of `FORMATS` and a file beside this one. Other packages add
 formats through the entry-point group ``cellcam.readers``: each entry is a `Format`.
@@ -61,11 +61,7 @@ def known_formats() -> tuple[Format, ...]:
 
 
 def format_of(path: Path) -> Format:
-    """Format of a path by its ending.
-
-    Paths of other endings count as TIFF: microscopes give their flavours of it endings of
-    their own.
-    """
+    """Format of a path by its ending; TIFF for unknown endings, which flavours of TIFF have."""
     ending = path.suffix.lower()
     return next((known for known in known_formats() if ending in known.endings), TIFF)
 

@@ -1,4 +1,4 @@
-"""What is read from one image file, before it becomes a stack."""
+"""One image of a file in its own axes, before it becomes a `Stack`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file states; None or empty where it is silent.
+    """Channels and scale that a file states; None or empty where it states none.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Open microscopy images: lazy pixels, nothing guessed, damaged files refused."""
+"""Open images of every known format as a `Stack`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def open_stack(
     series: int | None = None,
 ) -> Stack:
     """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG, PNG or OME-Zarr, reading no pixels yet.
+
+    Reader plugins add formats, see `cellcam.stacks.formats`.
 
     Stored values are kept as they are: no scaling, no colour table, no inversion. RGB samples
     become the channels red, green, blue. Of a pyramid the full resolution is opened.
@@ -74,10 +76,9 @@ def open_stack(
 
 
 def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack:
-    """Open a stack of crops, one cell a page group; the first axis is the crop, as T.
+    """Open a stack of N crops, one for each cell, as N time points.
 
-    Accepts N x Y x X, N x C x Y x X and N x C x Z x Y x X, whatever the file calls the first
-    axis.
+    Accepts N x Y x X, N x C x Y x X and N x C x Z x Y x X, under any name of the first axis.
     """
     import tifffile
 
@@ -93,7 +94,7 @@ def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack
 
 
 def _channels_of(image: ImageFile, path: Path) -> tuple[da.Array, tuple[str, ...]]:
-    """TCZYX pixels, with colour samples as channels, and the samples' names."""
+    """TCZYX pixels with colour samples as channels, and the names of the samples."""
     axes = image.axes
     if "S" not in axes:
         return to_tczyx(image.pixels, axes), ()

@@ -1,9 +1,8 @@
-"""Pictures of cameras and scanners: JPEG, PNG and BMP, read by Pillow."""
+"""Open pictures of cameras and scanners with Pillow: JPEG, PNG and BMP."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 from cellcam.errors import InputError
 from cellcam.stacks.image_file import ImageFile
 
-# Pillow's modes whose values are counts, with our axes and the type of the pixels.
+# Pillow's modes whose values are counts: axes and dtype.
 _MODES = {
     "1": ("YX", np.uint8),
     "L": ("YX", np.uint8),
     "I;16": ("YX", np.uint16),
     "RGB": ("YXS", np.uint8),
     "RGBA": ("YXS", np.uint8),
-    "P": ("YXS", np.uint8),  # numbers of colours mean nothing: the colours themselves
+    "P": ("YXS", np.uint8),  # indices into a colour table become its colours
 }
 
 
@@ -30,7 +29,7 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
     Raises
     ------
     InputError
-        If the file is damaged, or its values are of a kind that is not known here.
+        If the file is damaged, or of another mode of Pillow.
     """
     import dask
     import dask.array as da
@@ -49,7 +48,7 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
     return ImageFile(pixels, known_axes, pixels.shape)
 
 
-def _pixels(path: Path) -> NDArray[Any]:
+def _pixels(path: Path) -> NDArray[np.generic]:
     from PIL import Image
 
     try:

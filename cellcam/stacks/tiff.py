@@ -1,4 +1,4 @@
-"""Open TIFF in its flavours; files that are damaged or leave something out are refused."""
+"""Open TIFF files of all flavours; refuse damaged and ambiguous ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
 
 @contextmanager
 def _complaints_as_errors(path: Path) -> Iterator[None]:
-    """Tifffile repairs damaged files silently and only logs it: turn the log into an error."""
+    """Raise what tifffile only logs: it repairs damaged files without an error."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = records.append  # type: ignore[assignment,method-assign]
@@ -55,8 +55,8 @@ def _complaints_as_errors(path: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.propagate = propagate
     if records:
-        said = "; ".join(record.getMessage() for record in records[:3])
-        raise InputError(f"{path} is damaged or contradicts itself: {said}. Export it again.")
+        complaints = "; ".join(record.getMessage() for record in records[:3])
+        raise InputError(f"{path} is damaged or contradicts itself: {complaints}. Export it again.")
 
 
 def _refuse_escaping_references(tif: TiffFile, path: Path) -> None:
@@ -68,7 +68,7 @@ def _refuse_escaping_references(tif: TiffFile, path: Path) -> None:
 
 def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
     if series is None:
-        full = [i for i, one in enumerate(tif.series) if not one.keyframe.is_reduced or i == 0]
+        full = [i for i, image in enumerate(tif.series) if not image.keyframe.is_reduced or i == 0]
         if len(full) != 1:
             listed = "; ".join(f"{i}: {tif.series[i].axes} {tif.series[i].shape}" for i in full)
             raise InputError(
@@ -91,7 +91,7 @@ def _check_complete(tif: TiffFile, series: TiffPageSeries, path: Path) -> None:
         if page is None:
             raise InputError(f"{path}: plane {number} is missing. Export the image again.")
         offsets, counts = page.dataoffsets, page.databytecounts
-        # A series stored in one run describes all its planes by the first page.
+        # Of a series stored in one run, the first page gives the bytes of all planes.
         stored = series.nbytes if series.dataoffset is not None else None
         ends = [o + (stored or c) for o, c in zip(offsets, counts, strict=False)]
         ends = ends[:1] if stored else ends
