@@ -118,7 +118,7 @@ class Stack:
 
     def field(
         self, t: int = 0, z: ZChoice = None, channels: Sequence[str] | None = None
-    ) -> NDArray[np.generic]:
+    ) -> NDArray[np.number]:
         """Pixels of one field of view, read now.
 
         Parameters
@@ -156,11 +156,11 @@ class Stack:
         return _read(chosen)
 
 
-def _read(pixels: da.Array) -> NDArray[np.generic]:
+def _read(pixels: da.Array) -> NDArray[np.number]:
     """Pixels in memory, read by this process even inside a Dask worker."""
     # A worker would hand the reading back to the cluster: a field was lost when another worker
     # died, and pixels went from process to process.
-    read: NDArray[np.generic] = pixels.compute(scheduler="threads")
+    read: NDArray[np.number] = pixels.compute(scheduler="threads")
     return read
 
 
