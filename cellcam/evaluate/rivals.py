@@ -29,7 +29,7 @@ Maps = Callable[[Tensor, Tensor], Tensor]
 
 OWN = "Integrated Grad-CAM, CellCam's default"
 ADAPTIVE, FIXED = "Integrated Grad-CAM, paper, 1 %", "Integrated Grad-CAM, paper, 20 steps"
-_PEER_STEPS = 50  # captum's own default for Integrated Gradients
+_INTEGRATED_GRADIENTS_STEPS = 50  # captum's default for Integrated Gradients
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """Chattopadhay et al., "Grad-CAM++", WACV 2018, before ReLU; shapes as in `grad_cam`.
 
-    The second and third derivatives of exp(y) are powers of the first one of y, the score
-    before softmax (equation 19).
+    The second and third derivatives of exp(y) are powers of the first derivative of the logit y
+    (equation 19).
     """
     space = tuple(range(2, activations.ndim))
     total = activations.sum(space, keepdim=True)
@@ -178,7 +178,11 @@ def _integrated_gradients(network: nn.Module, baselines: Baseline, black: float 
     def maps(x: Tensor, classes: Tensor) -> Tensor:
         start = baseline_images(baselines, x, black)
         found = gradients.attribute(
-            x, start, target=classes, n_steps=_PEER_STEPS, internal_batch_size=max(64, len(x))
+            x,
+            start,
+            target=classes,
+            n_steps=_INTEGRATED_GRADIENTS_STEPS,
+            internal_batch_size=max(64, len(x)),
         )
         return found.detach().sum(1).clamp(min=0).to(x.dtype)
 

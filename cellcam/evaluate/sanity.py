@@ -156,16 +156,14 @@ def dimension_check(
     )
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> NDArray[np.float64]:
+def rank_correlation(maps: Tensor, others: Tensor) -> NDArray[np.float64]:
     """Spearman's rank correlation (N,) of maps (N, *spatial).
 
     0 where one map is constant, such as an empty map; 1 where both are.
     """
     from scipy.stats import rankdata
 
-    ranks = [
-        rankdata(maps.detach().cpu().double().flatten(1).numpy(), axis=1) for maps in (one, other)
-    ]
+    ranks = [rankdata(m.detach().cpu().double().flatten(1).numpy(), axis=1) for m in (maps, others)]
     a, b = (r - r.mean(1, keepdims=True) for r in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     both_flat = ~(a.any(1) | b.any(1))

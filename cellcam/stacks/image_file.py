@@ -55,9 +55,9 @@ class Opener(Protocol):
 
         Parameters
         ----------
-        path : file, or folder of a format that is one
-        axes : the file's axes as the user states them; None: as the file states them
-        series : number of the image in the file as the user states it
+        path : the file, or the folder of a format that stores images as folders
+        axes : axes of the file that the user states; None: those that the file states
+        series : number of the image in the file, from the user; None: the only one
 
         Raises
         ------
