@@ -39,8 +39,8 @@ from cellcam.evaluate.localisation import energy_inside, largest_inside, points_
 from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.rivals import OWN, Method, compared_methods, own_method
 from cellcam.evaluate.statistics import bootstrap_mean
-from cellcam.explain.integration.integral import Formula
 from cellcam.explain.baselines import BaselineName
+from cellcam.explain.integration.integral import Formula
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
 from cellcam.stacks.writing import write_json

@@ -10,10 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from cellcam.errors import UsageError
-from cellcam.stacks.pictures import ENDINGS
+from cellcam.stacks.formats import file_endings, name_without_ending
 
-_ENDING = re.compile(r"(\.ome)?\.(tiff?|jpe?g|png|bmp)$", re.IGNORECASE)
-_ENDINGS = (".tif", ".tiff", *ENDINGS)
 # A well as microscopes write it, between separators: B03, or W0002; a site: s3, or P001.
 _WELL = re.compile(r"(?:^|[_\-. /])(?P<Well>[A-P](?:0[1-9]|1\d|2[0-4])|W\d{4})(?=[_\-. /]|$)")
 _SITE = re.compile(r"(?:^|[_\-. /])(?P<Site>s\d{1,3}|P\d{3})(?=[_\-. /]|$)")
@@ -75,7 +73,7 @@ def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputI
     shared = Counter(found.values())
     images = []
     for file, name in found.items():
-        label_file = labels and Path(labels.format(name=_ENDING.sub("", file.name)))
+        label_file = labels and Path(labels.format(name=name_without_ending(file.name)))
         label_file = label_file and (file.parent / label_file).resolve()
         if shared[name] > 1:
             name = f"{name}~{sha256(str(file).encode()).hexdigest()[:8]}"
@@ -87,8 +85,8 @@ def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputI
         if file.resolve() not in label_files
     ]
     if not listed:
-        searched = ", ".join(map(str, paths))
-        raise UsageError(f"There is no image in {searched}. Known endings: {', '.join(_ENDINGS)}.")
+        searched, known = ", ".join(map(str, paths)), ", ".join(file_endings())
+        raise UsageError(f"There is no image in {searched}. Known endings: {known}.")
     return sorted(listed, key=lambda image: image.name)
 
 
@@ -134,12 +132,12 @@ def _groups(pattern: str) -> list[str]:
 
 def _images_below(path: Path) -> Iterable[tuple[Path, str]]:
     if path.is_file():
-        return [(path.absolute(), _ENDING.sub("", path.name))]
+        return [(path.absolute(), name_without_ending(path.name))]
     if not path.is_dir():
         raise UsageError(f"There is no folder or image {path}. Check the path.")
-    root = path.absolute()
+    root, endings = path.absolute(), file_endings()
     return [
-        (file, _ENDING.sub("", file.relative_to(root).as_posix()))
+        (file, name_without_ending(file.relative_to(root).as_posix()))
         for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in _ENDINGS and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
     ]

@@ -1,20 +1,51 @@
-"""How good a classifier is, and how sure of that one can be."""
+"""Metrics of a classifier, their confidence intervals, and its calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.floating[Any]]
+Indices = NDArray[np.integer]
+Probabilities = NDArray[np.floating]
+Interval = list[float] | None  # [low, high]
+
+
+class ClassMetrics(TypedDict):
+    """Figures of one class; None where undefined."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+class ClassificationMetrics(TypedDict):
+    """Figures of merit of a classifier, see `classification_metrics`."""
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    ece: float
+    per_class: dict[str, ClassMetrics]
+    n: int
+    confusion: list[list[int]]
+
+
+class MetricIntervals(TypedDict):
+    """Confidence intervals of the figures, see `bootstrap_intervals`."""
+
+    accuracy: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    per_class: dict[str, dict[str, Interval]]
 
 
 def classification_metrics(
     truth: Indices, probabilities: Probabilities, classes: Sequence[str]
-) -> dict[str, Any]:
+) -> ClassificationMetrics:
     """Figures of merit of a classifier; the class with the highest probability is its call.
 
     Parameters
@@ -44,7 +75,7 @@ def classification_metrics(
 
 
 def confusion_matrix(truth: Indices, called: Indices, n_classes: int) -> NDArray[np.int64]:
-    """How many cells of each class (rows) were called what (columns)."""
+    """Number of cells of each class (rows) that got each call (columns)."""
     confusion = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(confusion, (truth, called), 1)
     return confusion
@@ -53,12 +84,12 @@ def confusion_matrix(truth: Indices, called: Indices, n_classes: int) -> NDArray
 def reliability(
     truth: Indices, probabilities: Probabilities, n_bins: int = 15
 ) -> NDArray[np.float64]:
-    """Stated and observed certainty of calls, in bins of equal width.
+    """Probability of the calls and part of them that is right, in bins of equal width.
 
     Returns
     -------
-    (n_bins, 3): mean probability of the calls in a bin, part of them that is right, their
-    number; NaN in the first two where a bin is empty
+    (n_bins, 3): mean probability of the calls of a bin, part of them that is right, and their
+    number; the first two are NaN for an empty bin
     """
     stated = probabilities.max(1)
     right = probabilities.argmax(1) == truth
@@ -70,9 +101,9 @@ def reliability(
 
 
 def calibration_error(truth: Indices, probabilities: Probabilities, n_bins: int = 15) -> float:
-    """Expected calibration error: mean distance of stated from observed certainty.
+    """Expected calibration error: mean |probability of the calls - part that is right| of a bin.
 
-    As in Guo et al., "On calibration of modern neural networks", ICML 2017.
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
     """
     bins = reliability(truth, probabilities, n_bins)
     distance = np.nan_to_num(np.abs(bins[:, 0] - bins[:, 1]))
@@ -83,27 +114,27 @@ def bootstrap_intervals(
     truth: Indices,
     called: Indices,
     classes: Sequence[str],
-    groups: NDArray[Any] | None = None,
+    groups: NDArray[np.generic] | None = None,
     *,
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> MetricIntervals:
     """Confidence intervals by resampling whole groups, or cells where there are no groups.
 
-    Cells of one plate or movie are alike: resampling them one by one would promise too much.
+    Cells of one plate or movie are alike: resampling single cells gives too narrow intervals.
 
     Returns
     -------
-    [low, high] of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``; ``per_class`` the same
-    of ``precision``, ``recall`` and ``f1``; None where a class hardly ever occurs, and where all
-    cells, or all of a class, come from one group
+    [low, high] of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``, and in ``per_class`` of
+    ``precision``, ``recall`` and ``f1``; None if fewer than 100 resamples define the figure, or
+    if all cells, or all of the class, come from one group
     """
     k = len(classes)
-    own = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    n_groups = int(own.max()) + 1
+    group = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n_groups = int(group.max()) + 1
     by_group = np.zeros((n_groups, k * k))
-    np.add.at(by_group, (own, np.asarray(truth) * k + np.asarray(called)), 1)
+    np.add.at(by_group, (group, np.asarray(truth) * k + np.asarray(called)), 1)
     random = np.random.default_rng(seed)
     drawn = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), n_resamples)
     confusion = (drawn @ by_group).reshape(n_resamples, k, k)
@@ -112,7 +143,9 @@ def bootstrap_intervals(
     scores = _scores(confusion)
     groups_with = (by_group.reshape(-1, k, k).sum(2) > 0).sum(0)
     return {
-        **dict(zip(("accuracy", "balanced_accuracy", "macro_f1"), summary, strict=True)),
+        "accuracy": summary[0],
+        "balanced_accuracy": summary[1],
+        "macro_f1": summary[2],
         "per_class": {
             name: {
                 score: _interval(values[:, i], tails) if groups_with[i] > 1 else None
@@ -123,7 +156,7 @@ def bootstrap_intervals(
     }
 
 
-def _scores(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def _scores(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
     """Precision, recall and F1 (..., n_classes) of confusion matrices; NaN where undefined."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, called = confusion.sum(-1), confusion.sum(-2)
@@ -135,7 +168,7 @@ def _scores(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         }
 
 
-def _summary(confusion: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
+def _summary(confusion: NDArray[np.number]) -> tuple[NDArray[np.float64], ...]:
     """Accuracy, balanced accuracy and macro F1 (...) of confusion matrices."""
     scores = _scores(confusion)
     right = np.trace(confusion, axis1=-2, axis2=-1)
@@ -149,11 +182,13 @@ def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return total / np.maximum(1, defined.sum(-1))
 
 
-def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
+def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, ClassMetrics]:
     scores = _scores(confusion)
     return {
         name: {
-            **{score: _number(values[i]) for score, values in scores.items()},
+            "precision": _number(scores["precision"][i]),
+            "recall": _number(scores["recall"][i]),
+            "f1": _number(scores["f1"][i]),
             "n": int(confusion[i].sum()),
         }
         for i, name in enumerate(classes)
@@ -164,7 +199,7 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _interval(values: NDArray[np.float64], tails: tuple[float, float]) -> list[float] | None:
+def _interval(values: NDArray[np.float64], tails: tuple[float, float]) -> Interval:
     values = values[np.isfinite(values)]
     if len(values) < 100:
         return None

@@ -1,10 +1,10 @@
-"""The paper's table on any images: Integrated Grad-CAM beside its peers, one figure an image."""
+"""The paper's table on any images: all metrics of several methods, with paired comparisons."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+# Images of one call of a method.
 _TOGETHER = 64
+
+
+class _Comparison(TypedDict):
+    method: str
+    mean: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    p: float
+    n: int
 
 
 def judge_methods(
@@ -32,10 +45,10 @@ def judge_methods(
     regions: Tensor | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Every method's figures for every image.
+    """Metrics of every method on every image.
 
-    An empty map points nowhere: it gets what a constant map would, the part of the image that
-    the region fills. So a method does not gain by staying silent.
+    An empty map counts in localisation like a constant map, with the share of the image that the
+    region fills, so that empty maps are no advantage.
 
     Parameters
     ----------
@@ -43,21 +56,21 @@ def judge_methods(
     network : in evaluation mode, on the device of ``x``
     x : (N, C, *spatial) tensor
     classes : (N,) int64 tensor, the class that is explained in each image
-    black : what zero counts become in the network's input; images are hidden behind it
-    regions : (N, *spatial) bool tensor, where the evidence is known to lie; an empty region
-        leaves the image out of localisation
+    black : input of the network for zero counts, which hides pixels
+    regions : (N, *spatial) bool tensor, known places of the evidence; images with an empty
+        region are left out of localisation
 
     Returns
     -------
     one row for each method and image: method, source, image (number), the names of `METRICS`
-    (NaN where there is no region), ``empty`` and ``seconds`` (for a map, in batches of
-    64; the processor's where there is no GPU)
+    (NaN without a region), ``empty`` and ``seconds`` (for each map, in batches of 64;
+    processor time where there is no GPU)
     """
     import pandas as pd
 
     starts = range(0, len(x), _TOGETHER)
     parts = []
-    # Other programs on the machine must not make a method look slow.
+    # Processor time, so that other programs on the machine do not count.
     clock = time.perf_counter if x.is_cuda else time.process_time
     black = torch.as_tensor(black, dtype=x.dtype, device=x.device)
     for done, (method, first) in enumerate((m, s) for m in methods for s in starts):
@@ -89,7 +102,7 @@ def summary(
     ----------
     judged : as `judge_methods` returns it
     reference : method that all others are compared with
-    groups : (N,) numbers, of movies or fields; intervals and tests draw whole groups
+    groups : (N,) numbers of movies or fields; intervals and tests resample whole groups
 
     Returns
     -------
@@ -104,9 +117,9 @@ def summary(
         table = judged.pivot(index="image", columns="method", values=metric.name).dropna()
         if table.empty:
             continue
-        own = None if groups is None else groups[table.index.to_numpy()]
+        grouped = None if groups is None else groups[table.index.to_numpy()]
         table *= 100 if metric.percent else 1
-        found = [_compared(table, name, reference, own) for name in judged["method"].unique()]
+        found = [_compared(table, name, reference, grouped) for name in judged["method"].unique()]
         others = [row for row in found if row["method"] != reference]
         adjusted = holm(np.array([row["p"] for row in others]))
         for row, p in zip(others, adjusted, strict=True):
@@ -116,7 +129,7 @@ def summary(
 
 
 def costs(judged: pd.DataFrame) -> pd.DataFrame:
-    """Method, source, mean seconds for a map, and the part of the maps that is empty."""
+    """Method, source, mean seconds of a map, and the part of the maps that is empty."""
     by_method = judged.groupby("method", sort=False)
     return by_method.agg(
         source=("source", "first"), seconds=("seconds", "mean"), empty=("empty", "mean")
@@ -125,7 +138,7 @@ def costs(judged: pd.DataFrame) -> pd.DataFrame:
 
 def _compared(
     table: pd.DataFrame, name: str, reference: str, groups: NDArray[np.int64] | None
-) -> dict[str, Any]:
+) -> _Comparison:
     values = table[name].to_numpy()
     difference = table[reference].to_numpy() - values
     mean, apart = bootstrap_mean(values, groups), bootstrap_mean(difference, groups)

@@ -1,6 +1,6 @@
-"""Does the network need what a map points at? Images are seen through their maps and judged again.
+"""Faithfulness: change of the class probability when pixels are hidden according to a map.
 
-Every pixel moves toward a baseline, by default the *raw* black image: multiplying a normalised
+Hidden pixels move toward a baseline, by default the *raw* black image. Multiplying a normalised
 image by a map would move it toward the mean of all images, which no camera takes.
 """
 
@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Images that go through the network at once.
+# Images of one pass of the network.
 _TOGETHER = 256
 
 Probability = Callable[[Tensor, Tensor], Tensor]
 
 
 class Confidence(NamedTuple):
-    """What becomes of the probability of a class; N images each.
+    """Change of the probability p of a class from image x to x_M; (N,) each.
 
     Attributes
     ----------
@@ -32,12 +32,12 @@ class Confidence(NamedTuple):
 
 
 class Areas(NamedTuple):
-    """Areas under the probability of a class, (N,) each.
+    """Areas under the probability of a class while pixels change; (N,) each.
 
     Attributes
     ----------
-    insertion : while the most important pixels are put into the baseline first; higher is better
-    deletion : while they are taken away first; lower is better
+    insertion : pixels replace the baseline, the most important first; higher is better
+    deletion : the baseline replaces pixels, the most important first; lower is better
     """
 
     insertion: Tensor
@@ -50,8 +50,8 @@ def class_probability(network: nn.Module) -> Probability:
     @torch.no_grad()
     def probability(x: Tensor, classes: Tensor) -> Tensor:
         parts = [
-            network(images).softmax(1).gather(1, own[:, None])[:, 0]
-            for images, own in zip(x.split(_TOGETHER), classes.split(_TOGETHER), strict=True)
+            network(images).softmax(1).gather(1, explained[:, None])[:, 0]
+            for images, explained in zip(x.split(_TOGETHER), classes.split(_TOGETHER), strict=True)
         ]
         return torch.cat(parts)
 
@@ -61,15 +61,15 @@ def class_probability(network: nn.Module) -> Probability:
 def seen_through(
     x: Tensor, maps: Tensor, baseline: Tensor, top_share: float | None = None
 ) -> Tensor:
-    """Images x_M with every pixel moved toward the baseline by 1 - M^, M^ = M / max M.
+    """Images x_M = b + M / max(M) * (x - b) for a baseline b.
 
     Parameters
     ----------
     x : (N, C, *spatial) tensor
     maps : (N, *spatial) tensor, >= 0
     baseline : tensor that broadcasts to ``x``
-    top_share : keep this part of the pixels, the most important ones, as they are and move all
-        others to the baseline, instead of shading by the map
+    top_share : instead, keep this part of the pixels, the most important ones, and set all
+        others to the baseline
 
     Returns
     -------
@@ -92,10 +92,10 @@ def confidence_change(
     baseline: Tensor,
     top_share: float | None = None,
 ) -> Confidence:
-    """Drop and increase of the class's probability when the image is seen through its map.
+    """Drop and increase of the class probability from x to x_M of `seen_through`.
 
-    Chattopadhay et al., "Grad-CAM++", WACV 2018, section 4.1.1; see `seen_through` for what
-    differs between papers and libraries.
+    Chattopadhay et al., "Grad-CAM++", WACV 2018, section 4.1.1; papers and libraries differ in
+    x_M.
 
     Parameters
     ----------
@@ -117,15 +117,15 @@ def insertion_and_deletion(
     baseline: Tensor,
     n_steps: int = 20,
 ) -> Areas:
-    """Areas under the class's probability while pixels go in or out by importance.
+    """Areas under the class probability while pixels are inserted or deleted by importance.
 
-    Petsiuk, Das, Saenko, "RISE", BMVC 2018; trapezoids over the part of the pixels that has
-    changed. Equal values of a map are taken in the order of the pixels.
+    Petsiuk, Das, Saenko, "RISE", BMVC 2018; trapezoidal rule over the part of the pixels that
+    has changed. Equal values of a map are taken in the order of the pixels.
 
     Parameters
     ----------
     probability, x, classes, maps, baseline : as in `confidence_change`
-    n_steps : in how many equal parts the pixels go
+    n_steps : number of equal parts of the pixels
     """
     rank, baseline = _rank(maps), baseline.to(x).expand_as(x)
     n_pixels = rank[0].numel()
@@ -149,13 +149,13 @@ def _curve(
     rank: Tensor,
     counts: list[int],
 ) -> Iterator[Tensor]:
-    """Probabilities (N,) after so many of the most important pixels are the new image's."""
+    """Probabilities (N,) with the most important pixels of ``new``, for each number of them."""
     for count in counts:
         yield probability(torch.where((rank < count).unsqueeze(1), new, old), classes)
 
 
 def _rank(maps: Tensor) -> Tensor:
-    """Place of every pixel of a map, 0 for the largest value: (N, *spatial)."""
+    """Rank of every pixel of a map, 0 for the largest value: (N, *spatial)."""
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order)
     rank.scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))

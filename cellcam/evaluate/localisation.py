@@ -1,4 +1,4 @@
-"""How much of a map lies where it should. Regions are masks; `box_regions` makes them of boxes."""
+"""Parts of a map inside known regions. Regions are masks; `box_regions` makes them from boxes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def energy_inside(maps: Tensor, regions: Tensor) -> Tensor:
 def largest_inside(maps: Tensor, regions: Tensor) -> Tensor:
     """Share of the |R| largest values of a map that lies inside its region R (Bbox).
 
-    The size of the region sets how many pixels count, so there is no threshold to choose.
-    Where equal values straddle the last place, each counts with the part of the places that is
-    left for them: the mean over all orders they could be taken in.
+    No threshold is needed: the number of pixels is that of the region. Equal values at the last
+    place share the remaining places: the mean over all orders of them.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ def points_inside(maps: Tensor, regions: Tensor) -> Tensor:
     """Whether the largest value of a map lies inside its region (pointing game).
 
     Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016, without a
-    tolerance around the region. Of several equal largest values, the part that lies inside.
+    tolerance around the region. Of several equal largest values, the part inside.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def box_regions(corners: Tensor, shape: Sequence[int]) -> Tensor:
     Parameters
     ----------
     corners : (N, 2, n_axes) tensor, first and last corner in pixels, half-open, in the order of
-        the axes of ``shape``; what lies outside the image is left out
+        the axes of ``shape``; clipped to the image
     shape : of the image
 
     Returns
@@ -98,7 +97,7 @@ def box_regions(corners: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def rims(regions: Tensor, share: float = 0.2) -> Tensor:
-    """The outer layer of each region, as deep as ``share`` of its radius, one pixel at least.
+    """The outer layer of each region: ``share`` of its radius deep, at least one pixel.
 
     The radius is that of the disc (or ball) with as many pixels.
 

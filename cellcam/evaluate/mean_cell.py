@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_FEWEST_PIXELS = 10  # of a region, for its long axis to mean something
+_FEWEST_PIXELS = 10  # of a region whose long axis is meaningful
 
 
 def mean_picture(
@@ -16,7 +16,7 @@ def mean_picture(
     Parameters
     ----------
     images : (N, K, Y, X), centred on the cells; K planes are turned together
-    regions : (N, Y, X) the cells; without them nothing is turned
+    regions : (N, Y, X) masks of the cells; None: images are not turned
 
     Returns
     -------
@@ -32,7 +32,7 @@ def mean_picture(
 
 
 def long_axis_degrees(region: NDArray[np.bool_]) -> float:
-    """Angle of a region's long axis below the horizontal, -90 to 90; 0 for tiny regions."""
+    """Angle of a region's long axis below the horizontal, -90 to 90; 0 below 10 pixels."""
     if region.sum() < _FEWEST_PIXELS:
         return 0.0
     y, x = (axis - axis.mean() for axis in np.nonzero(region))

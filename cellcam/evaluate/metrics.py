@@ -33,9 +33,9 @@ class Metric:
     Attributes
     ----------
     name : of the column
-    title : for people
+    title : in tables and charts
     percent : whether it is shown as a percentage
-    higher_is_better : which way is good
+    higher_is_better : else lower values are better
     """
 
     name: str
@@ -54,8 +54,8 @@ class MappedImages:
     x : (N, C, *spatial) tensor
     classes : (N,) int64 tensor, the class that is explained in each image
     maps : (N, *spatial) tensor, >= 0
-    black : what zero counts become in the network's input
-    regions : (N, *spatial) bool tensor, where the evidence is known to lie, or None
+    black : input of the network for zero counts
+    regions : (N, *spatial) bool tensor, known places of the evidence, or None
     """
 
     network: nn.Module
@@ -90,10 +90,7 @@ def measured(images: MappedImages) -> dict[str, NDArray[np.float64]]:
 
 
 def _localised(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., tuple[Tensor, ...]]:
-    """The metric, or the region's share of the image where a map is empty.
-
-    A constant map has that share: so a method does not gain by staying silent.
-    """
+    """The metric, or the region's share of the image for an empty map, as for a constant map."""
 
     def values(images: MappedImages) -> tuple[Tensor, ...]:
         if images.regions is None:

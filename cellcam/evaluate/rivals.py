@@ -1,8 +1,8 @@
-"""The methods that are compared: CellCam's own, and peers from the libraries that are installed.
+"""The compared methods: CellCam's, and its rivals from the libraries that are installed.
 
-All give one map >= 0 at the resolution of the image, of the class asked for, as a score before
-softmax has it. Peers' maps are taken before their own rescaling: pytorch-grad-cam subtracts each
-map's minimum, which would count as pointing better than it does.
+All give one map >= 0 at the resolution of the image, for the logit of one class. Rivals' maps are
+taken before rescaling: pytorch-grad-cam subtracts each map's minimum, which would improve its
+localisation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -27,7 +29,7 @@ Maps = Callable[[Tensor, Tensor], Tensor]
 
 OWN = "Integrated Grad-CAM, CellCam's default"
 ADAPTIVE, FIXED = "Integrated Grad-CAM, paper, 1 %", "Integrated Grad-CAM, paper, 20 steps"
-_PEER_STEPS = 50  # captum's own default for Integrated Gradients
+_INTEGRATED_GRADIENTS_STEPS = 50  # captum's default for Integrated Gradients
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Method:
 
     Attributes
     ----------
-    name : for tables
-    source : whose implementation
+    name : in tables
+    source : library that implements it
     maps : (images (N, C, *spatial), classes (N,)) -> (N, *spatial), >= 0
     """
 
@@ -47,7 +49,7 @@ class Method:
 
 
 def own_method(name: str, cam: IntegratedGradCAM, **settings: Any) -> Method:
-    """Integrated Grad-CAM with other settings."""
+    """Integrated Grad-CAM with these settings."""
 
     def maps(x: Tensor, classes: Tensor) -> Tensor:
         explanation: Explanation = cam(x, classes, **settings)
@@ -57,16 +59,16 @@ def own_method(name: str, cam: IntegratedGradCAM, **settings: Any) -> Method:
 
 
 def compared_methods(own: IntegratedGradCAM, layer: str, spatial_dims: int = 2) -> list[Method]:
-    """Our own explanations, the paper's (to 1 %, and its sum) and the peers that are installed.
+    """CellCam's explanations, the paper's (to 1 %, and its sum) and the rivals that are installed.
 
-    Plain ones of our own stand in for Grad-CAM and Grad-CAM++ where no library is installed.
-    LayerCAM, the peer that is made for early layers, is also taken at the layer of ``own``.
+    Grad-CAM and Grad-CAM++ are implemented here where their libraries are not installed.
+    LayerCAM, which is made for early layers, is also taken at the layer of ``own``.
 
     Parameters
     ----------
-    own : how CellCam explains a network, at one layer, given by its name; peers work on a copy
-        of that network, on which their hooks stay
-    layer : name of the layer where Grad-CAM and its like are usually taken
+    own : CellCam's explanation of a network, at one layer, given by its name; rivals get a copy
+        of that network, because they leave hooks on it
+    layer : name of the layer where Grad-CAM and its rivals are usually taken
     spatial_dims : 2 or 3; pytorch-grad-cam has Grad-CAM only in 3-D
     """
     network, black = own.nn_module, own.black
@@ -116,12 +118,12 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """Chattopadhay et al., "Grad-CAM++", WACV 2018, before ReLU; shapes as in `grad_cam`.
 
-    The second and third derivatives of exp(y) are powers of the first one of y, the score
-    before softmax (equation 19).
+    The second and third derivatives of exp(y) are powers of the first derivative of the logit y
+    (equation 19).
     """
     space = tuple(range(2, activations.ndim))
     total = activations.sum(space, keepdim=True)
-    # The constant keeps 0 / 0 out, and is the one that libraries use.
+    # 1e-6 avoids 0 / 0, as in the libraries.
     alpha = gradients**2 / (2 * gradients**2 + total * gradients**3 + 1e-6)
     alpha = torch.where(gradients != 0, alpha, 0)
     weights = (alpha * gradients.relu()).sum(space, keepdim=True)
@@ -168,7 +170,7 @@ def _captum_grad_cam(network: nn.Module, layer: str) -> Method:
 
 
 def _integrated_gradients(network: nn.Module, baselines: Baseline, black: float | Tensor) -> Method:
-    """The positive part of what the channels of a pixel add up to, on the path of our own."""
+    """The positive part of the sum over channels, from the baseline of CellCam's explanations."""
     from captum.attr import IntegratedGradients
 
     gradients = IntegratedGradients(network)
@@ -176,7 +178,11 @@ def _integrated_gradients(network: nn.Module, baselines: Baseline, black: float 
     def maps(x: Tensor, classes: Tensor) -> Tensor:
         start = baseline_images(baselines, x, black)
         found = gradients.attribute(
-            x, start, target=classes, n_steps=_PEER_STEPS, internal_batch_size=max(64, len(x))
+            x,
+            start,
+            target=classes,
+            n_steps=_INTEGRATED_GRADIENTS_STEPS,
+            internal_batch_size=max(64, len(x)),
         )
         return found.detach().sum(1).clamp(min=0).to(x.dtype)
 
@@ -188,15 +194,18 @@ def _of_pytorch_grad_cam(name: str, kind: str, network: nn.Module, layer: str) -
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     class Unscaled(getattr(pytorch_grad_cam, kind)):  # type: ignore[misc]
-        """The same method, with its maps as they are before rescaling."""
+        """The same method without rescaling of its maps."""
 
-        def compute_cam_per_layer(self, x: Tensor, targets: Sequence[Any], smooth: bool) -> Any:
+        def compute_cam_per_layer(
+            self, x: Tensor, targets: Sequence[ClassifierOutputTarget], smooth: bool
+        ) -> NDArray[np.float32]:
             recorded = self.activations_and_grads
             gradients = recorded.gradients[0].numpy() if recorded.gradients else None
             layers = self.target_layers[0], targets, recorded.activations[0].numpy(), gradients
-            return self.get_cam_image(x, *layers, smooth)
+            cam: NDArray[np.float32] = self.get_cam_image(x, *layers, smooth)
+            return cam
 
-        def aggregate_multi_layers(self, maps: Any) -> Any:
+        def aggregate_multi_layers(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
             return maps
 
     def maps(x: Tensor, classes: Tensor) -> Tensor:

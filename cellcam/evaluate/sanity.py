@@ -1,7 +1,7 @@
-"""Checks that a map depends on the network and the image, each a figure that could fail.
+"""Sanity checks: do maps depend on the network and on the image?
 
-After Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018. A picture that ignores the
-network may look right; it fails here.
+After Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018. A convincing picture that
+ignores the network fails here.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _ALIKE_PLANES = 3
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """One figure with what is expected of it.
+    """One figure and the value that is expected of it.
 
     Attributes
     ----------
     name : of the check
     figure : mean over images and its 95 % interval
-    expected : in words
+    expected : expected value and its meaning, as text
     passed : whether the whole interval is as expected
     """
 
@@ -56,14 +56,13 @@ def integrated_gradcam(layer: str, black: float | Tensor, **settings: Any) -> Ex
 def randomisation_check(
     explain: Explain, network: nn.Module, x: Tensor, classes: Tensor, seed: int = 0
 ) -> SanityCheck:
-    """How far maps fall away from themselves when all weights are random.
+    """Loss of rank correlation when all weights are randomised.
 
-    The figure is the rank correlation with a second map of the same network less that with the
-    map of the randomised one: near 1 if maps are reproducible and owe all to the weights, 0 for
-    one that ignores the network, whether it is always the same picture or chance.
+    The figure is r(map, repeated map) - r(map, map of the randomised network): near 1 if maps are
+    reproducible and depend on the weights; 0 if they ignore the network, constant or random.
     """
-    own = explain(network, x, classes)
-    again = rank_correlation(own, explain(network, x, classes))
+    maps = explain(network, x, classes)
+    again = rank_correlation(maps, explain(network, x, classes))
     *_, (_, alike) = randomisation_cascade(explain, network, x, classes, seed)
     figure = bootstrap_mean(again - alike)
     return SanityCheck(
@@ -77,38 +76,36 @@ def randomisation_check(
 def randomisation_cascade(
     explain: Explain, network: nn.Module, x: Tensor, classes: Tensor, seed: int = 0
 ) -> list[tuple[str, NDArray[np.float64]]]:
-    """Rank correlation with the trained network's maps, layer after layer from the output down.
+    """Rank correlation with the trained network's maps, randomising layers from the output down.
 
     Returns
     -------
-    name of the layer that was randomised last, with all above it, and (N,) correlations
+    for each layer: its name, and (N,) correlations with it and all layers above randomised
     """
-    own = explain(network, x, classes)
+    maps = explain(network, x, classes)
     randomised = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    layers = [
-        (name, module) for name, module in randomised.named_modules() if _has_own_weights(module)
-    ]
+    layers = [(name, module) for name, module in randomised.named_modules() if _has_weights(module)]
     for name, module in reversed(layers):
         _randomise(module, generator)
-        found.append((name, rank_correlation(own, explain(randomised, x, classes))))
+        found.append((name, rank_correlation(maps, explain(randomised, x, classes))))
     return found
 
 
 def noise_check(
     explain: Explain, network: nn.Module, x: Tensor, classes: Tensor, seed: int = 0
 ) -> SanityCheck:
-    """How much more a cell's map is like that of the same cell with noise than another cell's.
+    """Rank correlation with the map of the same cell under noise, less that with another cell.
 
-    The noise is a twentieth of the standard deviation of the images. Near 0 for a picture that
-    is always the same, and for one that is chance.
+    The noise has a twentieth of the standard deviation of the images. Near 0 for constant and
+    for random maps.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(x.shape, generator=generator).to(x)
-    own = explain(network, x, classes)
+    maps = explain(network, x, classes)
     noisy = explain(network, x + _NOISE * x.std() * noise, classes)
-    contrast = rank_correlation(own, noisy) - rank_correlation(own, own.roll(1, 0))
+    contrast = rank_correlation(maps, noisy) - rank_correlation(maps, maps.roll(1, 0))
     figure = bootstrap_mean(contrast)
     return SanityCheck(
         "likeness under noise, beyond that of two cells",
@@ -121,12 +118,12 @@ def noise_check(
 def completeness_check(
     explain_signed: Explain, network: nn.Module, x: Tensor, classes: Tensor, start: Tensor
 ) -> SanityCheck:
-    """How far signed maps at layer resolution are from adding up to the score difference.
+    """Relative gap between the sum of signed maps, at layer resolution, and the score difference.
 
     Parameters
     ----------
     explain_signed : complete maps whose sum should be y_c(x) - y_c(start)
-    start : (N, C, *spatial) tensor, where paths begin
+    start : (N, C, *spatial) tensor, starting points of the paths
     """
     with torch.no_grad():
         difference = network(x) - network(start)
@@ -144,10 +141,10 @@ def completeness_check(
 def dimension_check(
     explain: Explain, network: nn.Module, x: Tensor, classes: Tensor
 ) -> SanityCheck:
-    """Rank correlation of 2-D maps with those of the same network as a 3-D one.
+    """Rank correlation of 2-D maps with those of an equivalent 3-D network.
 
-    The 3-D network sees each image as a few equal planes, and is the 2-D one with kernels one
-    plane thick, so that its maps must be the 2-D ones on every plane.
+    The 3-D network has the kernels of the 2-D one, one plane thick, and sees each image as a few
+    equal planes: its maps must be the 2-D ones on every plane.
     """
     flat = explain(network, x, classes)
     volume = x.unsqueeze(2).expand(-1, -1, _ALIKE_PLANES, *x.shape[2:]).contiguous()
@@ -159,16 +156,14 @@ def dimension_check(
     )
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> NDArray[np.float64]:
+def rank_correlation(maps: Tensor, others: Tensor) -> NDArray[np.float64]:
     """Spearman's rank correlation (N,) of maps (N, *spatial).
 
-    0 where one of the two has one value only, as an empty map has; 1 where both have.
+    0 where one map is constant, such as an empty map; 1 where both are.
     """
     from scipy.stats import rankdata
 
-    ranks = [
-        rankdata(maps.detach().cpu().double().flatten(1).numpy(), axis=1) for maps in (one, other)
-    ]
+    ranks = [rankdata(m.detach().cpu().double().flatten(1).numpy(), axis=1) for m in (maps, others)]
     a, b = (r - r.mean(1, keepdims=True) for r in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     both_flat = ~(a.any(1) | b.any(1))
@@ -181,7 +176,7 @@ def as_volume_network(network: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If it has a 2-D layer that is not known here.
+        If it has a 2-D layer without a known 3-D form.
     """
     volume = copy.deepcopy(network)
     for name, module in list(volume.named_modules()):
@@ -245,12 +240,12 @@ def _one_plane(size: int | str | Sequence[int], depth: int) -> tuple[int, int, i
     return (depth, y, x)
 
 
-def _has_own_weights(module: nn.Module) -> bool:
+def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(recurse=False), None) is not None
 
 
 def _randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Weights of one layer anew, as large as they were: shuffled where that changes anything."""
+    """Replace the weights of one layer by random ones of the same scale; biases keep their mean."""
     with torch.no_grad():
         for parameter in module.parameters(recurse=False):
             scale = parameter.std(unbiased=False)

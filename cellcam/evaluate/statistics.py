@@ -1,8 +1,8 @@
-"""How sure a mean is, and whether two means differ, where images come in groups."""
+"""Confidence intervals of means, and tests of paired differences, for images in groups."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def bootstrap_mean(
 ) -> Mean:
     """Mean over images with the 95 % percentile interval of the bootstrap.
 
-    Whole groups (movies, fields) are drawn, images where there are none.
+    Whole groups (movies, fields) are resampled, or images where there are no groups.
 
     Parameters
     ----------
@@ -47,14 +47,14 @@ def bootstrap_mean(
 def sign_flip_test(
     differences: NDArray[np.float64], groups: NDArray[np.int64] | None = None, seed: int = 0
 ) -> float:
-    """Probability of a mean difference as large as this if two methods were alike.
+    """P value of the mean paired difference, by flipping the signs of whole groups.
 
-    Under that hypothesis each group's differences might as well have the other sign. All ways
-    to choose signs are counted where they are few, 10,000 random ones else.
+    Under the null hypothesis the sign of a group's differences is arbitrary. Up to 10,000 ways to
+    choose signs are all counted; beyond that 10,000 random ones.
 
     Parameters
     ----------
-    differences : (N,) array, of the same images with two methods
+    differences : (N,) array, between two methods on the same images
     groups : (N,) numbers from 0
 
     Returns
@@ -71,7 +71,7 @@ def sign_flip_test(
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P values adjusted for so many comparisons; Holm, Scand. J. Statist. 6 (1979)."""
+    """P values adjusted for multiple comparisons; Holm, Scand. J. Statist. 6 (1979)."""
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty_like(p_values)
@@ -79,8 +79,8 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _as_large(signs: NDArray[Any], sums: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # Rounding must not make a sum smaller than itself.
+def _as_large(signs: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.bool_]:
+    # The tolerance lets the observed signs count as large as themselves after rounding.
     return np.abs(signs @ sums) >= abs(sums.sum()) * (1 - 1e-9)
 
 
@@ -88,6 +88,6 @@ def _by_group(
     values: NDArray[np.float64], groups: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum and number of the values of each group."""
-    own = np.arange(len(values)) if groups is None else groups
-    own = np.unique(own, return_inverse=True)[1]
-    return np.bincount(own, values).astype(np.float64), np.bincount(own).astype(np.float64)
+    group = np.arange(len(values)) if groups is None else groups
+    group = np.unique(group, return_inverse=True)[1]
+    return np.bincount(group, values).astype(np.float64), np.bincount(group).astype(np.float64)

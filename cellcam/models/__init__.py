@@ -1,1 +1,1 @@
-"""Networks, and the folder a trained one lives in."""
+"""Networks, trained models and their folders."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from cellcam.errors import CellCamError, ModelError
 from cellcam.models.device import choose_device
@@ -33,7 +33,7 @@ _COMMAND_PREFIXES = ("$", "@", "%")
 
 
 def save_model(model: CellModel, folder: str | Path) -> CellModel:
-    """Write a model folder; the same model comes back, with the hash of its weights.
+    """Write a model folder; returns the model with the hash of its weights in the description.
 
     The description is written last and carries the hash of the weights, so that an
     interrupted save is recognised when the folder is opened.
@@ -98,7 +98,7 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def _refuse_active_content(folder: Path) -> None:
-    """Only files that hold data may be there: no pickles, no scripts, no bundle expressions."""
+    """Refuse files that can carry code: pickles, scripts, JSON with bundle expressions."""
     inside = folder.resolve()
     for path in sorted(folder.rglob("*")):
         if not path.resolve().is_relative_to(inside):
@@ -114,17 +114,18 @@ def _refuse_active_content(folder: Path) -> None:
             _refuse_commands(_read_json(path), path)
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> JsonValue:
     if path.stat().st_size > _MAX_JSON_BYTES:
         raise ModelError(f"{path} is larger than any description of a model. Refused.")
     try:
-        return json.loads(path.read_text("utf-8"))
+        content: JsonValue = json.loads(path.read_text("utf-8"))
+        return content
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no valid JSON: {error}.") from error
 
 
-def _refuse_commands(content: Any, path: Path) -> None:
-    """MONAI would evaluate strings such as "$..." and instantiate "_target_": we refuse both."""
+def _refuse_commands(content: JsonValue, path: Path) -> None:
+    """Refuse strings that MONAI would evaluate ("$...") or instantiate ("_target_")."""
     pending = [content]
     while pending:
         value = pending.pop()
@@ -142,7 +143,7 @@ def _refuse_commands(content: Any, path: Path) -> None:
 
 
 def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
-    """Weights that fit the described network tensor by tensor and are finite."""
+    """Weights of the described network, checked tensor by tensor."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

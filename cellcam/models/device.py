@@ -1,4 +1,4 @@
-"""Which device the network runs on, and what it needs there."""
+"""The device of the network, and memory that a process keeps or hands back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cellcam.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# From <malloc.h>. Larger blocks than the first are asked of the system one by one: a layer of 64
-# crops of 64 pixels is not, the pixels of a block of a slide are. Up to the second a process keeps
-# what it freed.
+# Options of glibc's mallopt, from <malloc.h>. Blocks above _MMAP_BYTES are mapped one by one (the
+# pixels of a block of a slide, not a layer of 64 crops of 64 pixels). A process keeps up to
+# _KEPT_BYTES of freed memory.
 _M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 17 * 2**20
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 2**27
 
@@ -47,11 +47,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @lru_cache(1)
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of one layer for the next, where glibc would hand it back.
+    """Keep freed memory in this process for the next layer of the network.
 
-    Each layer of a network on a CPU frees some megabytes and asks for as many. Handed back, every
-    page of them is a fault, which leaves a third of the speed; always so in Dask's workers, which
-    are told to keep nothing (docs/decisions/0009).
+    Each layer on a CPU frees some megabytes and allocates as many. Where glibc hands them back,
+    page faults cost two thirds of the speed; Dask configures its workers to hand back all
+    (docs/decisions/0009).
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
@@ -61,7 +61,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Hand all freed memory back: after a large piece of work it may be 100 MB and more."""
+    """Hand all freed memory back to the system: after a large task 100 MB and more."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,9 +1,9 @@
-"""A trained network with all that is needed to use it."""
+"""`CellModel`: a trained network and its description, ready to classify and explain crops."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,19 +50,19 @@ class CellModel:
         self.predicting = Batches(_PREDICTION_BATCH_ON_CPU if on_cpu else _PREDICTION_BATCH)
         self.cells_at_once = _EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH
 
-    def with_spec(self, **changes: Any) -> CellModel:
-        """The same network with other entries of its description."""
+    def with_spec(self, **changes: object) -> CellModel:
+        """The same network with some entries of its description changed."""
         return CellModel(self.spec.model_copy(update=changes), self.network, self.device)
 
-    def normalised(self, crops: NDArray[Any]) -> Tensor:
-        """Raw crops (N, C, *crop_size) as a float32 tensor on the device, for the network."""
+    def normalised(self, crops: NDArray[np.generic]) -> Tensor:
+        """Input of the network for raw crops (N, C, *crop_size): float32, on the device."""
         return self.spec.normalisation.of_crops(crops, self.device)
 
     def black(self) -> Tensor:
         """The black image, zero counts in every channel, after normalisation: (1, C, 1, 1)."""
         return self.spec.normalisation.of_black(self.spec.spatial_dims, self.device)
 
-    def logits(self, crops: NDArray[Any]) -> Tensor:
+    def logits(self, crops: NDArray[np.generic]) -> Tensor:
         """Class scores before softmax, (N, n_classes) float32, on the CPU."""
         import torch
 
@@ -73,14 +73,14 @@ class CellModel:
                     scores[part] = self._scores(self.normalised(crops[part])).cpu()
         return scores
 
-    def probabilities(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+    def probabilities(self, crops: NDArray[np.generic]) -> NDArray[np.float32]:
         """Calibrated class probabilities of raw crops: (N, n_classes) float32."""
         scores = self.logits(crops) / self.spec.temperature
         return scores.softmax(1).numpy()
 
     def explain(
         self,
-        crops: NDArray[Any],
+        crops: NDArray[np.generic],
         class_idx: ClassIndex = None,
         **settings: Unpack[SettingOptions],
     ) -> Explanation:
@@ -91,7 +91,10 @@ class CellModel:
         return self.explainer(self.normalised(crops), class_idx, **settings)
 
     def channel_shares(
-        self, crops: NDArray[Any], class_idx: ClassIndex = None, baselines: Baseline = "background"
+        self,
+        crops: NDArray[np.generic],
+        class_idx: ClassIndex = None,
+        baselines: Baseline = "background",
     ) -> NDArray[np.float32]:
         """Drop of a class logit of each crop when a stain is replaced by a baseline: (N, C).
 

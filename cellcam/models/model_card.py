@@ -1,14 +1,14 @@
-"""What a model folder says about itself: MONAI's metadata and a page for people."""
+"""Texts of a model folder: the metadata of a MONAI Bundle and a model card in Markdown."""
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
 from cellcam.models.spec import ModelSpec
 from cellcam.notice import RESEARCH_USE
 
 
-def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, Any]:
+def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, JsonValue]:
     """Content of ``configs/metadata.json`` with the keys that a MONAI Bundle must have.
 
     Parameters
@@ -68,7 +68,7 @@ def _metric_lines(spec: ModelSpec) -> list[str]:
     ]
 
 
-def _input_format(spec: ModelSpec) -> dict[str, Any]:
+def _input_format(spec: ModelSpec) -> dict[str, JsonValue]:
     return {
         "type": "image",
         "format": "magnitude",
@@ -82,7 +82,7 @@ def _input_format(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _output_format(spec: ModelSpec) -> dict[str, Any]:
+def _output_format(spec: ModelSpec) -> dict[str, JsonValue]:
     return {
         "type": "probabilities",
         "format": "classes",

@@ -38,7 +38,7 @@ class Normalisation(PlainData):
                     f"normalisation.{name} must hold {n_channels} values, not {len(values)}"
                 )
 
-    def of_crops(self, crops: NDArray[np.number], device: torch.device) -> Tensor:
+    def of_crops(self, crops: NDArray[np.generic], device: torch.device) -> Tensor:
         """Input of the network, (N, C, *spatial) float32 on the device, for raw crops."""
         import torch
 

@@ -1,4 +1,4 @@
-"""Base of all that is stored in a model folder."""
+"""Base of the data classes that are stored in a model folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class PlainData(BaseModel):
-    """Frozen, without NaN or infinity, and without entries that are not known here."""
+    """Frozen data class that refuses NaN, infinity and unknown entries."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,6 +1,6 @@
-"""Names -> MONAI and torchvision networks, each with the layer its explanations look at.
+"""The networks by name, from MONAI and torchvision, each with the layer that is explained.
 
-Only networks named here can be opened from a model folder.
+A model folder can only name networks of this table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Builder = Callable[[int, int, int], "nn.Module"]
 
-# How CellCam explains, at the layer of each network's entry; chosen in docs/decisions/0015.
+# Formula and baseline of CellCam's explanations; chosen in docs/decisions/0015.
 FORMULA: Literal["complete"] = "complete"
 BASELINE: Literal["background"] = "background"
 
@@ -28,11 +28,11 @@ class NetworkEntry:
     Attributes
     ----------
     build : (spatial_dims, in_channels, n_classes) -> network with random weights
-    cam_layer : name of the layer where Grad-CAM and its like are taken, the last one that is
-        fine enough
-    spatial_dims : which of 2 and 3 it comes in
-    early_layer : name of the layer that CellCam's own explanations look at, where that is an
-        earlier one: docs/decisions/0015
+    cam_layer : name of the layer of Grad-CAM and its rivals: the last one whose maps are fine
+        enough
+    spatial_dims : 2, 3, or both
+    early_layer : name of the layer of CellCam's explanations, where that is an earlier one:
+        docs/decisions/0015
     """
 
     build: _Builder
@@ -42,12 +42,12 @@ class NetworkEntry:
 
     @property
     def target_layer(self) -> str:
-        """Name of the layer that CellCam's own explanations look at."""
+        """Name of the layer of CellCam's explanations."""
         return self.early_layer or self.cam_layer
 
 
 def network_names(spatial_dims: int | None = None) -> list[str]:
-    """Names of all networks, or of those that come in 2-D or 3-D."""
+    """Names of all networks, or of those for 2-D or 3-D crops."""
     return [
         n for n, e in _NETWORKS.items() if spatial_dims is None or spatial_dims in e.spatial_dims
     ]
@@ -138,7 +138,7 @@ def _torchvision(name: str, first_convolution: str) -> _Builder:
 
 
 def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> None:
-    """Replace the first convolution by one for another number of channels."""
+    """Replace the first convolution by a random one for ``in_channels`` channels."""
     from torch import nn
 
     old: Any = network.get_submodule(layer)
@@ -154,12 +154,12 @@ def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> Non
 
 
 _NETWORKS = {
-    # Ends at 1/4, each position sees 30 pixels: for few or small cells, and for organelles.
+    # Ends at 1/4, receptive field 30 pixels: for few or small cells, and for organelles.
     "small_cnn": NetworkEntry(
         _small_cnn((1, 2, 2), (16, 32, 64)), "features", early_layer="features.1"
     ),
-    # Ends at 1/8, each position sees 66 pixels: for cells whose shape as a whole tells the class.
-    # CAMs are taken one stage earlier: 5 x 5 positions point at nothing in a crop of 40.
+    # Ends at 1/8, receptive field 66 pixels: for classes that differ in the shape of the cell.
+    # CAMs are taken one stage earlier: at the end a crop of 40 pixels has 5 x 5 positions.
     "cell_cnn": NetworkEntry(
         _small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6", early_layer="features.1"
     ),
@@ -169,7 +169,7 @@ _NETWORKS = {
     "resnet34": NetworkEntry(_resnet("resnet34"), "layer4", early_layer="layer1"),
     "resnet50": NetworkEntry(_resnet("resnet50"), "layer4"),
     "seresnet50": NetworkEntry(_seresnet50, "layer4"),
-    # The activation after the last convolution is shared with the stem: its last run counts.
+    # One activation module serves the last convolution and the stem: its last call counts.
     "efficientnet_b0": NetworkEntry(_efficientnet_b0, "_swish"),
     "tv_resnet18": NetworkEntry(_torchvision("resnet18", "conv1"), "layer4", (2,)),
     "tv_resnet50": NetworkEntry(_torchvision("resnet50", "conv1"), "layer4", (2,)),

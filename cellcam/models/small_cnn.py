@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class SmallCNN(nn.Module):
     """Classifier whose last feature map is only a few times coarser than its input.
 
-    Deeper networks end at 1/32: two by two positions for a crop of 64 pixels, too coarse to
-    point at an organelle.
+    Deeper networks end at 1/32: 2 x 2 positions for a crop of 64 pixels, too coarse for an
+    organelle.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ class SmallCNN(nn.Module):
 
     Shapes
     ------
-    (N, in_channels, *spatial) -> (N, n_classes), each spatial axis at least 2 to the number of
-    stages less one long
+    (N, in_channels, *spatial) -> (N, n_classes); each spatial axis at least
+    2 ** (number of stages - 1) pixels
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SmallCNN(nn.Module):
 
 
 def _convolution(spatial_dims: int, width: int, wider: int) -> nn.Module:
-    """MONAI's `Convolution`, by its names; importing MONAI takes 330 MB and seconds."""
+    """MONAI's `Convolution` with the same names; importing MONAI takes seconds and 330 MB."""
     convolution = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
     norm = nn.BatchNorm2d if spatial_dims == 2 else nn.BatchNorm3d
     after = OrderedDict[str, nn.Module](N=norm(wider), A=nn.ReLU())

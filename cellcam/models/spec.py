@@ -1,4 +1,4 @@
-"""All that is known about a model but its weights, as plain data."""
+"""`ModelSpec`: the description of a model, stored as JSON in its folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Finding(PlainData):
-    """How the cells that the network was trained on were found."""
+    """How the cells of the training were found."""
 
     channel: _Name
     diameter_um: PositiveFloat | None = None
 
 
 class ModelSpec(PlainData):
-    """Everything about a model but its weights; plain data, as in ``configs/inference.json``.
+    """Everything about a model but its weights, as in ``configs/inference.json``.
 
     Attributes
     ----------
@@ -31,15 +31,15 @@ class ModelSpec(PlainData):
     channels : names, in the order of the network's input
     classes : names, in the order of its output
     crop_size : pixels of a crop, (y, x) or (z, y, x)
-    pixel_size_um : of a crop, (y, x) or (z, y, x); None if it was never known
+    pixel_size_um : of a crop, (y, x) or (z, y, x); None if unknown
     normalisation : `Normalisation`
-    target_layer, formula, baseline : how CellCam explains its calls, see `IntegratedGradCAM`;
-        by default as the paper does, as folders of before the choice was there expect
-    field : what a stack with several planes is seen as: each plane, a projection, the volume
-    finding : how cells are found where the user brings no label image
+    target_layer, formula, baseline : settings of `IntegratedGradCAM` for its calls; the defaults
+        are the paper's, as in folders that do not state them
+    field : input from a stack with several planes: each plane, a projection, or the volume
+    finding : how cells are found without a label image of the user
     temperature : scores are divided by it before softmax
-    uncertain_below : probability of a call under which it is flagged as uncertain
-    training : how it was trained and how well it did
+    uncertain_below : calls below this probability are flagged as uncertain
+    training : history and metrics of the training
     weights_sha256 : of the weights file
     """
 
@@ -63,7 +63,7 @@ class ModelSpec(PlainData):
 
     @property
     def explaining(self) -> str:
-        """How calls are explained, for people."""
+        """Settings of the explanations, as text."""
         return f"{self.formula} formula at {self.target_layer}, from {self.baseline}"
 
     @model_validator(mode="after")

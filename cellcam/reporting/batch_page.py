@@ -1,4 +1,7 @@
-"""The report on a batch: what failed first, then what was found, on each plate and in pictures."""
+"""The page of a batch: failed images, counts by plate, and pictures of cells.
+
+What it shows is gathered by `cellcam.batch.report`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from cellcam.reporting.html_page import write_page
 
 @dataclass(frozen=True)
 class PlateRow:
-    """What was found on one plate, or in one folder.
+    """Counts of one plate, or of one folder.
 
     Attributes
     ----------
-    images, failed : how many there are, and of these without result
-    cells, uncertain, edge : how many there are, and of these flagged so
+    images, failed : number of images, and of those without result
+    cells, uncertain, edge : number of cells, and of those with this flag
     counts : cells of each class
     """
 
@@ -33,16 +36,16 @@ class PlateRow:
 
 @dataclass(frozen=True, eq=False)
 class BatchReport:
-    """What the report shows.
+    """Content of the page.
 
     Attributes
     ----------
     title, subtitle : of the page
     classes : names
     failed : image, status and reason of every input without result
-    plates : one row each, and their sum
+    plates, total : one row for each plate, and their sum
     examples, doubtful : cells to show
-    parameters : name and value of what was chosen
+    parameters : name and value of each setting of the batch
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Pictures of single cells, and channels as one picture in colours."""
+"""Pictures of single cells with their importance, and composites of channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +19,17 @@ class ShownCell:
 
     Attributes
     ----------
-    crop : (C, Y, X) raw counts; (C, Z, Y, X) is seen from above
+    crop : (C, Y, X) raw counts; (C, Z, Y, X) is shown as its maximum projection
     maps : (K, Y, X) or (K, Z, Y, X) importance
-    caption : what is to be said
+    caption : text below the picture
     """
 
-    crop: NDArray[Any]
+    crop: NDArray[np.number]
     maps: NDArray[np.float32]
     caption: str
 
 
-def composite_image(pixels: NDArray[Any]) -> NDArray[np.float32]:
+def composite_image(pixels: NDArray[np.number]) -> NDArray[np.float32]:
     """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3)."""
     shades = ((1.0, 1.0, 1.0),) if len(pixels) == 1 else CHANNELS.values()
     picture = np.zeros((*pixels.shape[1:], 3), np.float32)
@@ -56,7 +55,7 @@ def cell_picture(cell: ShownCell) -> dict[str, str]:
     }
 
 
-def png_row(panels: Sequence[NDArray[Any]]) -> str:
+def png_row(panels: Sequence[NDArray[np.floating]]) -> str:
     """Panels (Y, X, 3) between 0 and 1 side by side, as PNG in base64."""
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""The report on a classifier: how good it is, how sure, where it errs and what it looks at."""
+"""The page of a classifier: metrics, mistakes, calibration, training and pictures of cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierReport:
-    """What the report shows.
+    """Content of the page.
 
     Attributes
     ----------
@@ -28,11 +28,11 @@ class ClassifierReport:
     classes : names
     metrics : of `classification_metrics`, with ``intervals`` of `bootstrap_intervals`
     reliability : (bins, 3), see `cellcam.evaluate.classification.reliability`
-    judged_on : which cells, as the end of a sentence
-    drawn : what the intervals resample: cells, or groups
-    history : figures of each epoch; empty where nothing was trained
+    judged_on : the cells that were measured, as the end of a sentence
+    drawn : unit that is resampled for the intervals: cells, or groups
+    history : figures of each epoch; empty without a training
     looked_at, mistakes : cells to show
-    warnings : what to beware of
+    warnings : reasons for caution
     """
 
     title: str
@@ -71,7 +71,7 @@ def write_classifier_page(path: Path, report: ClassifierReport) -> None:
 def _shaded(
     classes: Sequence[str], confusion: Sequence[Sequence[int]]
 ) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Rows of the confusion matrix: each number with its part of the row."""
+    """Rows of the confusion matrix: name, and each number with its part of the row."""
     return [
         (name, [(n, n / max(1, sum(row))) for n in row])
         for name, row in zip(classes, confusion, strict=True)
@@ -107,7 +107,7 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Figure:
         label = name.removesuffix("_loss")
         loss.plot(epochs, [row[name] for row in history], color=colour, label=label)
     accuracy.plot(epochs, [row["balanced_accuracy"] for row in history], color=BLUE)
-    for axis, what in ((loss, "loss"), (accuracy, "balanced accuracy, validation")):
-        axis.set(xlabel="epoch", ylabel=what)
+    for axis, quantity in ((loss, "loss"), (accuracy, "balanced accuracy, validation")):
+        axis.set(xlabel="epoch", ylabel=quantity)
     loss.legend(frameon=False)
     return figure

@@ -14,10 +14,10 @@ VERMILION, YELLOW, BLUE, GREY = "#D55E00", "#F0E442", "#0072B2", "#999999"
 PALETTE = (ORANGE, SKY_BLUE, PURPLE, GREEN, VERMILION, YELLOW, BLUE, GREY)
 INK = "#1b1f24"
 
-# A class that is not in the list of classes, and cells whose class is not known.
+# Cells without a class, or with a class that the model does not have.
 UNKNOWN_CLASS = "#ffffff"
 
-# Channels of a composite: RGB, and the name in captions.
+# Channels of a composite, in their order: name in captions, and RGB.
 CHANNELS = {
     "blue": (0.35, 0.55, 1.0),
     "green": (0.2, 0.85, 0.3),

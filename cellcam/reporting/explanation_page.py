@@ -1,11 +1,14 @@
-"""The report on explanations: do maps point at the evidence, and does the network need it?"""
+"""The page of the evidence report: metrics of all methods, sanity checks, pictures of cells.
+
+Its metrics are those of `cellcam.evaluate.metrics`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +24,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PARTS = (("deep inside", BLUE), ("rim", SKY_BLUE), ("outside", ORANGE))
-_OWN_NAME = "Integrated Grad-CAM"
-_SURE = 0.05
+_CELLCAM = "Integrated Grad-CAM"
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One metric of one method in the table."""
+
+    mean: float
+    low: float
+    high: float
+    verdict: str
+    digits: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One method in the table."""
+
+    name: str
+    cells: Sequence[_Cell]
 
 
 @dataclass(frozen=True, eq=False)
 class ExplanationReport:
-    """What the report shows.
+    """Content of the page.
 
     Attributes
     ----------
@@ -35,16 +57,16 @@ class ExplanationReport:
     reference : method that the others are compared with
     summary : as `cellcam.evaluate.comparison.summary` gives it
     costs : as `cellcam.evaluate.comparison.costs` gives it
-    checks : of sanity
-    truth : what the regions are that maps should point at; empty where there are none
-    seen_through : how images were hidden, for Drop % and Increase %
+    checks : sanity checks
+    truth : name of the regions that maps should point at; empty without regions
+    seen_through : sentence on how pixels were hidden, for Drop % and Increase %
     examples : cells with the maps of the methods in ``example_methods``
     example_methods : names, in the order of the maps
     class_pictures : mean picture of each class, with the mean map and that of each channel
     channels : names, in the order of the maps after the first
     places : columns class, n and the parts of the importance deep inside, in the rim, outside
     typical, doubtful : cells to show
-    warnings : what to beware of
+    warnings : reasons for caution
     """
 
     title: str
@@ -86,31 +108,33 @@ def write_explanation_page(path: Path, report: ExplanationReport) -> None:
 
 
 def verdict(difference: float, p: float, metric: Metric) -> str:
-    """Whether the reference is better or worse than a method, or empty where neither is sure.
+    """``"better"`` or ``"worse"``: the reference beside a method; empty if not significant.
 
-    ``difference`` is the reference less the method, ``p`` of the test; NaN for itself.
+    Parameters
+    ----------
+    difference : mean of the reference less that of the method
+    p : of the paired test; NaN for the reference itself
     """
-    if not p < _SURE:
+    if not p < _SIGNIFICANT:
         return ""
     better = (difference > 0) == metric.higher_is_better
     return "better" if better else "worse"
 
 
-def _row(name: str, report: ExplanationReport, metrics: Sequence[Metric]) -> dict[str, Any]:
-    own: Any = report.summary[report.summary["method"] == name].set_index("metric")
-    cells = [
-        {
-            "mean": own.loc[metric.name, "mean"],
-            "low": own.loc[metric.name, "low"],
-            "high": own.loc[metric.name, "high"],
-            "verdict": verdict(
-                float(own.loc[metric.name, "difference"]), float(own.loc[metric.name, "p"]), metric
-            ),
-            "digits": 1 if metric.percent else 3,
-        }
-        for metric in metrics
-    ]
-    return {"name": name, "cells": cells}
+def _row(name: str, report: ExplanationReport, metrics: Sequence[Metric]) -> _Row:
+    figures = report.summary[report.summary["method"] == name].set_index("metric")
+    values = figures.to_dict("index")
+    return _Row(name, [_cell(values[metric.name], metric) for metric in metrics])
+
+
+def _cell(figures: Mapping[Hashable, float], metric: Metric) -> _Cell:
+    return _Cell(
+        mean=figures["mean"],
+        low=figures["low"],
+        high=figures["high"],
+        verdict=verdict(figures["difference"], figures["p"], metric),
+        digits=1 if metric.percent else 3,
+    )
 
 
 def _intervals(report: ExplanationReport, metric: Metric) -> Figure:
@@ -120,14 +144,14 @@ def _intervals(report: ExplanationReport, metric: Metric) -> Figure:
     figure = Figure((4.4, 0.5 + 0.31 * len(rows)), layout="constrained")
     axis = figure.subplots()
     for place, (_, row) in enumerate(rows.iterrows()):
-        own = str(row["method"]).startswith(_OWN_NAME)
-        # A shape each, so that nothing hangs on colour alone.
-        colour, shape = (VERMILION, "D") if own else (BLUE, "o")
+        ours = str(row["method"]).startswith(_CELLCAM)
+        # Shapes differ too, for readers who cannot tell the colours apart.
+        colour, shape = (VERMILION, "D") if ours else (BLUE, "o")
         axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
         axis.plot(row["mean"], place, shape, color=colour, ms=6)
     reference = rows[rows["method"] == report.reference]["mean"].iloc[0]
     axis.axvline(reference, color=VERMILION, lw=0.8, ls=":")
-    names = [name.replace(f"{_OWN_NAME}, ", f"{_OWN_NAME},\n") for name in rows["method"]]
+    names = [name.replace(f"{_CELLCAM}, ", f"{_CELLCAM},\n") for name in rows["method"]]
     axis.set_yticks(range(len(rows)), names, fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     side = "right" if metric.higher_is_better else "left"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cellcam.notice import RESEARCH_USE
 from cellcam.stacks.writing import whole_file
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_page(path: Path, template: str, **content: Any) -> None:
+def write_page(path: Path, template: str, **content: object) -> None:
     """Write one HTML file that needs no network; all text is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

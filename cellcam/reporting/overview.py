@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from cellcam.stacks.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
 
 _SCALE_LABEL = (
     "importance for the class (same scale everywhere; it is not the confidence of the call)"
@@ -34,11 +36,11 @@ _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
 @dataclass(frozen=True, eq=False)
 class FieldPicture:
-    """What the overview of one field shows.
+    """Content of the overview of one field.
 
     Attributes
     ----------
-    pixels : (C, Y, X) array, or (C, Z, Y, X), which is seen from above
+    pixels : (C, Y, X) array, or (C, Z, Y, X), shown as its maximum projection
     channels : C names
     labels : (Y, X) or (Z, Y, X) label image
     calls : class of every label
@@ -47,7 +49,7 @@ class FieldPicture:
     pixel_size_um : for the scale bar; none is drawn where it is unknown
     """
 
-    pixels: NDArray[Any]
+    pixels: NDArray[np.number]
     channels: Sequence[str]
     labels: NDArray[np.int32]
     calls: Mapping[int, str]
@@ -56,7 +58,7 @@ class FieldPicture:
     pixel_size_um: float | None = None
 
     def from_above(self) -> FieldPicture:
-        """A volume as its brightest pixels, strongest evidence and highest labels."""
+        """Maximum projection of pixels, maps and labels along z."""
         if self.labels.ndim == 2:
             return self
         return replace(
@@ -64,7 +66,7 @@ class FieldPicture:
         )
 
     def with_evidence(self) -> FieldPicture:
-        """Only the classes that some cell shows evidence for; one at least."""
+        """The classes with evidence anywhere; the first class if there is none."""
         shown = [i for i, plane in enumerate(self.maps) if plane.any()] or [0]
         return replace(self, classes=[self.classes[i] for i in shown], maps=self.maps[shown])
 
@@ -130,7 +132,7 @@ def _draw_calls(
 
 def _draw_evidence(
     axis: Axes, grey: NDArray[np.float32], plane: NDArray[np.float32], brightest: float
-) -> Any:
+) -> AxesImage:
     """Evidence over the grey image, transparent where there is none."""
     from matplotlib.colors import PowerNorm
 
@@ -142,7 +144,7 @@ def _draw_evidence(
     )
 
 
-def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Any]:
+def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     return [

@@ -1,28 +1,31 @@
-"""Parts of a field: blocks that are read with a border, and each owned by one worker."""
+"""Parts of a field: boxes, and blocks that tile it and are read with a border."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cellcam.stacks.stack import Stack
 
-# Edge of a block in pixels, before it is made to follow the file's storage.
+if TYPE_CHECKING:
+    import numpy as np
+
+# Edge of a block in pixels, before it is rounded to the tiles of the file.
 BLOCK_EDGE = 2048
 _BAND_ROWS = 512
 _CHUNK_BYTES = 2**24
 
 
 def reading_chunks(
-    shape: tuple[int, ...], dtype: Any, stored: tuple[int, ...]
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], stored: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
     """Chunks in which a file is read: one plane each, large planes in blocks of 16 MiB.
 
     Parameters
     ----------
-    stored : shape of what the file stores together, which blocks follow
+    stored : shape of a tile, strip or chunk of the file; chunks are multiples of it
 
     Returns
     -------
@@ -62,23 +65,23 @@ class Part:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its size along each axis."""
+        """Size along each axis."""
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """What cuts it out of the field."""
+        """Index of this part in an array of the field."""
         return tuple(map(slice, self.start, self.stop))
 
     def within(self, other: Part) -> tuple[slice, ...]:
-        """What cuts it out of an array that holds ``other``."""
+        """Index of this part in an array of the part ``other``."""
         return tuple(
             slice(a - first, b - first)
             for a, b, first in zip(self.start, self.stop, other.start, strict=True)
         )
 
     def grown(self, border: int) -> Part:
-        """With a border on every side, as far as the field goes."""
+        """The part with a border on every side, clipped to the field."""
         return Part(
             tuple(max(0, a - border) for a in self.start),
             tuple(min(n, b + border) for b, n in zip(self.stop, self.whole, strict=True)),
@@ -100,12 +103,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangle of a field that is worked on by itself.
+    """A rectangle of a field that is processed independently.
 
     Attributes
     ----------
-    core : (y, x) part that belongs to this block; the blocks of a field tile it
-    read : the same with a border, so that cells are seen whole
+    core : (y, x) pixels of this block; the cores of all blocks tile the field
+    read : the core with a border, so that cells at its edge are whole
     """
 
     core: Part
@@ -119,23 +122,23 @@ class Block:
 
 
 def block_shape(stack: Stack) -> tuple[int, int]:
-    """Size of a block, (y, x): tiles that belong together, or a band of full-width strips.
+    """Size of a block, (y, x), in whole tiles or strips of the file, so that each is decoded once.
 
-    Squares of about 2048 pixels where the file is tiled or does not say, so that each tile is
-    decompressed once; bands of about 512 rows where it stores strips.
+    Squares of about 2048 pixels where the file is tiled or its storage is unknown; bands of about
+    512 rows where it stores strips.
     """
     width = stack.data.shape[-1]
     rows, columns = stack.stored or (1, 1)
     if columns >= width > BLOCK_EDGE:
         return max(1, round(_BAND_ROWS / rows)) * rows, width
-    # Tiles are multiples of 16 pixels; anything else says nothing about how to cut.
+    # Tiles of a TIFF are square multiples of 16 pixels; other storage does not limit the blocks.
     tile = columns if rows == columns <= BLOCK_EDGE and columns % 16 == 0 else 16
     edge = round(BLOCK_EDGE / tile) * tile
     return edge, edge
 
 
 def blocks_of(stack: Stack, halo: int) -> list[Block]:
-    """Blocks that tile a field, each read with a border of ``halo`` pixels."""
+    """Blocks whose cores tile a field, each read with a border of ``halo`` pixels."""
     shape: tuple[int, int] = stack.data.shape[-2:]
     sizes = block_shape(stack)
     corners = product(*(range(0, n, size) for n, size in zip(shape, sizes, strict=True)))
@@ -151,9 +154,9 @@ def _block(
 
 
 def sample_parts(shape: Sequence[int], n_pixels: int, edge: int) -> list[Part]:
-    """Squares spread evenly over a field, together about ``n_pixels``; all of it if it is smaller.
+    """Squares spread evenly over a field, with about ``n_pixels`` in all.
 
-    The same field always gives the same squares.
+    A smaller field is one part. The same field always gives the same squares.
     """
     height, width = shape
     if height * width <= n_pixels:

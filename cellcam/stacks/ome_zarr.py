@@ -1,21 +1,25 @@
-"""Results too large for one piece: OME-Zarr 0.5, written block by block, each block once."""
+"""OME-Zarr: results written block by block (0.5), images read (0.4 and 0.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part, reading_chunks
+from cellcam.stacks.image_file import ImageFile, Metadata
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize, Stack, unnamed_channels
-from cellcam.stacks.writing import whole_file
+from cellcam.stacks.writing import ome_tiff_metadata, whole_file
 
 if TYPE_CHECKING:
     import zarr
+
+    # zarr types its arrays by their metadata.
+    ZarrArray: TypeAlias = zarr.Array[Any]
 
 _CHUNK = 512
 _MAX_LEVELS = 4
@@ -29,15 +33,15 @@ def create_zarr(
     block: tuple[int, int],
     planes: int,
 ) -> None:
-    """Create an empty image, with a pyramid, in which each block is one file of each level.
+    """Create an empty image with a pyramid; each block will be one file (shard) of each level.
 
     Parameters
     ----------
     path : folder, ``NAME.ome.zarr``
-    stack : image whose axes, pixel size and time step it takes over
+    stack : image that gives the size, pixel size and time step
     channels : C names
     block : (y, x) size of the blocks that will be written, multiples of 16
-    planes : along z
+    planes : number of planes along z
     """
     import zarr
 
@@ -61,29 +65,29 @@ def create_zarr(
     group.attrs["ome"] = _metadata(stack, channels, _levels(block, (height, width)))
 
 
-def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) -> list[Path]:
+def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[np.number]) -> list[Path]:
     """Write one block into all levels of the pyramid.
 
     Coarser levels hold means of 2 x 2 pixels, or of label images every second pixel.
 
     Parameters
     ----------
-    core : where it lies, (y, x); it must be one of the blocks that the image was created for
+    core : (y, x) place of the block; one of the blocks that the image was created for
     images : (C, Z, Y, X), planes beginning at ``z``
 
     Returns
     -------
-    the files that hold it; where a block is empty there is none
+    the files that hold it; zarr writes none where a block is zero
     """
     import zarr
 
     group = zarr.open_group(path, mode="r+")
     files: list[Path] = []
     for level in range(len(list(group.array_keys()))):
-        array: zarr.Array[Any] = group[str(level)]
+        array: ZarrArray = group[str(level)]
         y, x = (first >> level for first in core.start)
         assert array.shards is not None
-        # Two writers of one shard would overwrite each other without a word.
+        # Two writers of one shard would overwrite each other silently.
         assert y % array.shards[-2] == x % array.shards[-1] == 0
         height, width = images.shape[-2:]
         region = (t, slice(None), slice(z, z + images.shape[1]))
@@ -95,8 +99,8 @@ def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[Any]) ->
     return [file for file in files if file.is_file()]
 
 
-def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Full resolution of an OME-Zarr image (0.4 or 0.5), and its metadata.
+def open_zarr(path: Path) -> tuple[ZarrArray, dict[str, Any]]:
+    """Full resolution of an OME-Zarr image (0.4 or 0.5), and its OME metadata as JSON.
 
     Raises
     ------
@@ -108,39 +112,32 @@ def open_zarr(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
-        metadata: dict[str, Any] = attributes.get("ome", attributes)
-        return group[metadata["multiscales"][0]["datasets"][0]["path"]], metadata
+        metadata: Any = attributes.get("ome", attributes)
+        array: Any = group[metadata["multiscales"][0]["datasets"][0]["path"]]
+        return array, metadata
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is no OME-Zarr image ({error!r}).") from error
 
 
-def open_zarr_stack(path: Path) -> Stack:
-    """Open an OME-Zarr image, see `open_stack`."""
-    import dask.array as da
+def open_ome_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ImageFile:
+    """Open an OME-Zarr image, see `cellcam.stacks.image_file.Opener`.
 
-    from cellcam.stacks.stack import to_tczyx
+    The folder states its axes and holds one image: ``axes`` and ``series`` change nothing.
+    """
+    import dask.array as da
 
     array, metadata = open_zarr(path)
     scales = metadata["multiscales"][0]
-    axes = "".join(axis["name"] for axis in scales["axes"]).upper()
+    names = "".join(axis["name"] for axis in scales["axes"]).upper()
     chunks = reading_chunks(array.shape, array.dtype, array.shards or array.chunks)
-    data = to_tczyx(da.from_array(array, chunks=chunks, name=False), axes)
+    pixels = da.from_array(array, chunks=chunks, name=False)
     scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
-    steps = dict(zip(axes, scaling, strict=True))
+    steps = dict(zip(names, scaling, strict=True))
     units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}
     size = PixelSize(*(steps[a] if units.get(a) == "micrometer" else None for a in "ZYX"))
-    names = [one.get("label") for one in metadata.get("omero", {}).get("channels", [])]
-    named = len(names) == data.shape[1] and all(names)
-    return Stack(
-        data,
-        tuple(names) if named else unnamed_channels(data.shape[1]),
-        size,
-        steps["T"] if units.get("T") == "second" else None,
-        path.name.removesuffix(".zarr").removesuffix(".ome"),
-        path,
-        channels_named=named,
-        stored=(array.chunks[axes.index("Y")], array.chunks[axes.index("X")]),
-    )
+    step = steps["T"] if units.get("T") == "second" else None
+    channels = [channel.get("label") for channel in metadata.get("omero", {}).get("channels", [])]
+    return ImageFile(pixels, names, array.chunks, Metadata(channels, size, step))
 
 
 def export_tiff(source: Path, target: Path) -> None:
@@ -153,14 +150,10 @@ def export_tiff(source: Path, target: Path) -> None:
     """
     import tifffile
 
-    stack = open_zarr_stack(source)
     array, _ = open_zarr(source)
-    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(stack.channels)}}
-    for axis, size in zip("ZYX", stack.pixel_size_um, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if stack.time_step_s is not None:
-        metadata |= {"TimeIncrement": stack.time_step_s, "TimeIncrementUnit": "s"}
+    stated = open_ome_zarr(source).metadata
+    named = [name for name in stated.channels if name]
+    channels = named if len(named) == array.shape[1] else unnamed_channels(array.shape[1])
     with whole_file(target) as temporary:
         tifffile.imwrite(
             temporary,
@@ -172,17 +165,17 @@ def export_tiff(source: Path, target: Path) -> None:
             photometric="minisblack",
             tile=(_CHUNK, _CHUNK),
             compression="zlib",
-            metadata=metadata,
+            metadata=ome_tiff_metadata(channels, stated.pixel_size_um, stated.time_step_s),
             software="CellCam",
         )
 
 
-def _tiles(array: Any) -> Iterator[NDArray[Any]]:
-    """Tiles in the order of a TIFF, the last ones filled up with zeros."""
+def _tiles(array: ZarrArray) -> Iterator[NDArray[np.generic]]:
+    """Tiles in the order of a TIFF; those at the right and lower edge are padded with zeros."""
     *outer, height, width = array.shape
     for plane in np.ndindex(*outer):
         for y in range(0, height, _CHUNK):
-            band = array[(*plane, slice(y, y + _CHUNK))]
+            band = np.asarray(array[(*plane, slice(y, y + _CHUNK))])
             for x in range(0, width, _CHUNK):
                 tile = np.zeros((_CHUNK, _CHUNK), array.dtype)
                 part = band[:, x : x + _CHUNK]
@@ -190,23 +183,24 @@ def _tiles(array: Any) -> Iterator[NDArray[Any]]:
                 yield tile
 
 
-def _half(images: NDArray[Any]) -> NDArray[Any]:
-    """The images at half the resolution."""
+def _half(images: NDArray[np.number]) -> NDArray[np.number]:
+    """Half the resolution: means of 2 x 2 pixels, or every second pixel of whole numbers."""
     if images.dtype.kind in "ui":
         return images[..., ::2, ::2]
     padded = np.pad(images, [(0, 0), (0, 0), *((0, n % 2) for n in images.shape[-2:])], mode="edge")
     corners = padded[..., ::2, ::2], padded[..., 1::2, ::2], padded[..., ::2, 1::2]
-    return (sum(corners) + padded[..., 1::2, 1::2]) / np.asarray(4, images.dtype)
+    total: NDArray[np.number] = sum(corners) + padded[..., 1::2, 1::2]
+    return total / np.asarray(4, images.dtype)
 
 
 def _levels(block: tuple[int, int], shape: tuple[int, int]) -> int:
-    """Levels that a block can be written to by itself, down to a size that fits a screen."""
+    """Number of levels, until the longer side fits into a chunk; `_MAX_LEVELS` at most."""
     useful = max(1, (max(shape) // _CHUNK).bit_length())
     return min(_MAX_LEVELS, useful)
 
 
 def _shard_edge(edge: int, length: int) -> int:
-    """Edge of the files: the block's, in whole chunks where the block ends with the image."""
+    """Edge of a shard: that of the block, or whole chunks that hold a smaller image."""
     return edge if edge < length else -(-length // _CHUNK) * _CHUNK
 
 
@@ -215,7 +209,7 @@ def _largest_divisor(edge: int) -> int:
     return next(n for n in range(min(edge, _CHUNK), 0, -1) if edge % n == 0)
 
 
-def _metadata(stack: Stack, channels: Sequence[str], levels: int) -> dict[str, Any]:
+def _metadata(stack: Stack, channels: Sequence[str], levels: int) -> dict[str, object]:
     size, step = stack.pixel_size_um or UNKNOWN_PIXEL_SIZE, stack.time_step_s
     axes: list[dict[str, str]] = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space"} for axis in "zyx"]

@@ -1,37 +1,35 @@
-"""Pictures of cameras and scanners: JPEG, PNG and BMP, read by Pillow."""
+"""Open pictures of cameras and scanners with Pillow: JPEG, PNG and BMP."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam.stacks.image_file import ImageFile
 
-if TYPE_CHECKING:
-    import dask.array as da
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
-# Pillow's modes whose values are counts, with our axes and the type of the pixels.
+# Pillow's modes whose values are counts: axes and dtype.
 _MODES = {
     "1": ("YX", np.uint8),
     "L": ("YX", np.uint8),
     "I;16": ("YX", np.uint16),
     "RGB": ("YXS", np.uint8),
     "RGBA": ("YXS", np.uint8),
-    "P": ("YXS", np.uint8),  # numbers of colours mean nothing: the colours themselves
+    "P": ("YXS", np.uint8),  # indices into a colour table become its colours
 }
 
 
-def lazy_picture(path: Path) -> tuple[da.Array, str]:
-    """Pixels of a picture, read when they are computed, and their axes, YX or YXS.
+def open_picture(path: Path, axes: str | None = None, series: int | None = None) -> ImageFile:
+    """Open a picture with axes YX or YXS, see `cellcam.stacks.image_file.Opener`.
+
+    A picture states its axes and is alone in its file: ``axes`` and ``series`` change nothing.
 
     Raises
     ------
     InputError
-        If the file is damaged, or its values are of a kind that is not known here.
+        If the file is damaged, or of another mode of Pillow.
     """
     import dask
     import dask.array as da
@@ -44,12 +42,13 @@ def lazy_picture(path: Path) -> tuple[da.Array, str]:
         raise InputError(f"{path} is no picture that can be read: {error}") from error
     if mode not in _MODES:
         raise InputError(f"{path} holds values of the kind {mode}. Save it as RGB or as TIFF.")
-    axes, dtype = _MODES[mode]
-    shape = (height, width) if axes == "YX" else (height, width, 4 if mode == "RGBA" else 3)
-    return da.from_delayed(dask.delayed(_pixels)(path), shape, dtype), axes
+    known_axes, dtype = _MODES[mode]
+    samples = () if known_axes == "YX" else (4 if mode == "RGBA" else 3,)
+    pixels = da.from_delayed(dask.delayed(_pixels)(path), (height, width, *samples), dtype)
+    return ImageFile(pixels, known_axes, pixels.shape)
 
 
-def _pixels(path: Path) -> NDArray[Any]:
+def _pixels(path: Path) -> NDArray[np.generic]:
     from PIL import Image
 
     try:

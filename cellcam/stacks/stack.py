@@ -1,11 +1,11 @@
-"""The image every other room works on: lazy TCZYX pixels with what is known about them."""
+"""`Stack`: an image as lazy TCZYX pixels, with its channels and scale."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class Stack:
 
         if len(axes) != array.ndim:
             raise InputError(f"axes={axes!r} name {len(axes)} axes; the array has {array.ndim}.")
-        # Without a name: else it is one made of all pixels.
+        # name=False: by default Dask hashes all pixels for a name.
         data = to_tczyx(da.from_array(array, name=False), axes)
         return cls(
             data,
@@ -118,7 +118,7 @@ class Stack:
 
     def field(
         self, t: int = 0, z: ZChoice = None, channels: Sequence[str] | None = None
-    ) -> NDArray[np.generic]:
+    ) -> NDArray[np.number]:
         """Pixels of one field of view, read now.
 
         Parameters
@@ -156,11 +156,11 @@ class Stack:
         return _read(chosen)
 
 
-def _read(pixels: da.Array) -> NDArray[Any]:
-    """Pixels in memory, read by this process whatever it is part of."""
-    # Inside a worker, Dask would hand the reading back to the cluster: a field was lost when
-    # another worker died, and pixels went from process to process.
-    read: NDArray[Any] = pixels.compute(scheduler="threads")
+def _read(pixels: da.Array) -> NDArray[np.number]:
+    """Pixels in memory, read by this process even inside a Dask worker."""
+    # A worker would hand the reading back to the cluster: a field was lost when another worker
+    # died, and pixels went from process to process.
+    read: NDArray[np.number] = pixels.compute(scheduler="threads")
     return read
 
 

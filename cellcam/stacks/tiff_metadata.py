@@ -1,20 +1,20 @@
-"""What the flavours of TIFF say about channels, pixel size and time step.
+"""Channels, pixel size and time step that the flavours of TIFF state.
 
 Nothing is guessed: the resolution tags of a plain TIFF (72 dpi and the like) are no pixel size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
-from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
+from cellcam.stacks.image_file import Metadata
+from cellcam.stacks.stack import PixelSize
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
+    from xsdata_pydantic_basemodel.bindings import XmlContext
 
 _UM = {
     **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),
@@ -40,34 +40,25 @@ _SECONDS = {
 }
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a file states; None or empty where it is silent."""
-
-    channels: Sequence[str | None] = ()
-    pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE
-    time_step_s: float | None = None
-
-
-def describe(tif: TiffFile, series: int) -> Described:
-    """Channel names, pixel size and time step of one series, from its flavour's metadata."""
+def stated_metadata(tif: TiffFile, series: int) -> Metadata:
+    """Metadata of one series of a file; empty for a TIFF of no known flavour."""
     if tif.is_ome:
-        return _describe_ome(tif, series)
+        return _metadata_of_ome(tif, series)
     if tif.is_imagej:
-        return _describe_imagej(tif, tif.series[series])
+        return _metadata_of_imagej(tif, tif.series[series])
     if tif.is_stk:
-        return _describe_stk(tif.stk_metadata or {})
+        return _metadata_of_stk(tif)
     if tif.is_metaseries:
-        return _describe_metaseries((tif.metaseries_metadata or {}).get("PlaneInfo", {}))
-    return Described()
+        return _metadata_of_metaseries(tif)
+    return Metadata()
 
 
-def _describe_ome(tif: TiffFile, series: int) -> Described:
+def _metadata_of_ome(tif: TiffFile, series: int) -> Metadata:
     from ome_types import from_xml
 
-    kept = {"context": _ome_context()}
+    parser = {"context": _ome_context()}
     try:
-        ome = from_xml(tif.ome_metadata or "", validate=False, parser_kwargs=kept)
+        ome = from_xml(tif.ome_metadata or "", validate=False, parser_kwargs=parser)
         image = ome.images[series]
     except Exception as error:  # ome-types raises whatever its XML parser does
         raise InputError(f"{tif.filename}: the OME-XML cannot be read ({error}).") from error
@@ -81,44 +72,46 @@ def _describe_ome(tif: TiffFile, series: int) -> Described:
         ]
     ]
     step = _scaled(pixels.time_increment, pixels.time_increment_unit.value, _SECONDS)
-    return Described([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
+    return Metadata([channel.name for channel in pixels.channels], PixelSize(*sizes), step)
 
 
 @lru_cache(1)
-def _ome_context() -> Any:
-    """What the parser knows about OME's types: found out once, not for every file."""
+def _ome_context() -> XmlContext:
+    """The parser's table of OME's types, built once and not for every file."""
     from xsdata_pydantic_basemodel.bindings import XmlContext
 
     return XmlContext()
 
 
-def _describe_imagej(tif: TiffFile, series: TiffPageSeries) -> Described:
-    metadata: dict[str, Any] = tif.imagej_metadata or {}
+def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
+    metadata = tif.imagej_metadata or {}
     unit = str(metadata.get("unit", ""))
     z = _scaled(metadata.get("spacing"), unit, _UM) if "Z" in series.axes else None
     y, x = (_scaled(_pixel_edge(series, tag), unit, _UM) for tag in ("YResolution", "XResolution"))
     step = _scaled(metadata.get("finterval"), str(metadata.get("tunit", "s")), _SECONDS)
-    # ImageJ labels slices, not channels: they name channels only where each slice is one.
+    # ImageJ labels slices: these are channel names only where each slice is a channel.
     sized = dict(zip(series.axes, series.shape, strict=True))
     names = metadata.get("Labels") or ()
     if isinstance(names, str) or len(names) != sized.get("C") or sized.get("Z", sized.get("T")):
         names = ()
-    return Described(list(names), PixelSize(z, y, x), step)
+    return Metadata(list(names), PixelSize(z, y, x), step)
 
 
-def _describe_stk(metadata: dict[str, Any]) -> Described:
+def _metadata_of_stk(tif: TiffFile) -> Metadata:
+    metadata = tif.stk_metadata or {}
     unit = str(metadata.get("CalibrationUnits", ""))
     y, x = (_scaled(metadata.get(f"{axis}Calibration"), unit, _UM) for axis in "YX")
     named = {item["name"]: item["value"] for item in metadata.get("PlaneProperty", [])}
     name = named.get("_IllumSetting_")
-    return Described([name] if name else [], PixelSize(None, y, x))
+    return Metadata([name] if name else [], PixelSize(None, y, x))
 
 
-def _describe_metaseries(metadata: dict[str, Any]) -> Described:
+def _metadata_of_metaseries(tif: TiffFile) -> Metadata:
+    metadata = (tif.metaseries_metadata or {}).get("PlaneInfo", {})
     unit = str(metadata.get("spatial-calibration-units", ""))
     y, x = (_scaled(metadata.get(f"spatial-calibration-{axis}"), unit, _UM) for axis in "yx")
     name = metadata.get("image-name")
-    return Described([name] if name else [], PixelSize(None, y, x))
+    return Metadata([name] if name else [], PixelSize(None, y, x))
 
 
 def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:
@@ -129,7 +122,7 @@ def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:
     return float(value[1] / value[0])
 
 
-def _scaled(value: Any, unit: str, factors: dict[str, float]) -> float | None:
+def _scaled(value: object, unit: str, factors: dict[str, float]) -> float | None:
     """A positive length or time in um or s; None where value or unit is missing or unknown."""
     if not isinstance(value, int | float) or value <= 0 or unit not in factors:
         return None

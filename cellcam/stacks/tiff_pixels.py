@@ -1,10 +1,10 @@
-"""Pixels of one TIFF series, read by region when they are asked for."""
+"""Pixels of one TIFF series, read region by region on demand."""
 
 from __future__ import annotations
 
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +13,31 @@ from cellcam.stacks.blocks import reading_chunks
 
 if TYPE_CHECKING:
     import dask.array as da
-    import zarr
+
+    from cellcam.stacks.ome_zarr import ZarrArray
 
 
 class TiffPixels:
     """Array-like view of a TIFF series in its own axes.
 
-    Holds the file open once something was read, and pickles as its path: a TIFF store
-    itself cannot travel to another process.
+    Keeps the file open after the first read. Pickles as path and series number, because a TIFF
+    store cannot be sent to another process.
     """
 
     def __init__(self, path: Path, series: int) -> None:
         self.path, self.series = path, series
-        self._opened: zarr.Array[Any] | None = None
+        self._opened: ZarrArray | None = None
         array = self._array()
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
         self.ndim = len(self.shape)
 
-    def __getitem__(self, region: Any) -> NDArray[np.generic]:
+    def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.generic]:
         return np.asarray(self._array()[region])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[TiffPixels], tuple[Path, int]]:
         return TiffPixels, (self.path, self.series)
 
-    def _array(self) -> zarr.Array[Any]:
+    def _array(self) -> ZarrArray:
         if self._opened is None:
             import tifffile
             import zarr
@@ -48,11 +49,11 @@ class TiffPixels:
 
 
 def lazy_pixels(path: Path, series: int) -> tuple[da.Array, tuple[int, ...]]:
-    """Dask array over a TIFF series: one plane a chunk, large planes in blocks of 16 MiB.
+    """Dask array over a TIFF series, in the chunks of `reading_chunks`.
 
     Returns
     -------
-    the pixels, and the shape of what the file stores together, both in the file's axes
+    the pixels, and the shape of a strip or tile of the file, both in the file's axes
     """
     import dask.array as da
 

@@ -1,4 +1,4 @@
-"""Results on disk. Files appear whole or not at all: temporary name, fsync, rename."""
+"""Write files that appear whole or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
@@ -18,6 +18,7 @@ from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import JsonValue
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_ome_tiff(
     path: Path,
-    data: NDArray[Any],
+    data: NDArray[np.generic],
     channels: Sequence[str],
     pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE,
     time_step_s: float | None = None,
@@ -51,13 +52,8 @@ def write_ome_tiff(
     """
     import tifffile
 
-    metadata: dict[str, Any] = {"axes": "TCZYX", "Channel": {"Name": list(channels)}}
-    for axis, size in zip("ZYX", pixel_size_um, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if time_step_s is not None:
-        metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
-    # The same content gives the same bytes: an identifier of the content, not of the hour.
+    metadata = ome_tiff_metadata(channels, pixel_size_um, time_step_s)
+    # A UUID made of the content, so that the same content gives the same bytes.
     digest = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
     metadata["UUID"] = str(uuid5(NAMESPACE_OID, f"{digest} {metadata}"))
     with whole_file(path) as temporary:
@@ -73,6 +69,19 @@ def write_ome_tiff(
         )
 
 
+def ome_tiff_metadata(
+    channels: Sequence[str], pixel_size_um: PixelSize, time_step_s: float | None
+) -> dict[str, JsonValue]:
+    """OME metadata of a TCZYX image, by the names that tifffile gives its parts."""
+    metadata: dict[str, JsonValue] = {"axes": "TCZYX", "Channel": {"Name": [*channels]}}
+    for axis, size in zip("ZYX", pixel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if time_step_s is not None:
+        metadata |= {"TimeIncrement": time_step_s, "TimeIncrementUnit": "s"}
+    return metadata
+
+
 def write_table(path: Path, table: pd.DataFrame) -> list[Path]:
     """Write a table as ``path``.parquet and ``path``.csv; returns the two paths."""
     written = [path.with_name(f"{path.name}.{ending}") for ending in ("parquet", "csv")]
@@ -83,12 +92,12 @@ def write_table(path: Path, table: pd.DataFrame) -> list[Path]:
     return written
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write plain data as indented JSON; NaN and infinity are refused."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def label_dtype(labels: NDArray[np.integer[Any]]) -> type[np.unsignedinteger[Any]]:
+def label_dtype(labels: NDArray[np.integer]) -> type[np.uint16 | np.uint32]:
     """Smallest unsigned type of at least 16 bits that holds the labels."""
     return np.uint16 if labels.max(initial=0) < 2**16 else np.uint32

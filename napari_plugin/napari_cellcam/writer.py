@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import CellCamError, InputError
+from cellcam.stacks.formats import TIFF
 from cellcam.stacks.stack import Stack
 from napari_cellcam.layers import LayerData
 from napari_cellcam.sources import layer_axes, stack_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 _KEPT = ("name", "scale", "units", "axis_labels", "metadata", "rgb", "multiscale")
-_ENDINGS = (".tif", ".tiff")
 # What a layer's unit must be for its axis to mean this, where it has no label.
 _TELLING_UNITS = {"T": "second", "Z": "micrometer"}
 
@@ -150,7 +150,7 @@ def _known_axes(layer: Layer) -> str:
 
 def _free_path(path: str) -> Path:
     """The path with an ending that readers know; it was not asked whether to replace that file."""
-    if path.lower().endswith(_ENDINGS):
+    if path.lower().endswith(TIFF.endings):
         return Path(path)
     whole = Path(f"{path}.ome.tif")
     if whole.exists():

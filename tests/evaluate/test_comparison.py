@@ -52,7 +52,7 @@ def test_every_method_is_judged_on_every_image(judged: pd.DataFrame) -> None:
     assert judged.loc[judged["image"] == 69, ["ebpg", "bbox", "pointing"]].isna().all(axis=None)
 
 
-def test_what_is_right_scores_well_and_what_is_wrong_badly(judged: pd.DataFrame) -> None:
+def test_right_maps_score_well_and_wrong_maps_badly(judged: pd.DataFrame) -> None:
     means = judged.groupby("method")[[metric.name for metric in METRICS]].mean()
     for metric in METRICS:
         if metric.name.startswith("increase"):
@@ -62,7 +62,7 @@ def test_what_is_right_scores_well_and_what_is_wrong_badly(judged: pd.DataFrame)
     assert means.loc["right", ["ebpg", "bbox", "pointing"]].tolist() == [1, 1, 1]
 
 
-def test_a_silent_method_gains_nothing_over_one_that_points_everywhere(
+def test_empty_maps_count_like_constant_maps(
     judged: pd.DataFrame,
 ) -> None:
     means = judged.groupby("method")[["ebpg", "bbox", "pointing"]].mean()
@@ -83,7 +83,7 @@ def test_the_summary_compares_on_the_same_images(judged: pd.DataFrame) -> None:
     assert table.loc[("drop", "wrong"), "mean"] > 50  # in per cent
 
 
-def test_few_groups_are_no_proof_however_many_images(judged: pd.DataFrame) -> None:
+def test_few_groups_give_no_small_p_values(judged: pd.DataFrame) -> None:
     table = summary(judged, "right", np.arange(70) % 3).set_index(["metric", "method"])
     assert table.loc[("ebpg", "silent"), "p"] >= 0.25
 

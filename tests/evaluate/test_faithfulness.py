@@ -77,7 +77,7 @@ def test_insertion_and_deletion_are_those_of_torchcam(given: Any, n_steps: int) 
         assert value.mean().item() == pytest.approx(theirs, abs=1e-6)
 
 
-def test_an_image_is_seen_through_its_map_in_raw_counts() -> None:
+def test_pixels_are_hidden_in_raw_counts() -> None:
     raw = torch.tensor([[[[100.0, 300.0], [50.0, 0.0]]]])
     maps = torch.tensor([[[2.0, 1.0], [0.0, 4.0]]])
     normalised = (raw - 80) / 40
@@ -92,12 +92,12 @@ def test_the_top_share_keeps_the_most_important_pixels_whole() -> None:
     assert seen.flatten(2).tolist() == [[[-1, 2, 3, -1], [-1, 6, 7, -1]]]
 
 
-def test_nothing_is_seen_through_an_empty_map() -> None:
+def test_an_empty_map_hides_everything() -> None:
     x = torch.rand(1, 1, 3, 3)
     assert (seen_through(x, torch.zeros(1, 3, 3), torch.tensor(0.25)) == 0.25).all()
 
 
-def test_a_map_of_what_matters_beats_its_reverse() -> None:
+def test_a_map_of_the_evidence_beats_its_reverse() -> None:
     class Bright(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             inside = x[:, 0, 2:4, 2:4].mean((1, 2))

@@ -132,7 +132,7 @@ def test_the_rim_of_a_small_cell_is_a_pixel_deep() -> None:
     assert int(rims(cell).sum()) == 26
 
 
-def test_parts_add_up_to_the_whole_map() -> None:
+def test_parts_of_cells_add_up_to_one() -> None:
     y, x = np.mgrid[-20:21, -20:21]
     region = ((x / 15) ** 2 + (y / 6) ** 2 < 1)[None]
     maps = np.zeros((2, 41, 41), np.float32)

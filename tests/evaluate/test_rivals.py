@@ -85,19 +85,19 @@ def test_grad_cam_plus_plus_is_the_same_with_and_without_pytorch_grad_cam(
     torch.testing.assert_close(ours.maps(x, classes), theirs.maps(x, classes), atol=1e-6, rtol=0)
 
 
-def test_maps_of_pytorch_grad_cam_are_its_own_before_rescaling() -> None:
+def test_maps_of_pytorch_grad_cam_are_those_before_rescaling() -> None:
     network, x, classes = case(2)
     targets = [ClassifierOutputTarget(k) for k in classes.tolist()]
     found = {m.name: m for m in compared(network, 2)}
     with GradCAMPlusPlus(network, [network.features]) as cam:
         scaled = cam(x, targets)
     own = found["Grad-CAM++"].maps(x, classes).numpy()
-    for one, theirs in zip(own, scaled, strict=True):
-        assert np.corrcoef(one.ravel(), theirs.ravel())[0, 1] > 0.999
+    for ours, theirs in zip(own, scaled, strict=True):
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
     with GradCAM(network, [network.features]) as cam:
         scaled = cam(x, targets)
     plain = LayerGradCam(network, network.features).attribute(x, classes, relu_attributions=True)
     own = found["Grad-CAM"].maps(x, classes).numpy()
     assert plain.shape[2:] == (4, 4)
-    for one, theirs in zip(own, scaled, strict=True):
-        assert np.corrcoef(one.ravel(), theirs.ravel())[0, 1] > 0.999
+    for ours, theirs in zip(own, scaled, strict=True):
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999

@@ -90,7 +90,7 @@ def test_an_explainer_that_ignores_the_network_fails_every_check(
 
 
 @pytest.mark.parametrize("broken", [always_the_middle, edges])
-def test_a_picture_that_looks_right_but_ignores_the_network_is_found_out(
+def test_a_convincing_picture_that_ignores_the_network_fails(
     broken: Callable[..., Tensor], trained: tuple[nn.Module, Tensor, Tensor]
 ) -> None:
     network, x, classes = trained
@@ -100,13 +100,13 @@ def test_a_picture_that_looks_right_but_ignores_the_network_is_found_out(
     assert not completeness_check(broken, network, x, classes, torch.zeros_like(x)).passed
 
 
-def test_one_picture_for_all_cells_is_not_stable_but_blind(
+def test_one_picture_for_all_cells_fails_the_noise_check(
     trained: tuple[nn.Module, Tensor, Tensor],
 ) -> None:
     assert not noise_check(always_the_middle, *trained).passed
 
 
-def test_the_cascade_goes_from_the_output_down_and_leaves_the_network(
+def test_the_cascade_goes_from_the_output_down_and_keeps_the_network_unchanged(
     trained: tuple[nn.Module, Tensor, Tensor],
 ) -> None:
     network, x, classes = trained
@@ -130,7 +130,7 @@ def test_rank_correlation_is_scipy_s() -> None:
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "cell_cnn", "resnet18"])
-def test_the_volume_network_says_the_same_of_equal_planes(name: str) -> None:
+def test_the_volume_network_gives_the_same_scores_for_equal_planes(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name, 2, 2, 3).eval()
     x = torch.rand(2, 2, 32, 32)

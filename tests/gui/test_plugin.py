@@ -15,6 +15,7 @@ import tifffile
 import yaml
 
 from cellcam import open_stack, samples
+from cellcam.stacks.formats import FORMATS
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
@@ -28,6 +29,19 @@ def test_every_command_of_the_manifest_exists() -> None:
     for command in commands:
         module, name = command["python_name"].split(":")
         assert callable(getattr(import_module(module), name))
+
+
+def test_the_manifest_names_the_endings_of_every_format_that_napari_opens_badly() -> None:
+    """Pictures are left to napari itself; folders are not accepted."""
+    (reader,) = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["readers"]
+    endings = [
+        ending
+        for known in FORMATS
+        if known.name != "picture" and not known.is_folder
+        for ending in known.endings
+    ]
+    expected = {f"*{variant}" for e in endings for variant in (e, e.upper())}
+    assert set(reader["filename_patterns"]) == expected
 
 
 def test_the_sample_opens_with_channels_scale_and_units(make_napari_viewer_proxy: Any) -> None:

@@ -89,7 +89,7 @@ def test_normalisation_and_temperature_are_applied(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.float32])
-def test_counts_of_every_type_mean_the_same(folder: Path, dtype: type) -> None:
+def test_counts_of_every_dtype_are_normalised_alike(folder: Path, dtype: type) -> None:
     model = load_model(folder, "cpu")
     crops = np.random.default_rng(0).integers(0, 100, (2, 2, 16, 20))
     expected = model.normalised(crops.astype(np.float64))
@@ -203,7 +203,7 @@ class TestWeightsThatDoNotFit:
         lambda spec: spec.pop("classes"),
     ],
 )
-def test_descriptions_that_make_no_sense_are_refused(folder: Path, change: Callable) -> None:
+def test_invalid_descriptions_are_refused(folder: Path, change: Callable) -> None:
     edit(folder / SPEC, change)
     with pytest.raises(ModelError, match=str(SPEC.name)):
         load_model(folder)

@@ -11,7 +11,9 @@ ENTRIES = [(name, d, c) for d, c in ((2, 1), (2, 5), (3, 2)) for name in network
 
 
 @pytest.mark.parametrize(("name", "spatial_dims", "in_channels"), ENTRIES)
-def test_every_network_keeps_its_promises(name: str, spatial_dims: int, in_channels: int) -> None:
+def test_every_network_gives_scores_and_maps_with_extent(
+    name: str, spatial_dims: int, in_channels: int
+) -> None:
     entry = network_entry(name)
     network = build_network(name, spatial_dims, in_channels, 6).eval()
     x = torch.rand(1, in_channels, *[64] * spatial_dims)
@@ -23,7 +25,7 @@ def test_every_network_keeps_its_promises(name: str, spatial_dims: int, in_chann
     assert activations.shape[2:].numel() > 1
 
 
-def test_unknown_names_are_answered_with_those_that_exist() -> None:
+def test_an_unknown_network_is_refused_with_the_known_names() -> None:
     with pytest.raises(UsageError, match="small_cnn, cell_cnn, densenet121"):
         build_network("resnet1", 2, 1, 2)
     with pytest.raises(UsageError, match="does not come in 3-D"):

@@ -69,7 +69,7 @@ def test_pictures_show_the_cell_and_its_evidence_side_by_side(tmp_path: Path) ->
     assert picture.size == (3 * 30 + 2 * 2, 20)
 
 
-def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
+def test_sections_without_content_are_left_out(tmp_path: Path) -> None:
     page = written(tmp_path, history=(), looked_at=(), mistakes=())
     assert "How it was trained" not in page
     assert "surest mistakes" not in page

@@ -59,7 +59,7 @@ def test_the_page_refers_to_nothing_outside_and_runs_nothing(tmp_path: Path) -> 
     assert PEER not in page
 
 
-def test_figures_and_failed_checks_are_told(tmp_path: Path) -> None:
+def test_figures_and_failed_checks_are_on_the_page(tmp_path: Path) -> None:
     page = written(tmp_path)
     assert "0.1235" in page
     assert "✗ failed" in page
@@ -68,7 +68,7 @@ def test_figures_and_failed_checks_are_told(tmp_path: Path) -> None:
     assert (page.count("▼"), page.count("▲")) == (2, 2)
 
 
-def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
+def test_sections_without_content_are_left_out(tmp_path: Path) -> None:
     page = written(tmp_path, examples=(), class_pictures=(), places=None, typical=(), doubtful=())
     assert re.findall(r"<h2>(.*?)</h2>", page) == [
         "The methods side by side",
@@ -88,7 +88,7 @@ def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
         ("ebpg", 0.0, np.nan, ""),
     ],
 )
-def test_the_verdict_knows_which_way_is_good(
+def test_the_verdict_follows_the_direction_of_the_metric(
     metric: str, difference: float, p: float, expected: str
 ) -> None:
     known = {m.name: m for m in METRICS}

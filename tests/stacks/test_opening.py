@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cellcam import InputError, open_stack
-from cellcam.stacks.stack import PixelSize, Stack
+from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
 
@@ -32,29 +30,16 @@ def test_what_is_written_comes_back(ome_file: Path) -> None:
     np.testing.assert_array_equal(np.asarray(stack.data), tifffile.imread(ome_file))
 
 
-def test_the_users_word_overrules_the_file(ome_file: Path) -> None:
+def test_arguments_overrule_the_file(ome_file: Path) -> None:
     stack = open_stack(ome_file, channels=["a", "b", "c"], pixel_size_um=0.5, time_step_s=9.0)
     assert stack.channels == ("a", "b", "c")
     assert stack.pixel_size_um == (1.5, 0.5, 0.5)
     assert stack.time_step_s == 9.0
 
 
-def test_a_stack_travels_to_another_process(ome_file: Path) -> None:
+def test_a_stack_can_be_pickled(ome_file: Path) -> None:
     stack = pickle.loads(pickle.dumps(open_stack(ome_file)))
     np.testing.assert_array_equal(stack.field(1, 2), tifffile.imread(ome_file)[1, :, 2])
-
-
-@given(order=st.permutations("TCZYX"), data=st.data())
-@settings(max_examples=30, deadline=None)
-def test_any_order_of_axes_becomes_tczyx(order: list[str], data: st.DataObject) -> None:
-    kept = [a for a in order if a in "YX" or data.draw(st.booleans())]
-    sizes = {axis: data.draw(st.integers(1, 4)) for axis in kept}
-    array = np.arange(np.prod([sizes[a] for a in kept])).reshape([sizes[a] for a in kept])
-    stack = Stack.from_array(array, "".join(kept))
-    assert stack.data.shape == tuple(sizes.get(axis, 1) for axis in "TCZYX")
-    place = {axis: sizes[axis] - 1 for axis in kept}
-    value = np.asarray(stack.data)[tuple(place.get(axis, 0) for axis in "TCZYX")]
-    assert value == array[tuple(place[axis] for axis in kept)]
 
 
 @pytest.mark.parametrize("codec", ["lzw", "zstd", "deflate", "jpeg2000", "lzma", "packbits"])
@@ -140,37 +125,3 @@ class TestDamagedFiles:
         tifffile.tiffcomment(ome_file, evil.encode())
         with pytest.raises(InputError, match="outside its folder"):
             open_stack(ome_file)
-
-
-class TestFields:
-    stack = Stack.from_array(
-        np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6), "TCZYX", "abc"
-    )
-
-    def test_a_plane(self) -> None:
-        np.testing.assert_array_equal(
-            self.stack.field(1, 2, ["c", "a"]), np.asarray(self.stack.data)[1, [2, 0], 2]
-        )
-
-    def test_projections(self) -> None:
-        data = np.asarray(self.stack.data)[0]
-        np.testing.assert_array_equal(self.stack.field(0, "max"), data.max(1))
-        np.testing.assert_allclose(self.stack.field(0, "mean"), data.mean(1))
-        np.testing.assert_array_equal(self.stack.field(0, "volume"), data)
-
-    @pytest.mark.parametrize(
-        ("t", "z", "message"),
-        [
-            (2, 0, "time points 0 to 1"),
-            (0, 4, "planes 0 to 3"),
-            (0, None, "--z"),
-            (0, "x", "planes"),
-        ],
-    )
-    def test_what_is_not_there(self, t: int, z: object, message: str) -> None:
-        with pytest.raises(InputError, match=message):
-            self.stack.field(t, z)
-
-    def test_a_wrong_channel_is_named_with_those_that_exist(self) -> None:
-        with pytest.raises(InputError, match="no channel 'DNA'; it has a, b, c"):
-            self.stack.channel_index("DNA")

@@ -28,7 +28,7 @@ def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stack.field()[0], pixels)
 
 
-def test_numbers_of_colours_become_colours(tmp_path: Path) -> None:
+def test_indices_into_a_colour_table_become_colours(tmp_path: Path) -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
     pixels[:, 3:] = (10, 200, 30)
     Image.fromarray(pixels).quantize(2).save(tmp_path / "cell.png")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError, UsageError
+from cellcam.stacks.formats import file_endings
 from cellcam_training.tables.pascal_voc import voc_boxes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_IMAGES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".bmp")
 _NAPARI_AXES = ("x", "y", "z", "t")  # from the last axis of a points layer to the first
 
 
@@ -83,12 +83,12 @@ def _class_folders(folder: Path, class_column: str) -> pd.DataFrame:
     files = [
         file
         for file in sorted(folder.glob("*/*"))
-        if file.suffix.lower() in _IMAGES and not file.name.startswith(".")
+        if file.suffix.lower() in file_endings() and not file.name.startswith(".")
     ]
     if not files:
         raise InputError(
             f"{folder} holds no cells: it needs one folder for each class, with one image "
-            f"({', '.join(_IMAGES)}) for each cell."
+            f"({', '.join(file_endings())}) for each cell."
         )
     names = [str(file.relative_to(folder)) for file in files]
     return pd.DataFrame({"image": names, class_column: [file.parent.name for file in files]})

@@ -1,0 +1,67 @@
+"""One image of a file in its own axes, before it becomes a `Stack`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Channels and scale that a file states; None or empty where it states none.
+
+    Attributes
+    ----------
+    channels : names, as many as the file states
+    pixel_size_um : (z, y, x)
+    time_step_s : seconds between time points
+    """
+
+    channels: Sequence[str | None] = ()
+    pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE
+    time_step_s: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """One image of a file.
+
+    Attributes
+    ----------
+    pixels : dask array in the file's axes and dtype, read when it is computed
+    axes : one letter for each axis: T, C, Z, Y, X, and S for colour samples
+    stored : shape of a tile, strip or chunk of the file, in its axes
+    metadata : channels and scale
+    """
+
+    pixels: da.Array
+    axes: str
+    stored: tuple[int, ...]
+    metadata: Metadata = Metadata()
+
+
+class Opener(Protocol):
+    """Opens one file of a format, reading no pixels yet."""
+
+    def __call__(self, path: Path, axes: str | None, series: int | None) -> ImageFile:
+        """The image in a file.
+
+        Parameters
+        ----------
+        path : the file, or the folder of a format that stores images as folders
+        axes : axes of the file that the user states; None: those that the file states
+        series : number of the image in the file, from the user; None: the only one
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or does not state its axes.
+        """
+        ...
