@@ -67,7 +67,7 @@ def main(out: Path, name: str = "batch") -> None:
         widget.open_image(next(image for image in widget.images if image.state == "done"))
         print(f"opened after {_wait(lambda: len(viewer.layers) > 4):.2f} s")
         picture(3)
-        widget.let_go()
+        widget.release()
         _wait(lambda: not widget.running)
         viewer.close()
 

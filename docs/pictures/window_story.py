@@ -129,13 +129,13 @@ class Story:
         session = self.widget.session
         if truth is None:
             rows = session.table["margin"].argsort()[:2].tolist()
-            wanted = [session.glance(row).runner_up for row in rows]
+            wanted = [session.brief_card(row).runner_up for row in rows]
         else:
             calls = session.table["class"]
             rows = [row for row, name in enumerate(truth) if name != calls[row]]
             wanted = [truth[row] for row in rows]
         for row, name in zip(rows, wanted, strict=True):
-            self.widget.training.give(name, [row])
+            self.widget.training.assign(name, [row])
         print(f"corrected {len(rows)} of {len(session.table)} cells")
         return rows
 

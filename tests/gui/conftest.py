@@ -75,7 +75,7 @@ def widget(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path]) -> A
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
     widget.choices.choose_model(str(make_folder()))
     yield widget
-    widget.let_go()
+    widget.release()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def batch(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_p
     widget.form.more.setText("--scheduler sync --threshold 100")
     yield widget
     with suppress(RuntimeError):  # a test may have closed the window
-        widget.let_go()
+        widget.release()
 
 
 def states(widget: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PLACE, TWO, Until, classified, click, discs
-from napari_cellcam import choice_panel, device_line, model_choice
+from napari_cellcam import choice_panel, device_choice, model_choice
 from qtpy.QtCore import Qt
 
 from cellcam.models.normalisation import Normalisation
@@ -76,8 +76,8 @@ def test_clicks_with_shift_select_several_cells(widget: Any, until: Until) -> No
     click(widget.results.cells, (20, 15))
     click(widget.results.cells, (20, 40), "Shift")
     assert sorted(widget.table.selected_rows()) == [0, 1]
-    widget.training.give_number(1)
-    assert widget.training.given == {0: "M", 1: "M"}
+    widget.training.assign_number(1)
+    assert widget.training.true_classes == {0: "M", 1: "M"}
     click(widget.results.cells, (20, 40), "Shift")
     assert len(widget.table.selected_rows()) == 1
 
@@ -104,7 +104,7 @@ def test_keys_step_through_the_cells_and_give_classes(
         qtbot.keyClick(widget.table, getattr(Qt.Key, f"Key_{key}"))
         assert gone_to == expected
     qtbot.keyClick(widget.table, Qt.Key.Key_2)
-    assert widget.training.given == {0: "M"}
+    assert widget.training.true_classes == {0: "M"}
 
 
 def test_sorting_keeps_the_selection_and_steps_follow_it(widget: Any, until: Until) -> None:
@@ -125,7 +125,7 @@ def test_evidence_of_other_cells_is_not_shown(widget: Any, until: Until) -> None
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
     until(lambda: not widget.tasks)
-    assert widget.turns.isActive()  # the layers come one by one
+    assert widget.layer_timer.isActive()  # the layers come one by one
     widget.session = None
     until(lambda: not widget.busy)
     assert len(widget.results.maps) < 2
@@ -368,17 +368,17 @@ def test_two_viewers_keep_to_themselves(
     until(lambda: widget.session and second.session)
     assert [len(widget.session.table), len(second.session.table)] == [2, 1]
     assert len(other.layers) == 2
-    second.let_go()
+    second.release()
 
 
 def test_what_the_user_prefers_is_taken(
     widget: Any, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"model_folder": str(make_folder()), "device": "cpu", "preview": False}
-    for module in (choice_panel, device_line, model_choice):
+    for module in (choice_panel, device_choice, model_choice):
         monkeypatch.setattr(module, "preference", own.__getitem__)
     assert model_choice.preferred_model() == own["model_folder"]
-    assert device_line.DeviceLine().chosen() == "cpu"
+    assert device_choice.DeviceChoice().chosen() == "cpu"
 
 
 def test_the_device_line_says_what_computes(widget: Any, until: Until) -> None:

@@ -10,7 +10,7 @@ import pytest
 from conftest import PLACE, Until, classified, click
 from napari_cellcam import drawing
 from napari_cellcam import session as session_module
-from napari_cellcam.work import Task
+from napari_cellcam.tasks import Task
 from qtpy.QtCore import Qt
 
 pytestmark = pytest.mark.gui
@@ -20,7 +20,7 @@ def test_a_click_while_it_explains_waits_for_no_end(widget: Any, until: Until) -
     classified(widget, until)
     seen: list[Any] = []
     widget.card.show_card = lambda card, colours: seen.append(card)
-    widget.training.give("M", [1])
+    widget.training.assign("M", [1])
     widget.explain()
     widget.go_to_cell(0)
     widget.go_to_cell(1)

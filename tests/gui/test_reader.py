@@ -14,7 +14,7 @@ from conftest import TWO, discs
 from napari.layers import Image, Layer
 from napari_cellcam.layers import add_stack
 from napari_cellcam.reader import get_reader
-from napari_cellcam.results import is_result
+from napari_cellcam.result_layers import is_result
 from npe2 import PluginManager
 
 from cellcam import Request, load_model, open_stack

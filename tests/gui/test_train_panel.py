@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PLACE, discs
-from napari_cellcam.annotations import suggested
+from napari_cellcam.annotations import suggest_cells
 
 pytestmark = pytest.mark.gui
 Until = Callable[..., None]
@@ -38,8 +38,8 @@ def many(widget: Any, until: Until) -> Any:
 def test_classes_are_given_to_the_selected_cells(many: Any) -> None:
     many.table.sortByColumn(0, many.table.horizontalHeader().sortIndicatorOrder())
     many.table.selectAll()
-    many.training.give("M")
-    assert many.training.given == dict.fromkeys(range(24), "M")
+    many.training.assign("M")
+    assert many.training.true_classes == dict.fromkeys(range(24), "M")
     assert (many.session.table["said"] == "M").all()
     colours = many.results.cells.colormap.color_dict
     assert all(np.allclose(colours[i], colours[1]) for i in range(2, 25))
@@ -47,42 +47,42 @@ def test_classes_are_given_to_the_selected_cells(many: Any) -> None:
 
 def test_suggestions_are_doubtful_and_differ(many: Any) -> None:
     margins = many.session.table["margin"].to_numpy()
-    (first,) = suggested(many.session, {})
+    (first,) = suggest_cells(many.session, {})
     assert first == margins.argmin()
-    others = suggested(many.session, {first: "M"}, 3)
+    others = suggest_cells(many.session, {first: "M"}, 3)
     assert len(set(others)) == 3
     assert first not in others
-    assert suggested(many.session, dict.fromkeys(range(24), "M")) == []
+    assert suggest_cells(many.session, dict.fromkeys(range(24), "M")) == []
 
 
 def test_what_was_saved_can_be_loaded_and_trained_on(many: Any, tmp_path: Path) -> None:
-    many.training.give("M", [3, 5])
-    many.training.give("G1", [7])
+    many.training.assign("M", [3, 5])
+    many.training.assign("G1", [7])
     many.training.save(str(tmp_path))
     table = pd.read_csv(tmp_path / "cells.csv")
     assert table["cls"].tolist() == ["M", "M", "G1"]
     assert table["y"].tolist() == pytest.approx(many.session.table["y"].iloc[[3, 5, 7]].tolist())
-    many.training.given = {}
+    many.training.true_classes = {}
     many.training.load(str(tmp_path / "cells.csv"))
-    assert many.training.given == {3: "M", 5: "M", 7: "G1"}
+    assert many.training.true_classes == {3: "M", 5: "M", 7: "G1"}
 
 
 def test_training_goes_on_with_the_new_model(many: Any, until: Until, tmp_path: Path) -> None:
     for row, name in enumerate(many.truth):
-        many.training.give(name, [row])
+        many.training.assign(name, [row])
     many.training.train(str(tmp_path))
     before = many.session
     until(lambda: many.session is not before, 240)
     assert Path(many.choices.model_folder) == tmp_path / "model"
     assert many.choices.spec.finding.channel == "DNA"
-    assert len(many.training.given) == 24  # the same cells keep the classes they were given
+    assert len(many.training.true_classes) == 24  # the same cells keep the classes they were given
     right = [a == b for a, b in zip(many.truth, many.session.table["class"], strict=True)]
     assert np.mean(right) > 0.9
 
 
 def test_a_training_is_cancelled_within_a_second(many: Any, until: Until, tmp_path: Path) -> None:
     for row, name in enumerate(many.truth):
-        many.training.give(name, [row])
+        many.training.assign(name, [row])
     many.training.train(str(tmp_path))
     until(lambda: many.training.command.running)
     started = time.monotonic()
@@ -101,7 +101,7 @@ def test_a_training_that_cannot_be_says_why(
     many.training.with_calls.setChecked(False)
     many.training.train(str(tmp_path))
     assert "No cell has a class yet" in told[0]
-    many.training.give("M", [1, 2, 3])
+    many.training.assign("M", [1, 2, 3])
     many.training.train(str(tmp_path))
     until(lambda: len(told) > 1, 120)
     assert "one class only" in told[1]
