@@ -146,7 +146,7 @@ def _known_axes(layer: Layer) -> str:
         example = ("t", "z", "y", "x")[-layer.ndim :]
         raise InputError(
             f"The {layer.ndim} axes of {layer.name} are unknown. Name them with letters of tzyx in "
-            f" napari's console, such as viewer.layers[{layer.name!r}].axis_labels = "
+            f"napari's console, such as viewer.layers[{layer.name!r}].axis_labels = "
             f"{example}, and save again."
         )
     return axes
