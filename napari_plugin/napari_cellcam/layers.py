@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # Pixels, attributes and type of a layer, as napari's readers and writers exchange them.
 LayerData = tuple[object, dict[str, object], str]
 
-# Percentiles that are drawn black and white, of at most so many pixels round the middle.
+# Percentiles of the pixels that are drawn black and white, measured up to this distance from the
+# middle of a plane.
 _SHOWN, _HALF_MEASURED = (0.1, 99.9), 1024
 # The first three are easy to distinguish: DNA, cytoskeleton and a marker.
 _COLOURS = ("bop blue", "green", "magenta", "yellow", "cyan", "red")
