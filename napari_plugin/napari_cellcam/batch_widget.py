@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QApplication,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QScrollArea,
     QVBoxLayout,
@@ -27,7 +25,8 @@ from napari_cellcam.batch_table import BatchTable
 from napari_cellcam.buttons import button
 from napari_cellcam.child_process import ChildProcess
 from napari_cellcam.model_choice import preferred_model
-from napari_cellcam.tasks import ActivityBar, Task, error_text
+from napari_cellcam.status_line import StatusLine
+from napari_cellcam.tasks import ActivityBar, Task
 
 if TYPE_CHECKING:
     import napari
@@ -105,7 +104,7 @@ class BatchWidget(QScrollArea):
         try:
             words = self.form.command().words()
         except CellCamError as error:
-            self._show_error(str(error))
+            self.status.show_error(error)
             return
         self._is_cancelled = False
         self._show_images([])
@@ -115,7 +114,7 @@ class BatchWidget(QScrollArea):
         self.process.ended.connect(self._process_ended)
         self._timer.start(_READ_EVERY_MS)
         self._set_running(True)
-        self._show_message("Starting, and looking at the images...")
+        self.status.setText("Starting, and looking at the images...")
         self.progress.setRange(0, 0)
         self._bar.show(0, 0)
 
@@ -124,7 +123,7 @@ class BatchWidget(QScrollArea):
         if self.running and self.process is not None:
             self._is_cancelled = True
             self.cancel_button.setEnabled(False)
-            self._show_message("Stopping. Finished images are kept...")
+            self.status.setText("Stopping. Finished images are kept...")
             self.process.cancel()
 
     def copy_command(self) -> str:
@@ -132,22 +131,19 @@ class BatchWidget(QScrollArea):
         try:
             command = self.form.command().text()
         except CellCamError as error:
-            self._show_error(str(error))
+            self.status.show_error(error)
             return ""
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(command)
-        self._show_message(f"Copied: {command}")
+        self.status.copy_to_clipboard(command)
         return command
 
     def open_image(self, image: ImageProgress) -> None:
         """Show an image with its cells and maps, in place of the image shown before."""
         if image.state != "done":
-            self._show_message(f"{image.name} is {image.state}. {image.reason}")
+            self.status.setText(f"{image.name} is {image.state}. {image.reason}")
             return
         if self._opening_task is not None:
             self._opening_task.cancel()
-        self._show_message(f"Opening {image.name}...")
+        self.status.setText(f"Opening {image.name}...")
         task = Task("Opening an image", self._show_opened, short=True, needs_torch=False)
         task.finished.connect(self._task_finished)
         task.failed.connect(self._task_failed)
@@ -164,8 +160,9 @@ class BatchWidget(QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setMinimumWidth(420)
+        self.status = StatusLine("Start goes on where an earlier run into the same folder stopped.")
         self.form = BatchForm()
-        self.form.model.failed.connect(lambda error: self._show_error(error_text(error)))
+        self.form.model.failed.connect(self.status.show_error)
         column.addWidget(self.form)
         row = QHBoxLayout()
         self.start_button = button("Start", self.start, row)
@@ -176,8 +173,6 @@ class BatchWidget(QScrollArea):
         self.progress.setFormat("%v of %m images")
         self.progress.hide()
         column.addWidget(self.progress)
-        self.status = QLabel("Start goes on where an earlier run into the same folder stopped.")
-        self.status.setWordWrap(True)
         column.addWidget(self.status)
         self.table = BatchTable()
         self.table.image_requested.connect(self.open_image)
@@ -200,7 +195,7 @@ class BatchWidget(QScrollArea):
 
     def _task_failed(self, task: Task[Result], error: Exception) -> None:
         self._remove_task(task)
-        self._show_error(error_text(error))
+        self.status.show_error(error)
 
     def _remove_task(self, task: Task[Result]) -> None:
         if task is self._progress_task:
@@ -222,7 +217,7 @@ class BatchWidget(QScrollArea):
             cells = sum(image.cells for image in images)
             bad = states["failed"] + states["refused"]
             without = f", {bad} without result" if bad else ""
-            self._show_message(
+            self.status.setText(
                 f"{states['done']} of {len(images)} images done, {cells} cells{without}."
             )
 
@@ -241,13 +236,15 @@ class BatchWidget(QScrollArea):
         self._set_running(False)
         reason = output.rpartition("cellcam: ")[2].strip()
         if self._is_cancelled:
-            self._show_message("Stopped. Finished images are kept; Start goes on.")
+            self.status.setText("Stopped. Finished images are kept; Start goes on.")
         elif status in (0, 2):
-            self._show_message(f"{_summary(output)} Double-click an image to see its results.")
+            self.status.setText(f"{_summary(output)} Double-click an image to see its results.")
         elif status == -1:
-            self._show_error("The command was ended from outside. Start goes on where it was.")
+            self.status.show_error(
+                "The command was ended from outside. Start goes on where it was."
+            )
         else:
-            self._show_error(reason[-600:] or f"The command ended with status {status}.")
+            self.status.show_error(reason[-600:] or f"The command ended with status {status}.")
         if self._progress_task is not None:  # it may have read the files before the end
             self._progress_task.cancel()
             self._progress_task = None
@@ -261,7 +258,7 @@ class BatchWidget(QScrollArea):
 
         self._layers = [self.viewer.add_layer(Layer.create(*data)) for data in opened.layers]
         self.viewer.reset_view()
-        self._show_message(opened.message)
+        self.status.setText(opened.message)
 
     def _set_running(self, running: bool) -> None:
         self.start_button.setEnabled(not running)
@@ -270,15 +267,6 @@ class BatchWidget(QScrollArea):
             self.progress.show()
         elif self.progress.maximum() == 0:
             self.progress.hide()  # a bar without a total would go on moving
-
-    def _show_error(self, text: str) -> None:
-        from napari.utils.notifications import show_error
-
-        self._show_message(text)
-        show_error(text)
-
-    def _show_message(self, text: str) -> None:
-        self.status.setText(text)
 
 
 def _cancel_running(processes: Sequence[ChildProcess], _: object = None) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QApplication,
     QHBoxLayout,
-    QLabel,
     QScrollArea,
     QTabWidget,
     QToolButton,
@@ -27,18 +25,16 @@ from napari_cellcam.model_choice import preferred_model
 from napari_cellcam.preview import FindingPreview
 from napari_cellcam.result_layers import ResultLayers
 from napari_cellcam.session import CellCard, EvidenceMaps, Session, classify
-from napari_cellcam.tasks import StepTimer, Task, error_text
+from napari_cellcam.status_line import StatusLine
+from napari_cellcam.task_list import TaskList
+from napari_cellcam.tasks import StepTimer
 from napari_cellcam.train_panel import TrainPanel
 
 if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent, QKeyEvent
 
-    from cellcam.progress import Progress
     from napari_cellcam.layer_choices import LayerChoices
-
-Result = TypeVar("Result")
-Arguments = TypeVarTuple("Arguments")
 
 
 class ExplainWidget(QScrollArea):
@@ -54,7 +50,6 @@ class ExplainWidget(QScrollArea):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.results: ResultLayers | None = None
-        self.tasks: list[Task[object]] = []  # not ended yet, in the order of their start
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self._build()
         # napari keeps the Python object after Qt has deleted the widget with its window.
@@ -65,13 +60,13 @@ class ExplainWidget(QScrollArea):
     @property
     def busy(self) -> bool:
         """Whether a task runs, or its result is not shown yet."""
-        return bool(self.tasks) or self.layer_timer.isActive()
+        return self.tasks.running or self.layer_timer.isActive()
 
     def release(self) -> None:
         """Disconnect from the viewer and cancel all work."""
         self.choices.release()
         self.preview.release()
-        self._cancel()
+        self.tasks.cancel()
         self.layer_timer.stop()
         self.training.cancel()
 
@@ -85,10 +80,11 @@ class ExplainWidget(QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setMinimumWidth(400)
+        self.status = StatusLine()
+        self.tasks = TaskList(self.status)
+        self.tasks.long_running.connect(self._set_running)
         self._build_choices(column)
         column.addLayout(self._buttons())
-        self.status = QLabel("")
-        self.status.setWordWrap(True)
         column.addWidget(self.status)
         self.table = CellsTable()
         self.table.chosen.connect(self.go_to_cell)
@@ -99,8 +95,8 @@ class ExplainWidget(QScrollArea):
         self.training.classes_assigned.connect(self._show_true_classes)
         self.training.cell_requested.connect(self.go_to_cell)
         self.training.trained.connect(self._use_trained_model)
-        self.training.message.connect(self._show_message)
-        self.training.failed.connect(self._show_error)
+        self.training.message.connect(self.status.setText)
+        self.training.failed.connect(self.status.show_error)
         tabs = QTabWidget()
         tabs.addTab(self.card, "The cell")
         tabs.addTab(self.training, "Correct and train")
@@ -110,9 +106,9 @@ class ExplainWidget(QScrollArea):
     def _build_choices(self, column: QVBoxLayout) -> None:
         """Choices under a heading that hides and shows them."""
         self.choices = ChoicePanel(self.viewer)
-        self.choices.failed.connect(self._show_error)
+        self.choices.failed.connect(self.status.show_error)
         self.preview = FindingPreview(self.viewer, self.choices)
-        self.preview.message.connect(self._show_message)
+        self.preview.message.connect(self.status.setText)
         self.choices_toggle = QToolButton()
         self.choices_toggle.setText("What to classify")
         self.choices_toggle.setCheckable(True)
@@ -127,7 +123,7 @@ class ExplainWidget(QScrollArea):
         row = QHBoxLayout()
         self.classify_button = button("Classify", self.classify, row)
         self.explain_button = button("Explain", self.explain, row)
-        self.cancel_button = button("Cancel", self._cancel, row)
+        self.cancel_button = button("Cancel", self.tasks.cancel, row)
         self.copy_button = button("Copy as command", self.copy_command, row)
         self._set_running(False)
         return row
@@ -138,10 +134,10 @@ class ExplainWidget(QScrollArea):
             choices = self.choices.choices()
             stack, labels = choices.stack(), choices.label_stack()
         except CellCamError as error:
-            self._show_error(error)
+            self.status.show_error(error)
             return
         self.choices.preview.setChecked(False)
-        self._start(
+        self.tasks.start(
             "Classifying cells",
             lambda session: self._show_session(session, choices),
             classify,
@@ -155,10 +151,10 @@ class ExplainWidget(QScrollArea):
     def explain(self) -> None:
         """Show importance maps of all cells for the chosen classes."""
         if self.session is None:
-            self._show_message("Classify the cells first.")
+            self.status.setText("Classify the cells first.")
             return
         session = self.session
-        self._start(
+        self.tasks.start(
             "Explaining cells",
             lambda evidence: self._show_evidence(session, evidence),
             session.explain,
@@ -180,65 +176,18 @@ class ExplainWidget(QScrollArea):
         if self.results:
             self.results.show_cell(session.table.iloc[row], row)
         self._show_card(session.brief_card(row))
-        for task in [*self.tasks]:
-            if task.short:  # the card of another cell, which is no longer shown
-                task.cancel()
-        self._start("Explaining a cell", self._show_card, session.card, row, short=True)
+        self.tasks.cancel_short()  # the card of another cell, which is no longer shown
+        self.tasks.start("Explaining a cell", self._show_card, session.card, row, short=True)
 
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
         try:
             command = self.choices.choices().command()
         except InputError as error:
-            self._show_error(error)
+            self.status.show_error(error)
             return ""
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(command)
-        self._show_message(f"Copied: {command}")
+        self.status.copy_to_clipboard(command)
         return command
-
-    def _start(
-        self,
-        title: str,
-        on_result: Callable[[Result], object],
-        work: Callable[[*Arguments, Progress], Result],
-        *arguments: *Arguments,
-        short: bool = False,
-    ) -> None:
-        """Start a task; Qt drops its signals to these methods once the window is closed."""
-        task = Task(title, on_result, short)
-        task.finished.connect(self._task_finished)
-        task.failed.connect(self._task_failed)
-        task.cancelled.connect(self._task_cancelled)
-        task.progressed.connect(self._task_progressed)
-        self.tasks.append(task)
-        if not short:
-            self._set_running(True)
-            self._show_message(f"{title}...")
-        task.start(work, *arguments)
-
-    def _task_finished(self, task: Task[Result], result: Result) -> None:
-        self._remove_task(task)
-        task.on_result(result)
-
-    def _task_failed(self, task: Task[Result], error: Exception) -> None:
-        self._remove_task(task)
-        self._show_error(error)
-
-    def _task_cancelled(self, task: Task[Result]) -> None:
-        self._remove_task(task)
-        if not task.short:
-            self._show_message("Cancelled.")
-
-    def _remove_task(self, task: Task[Result]) -> None:
-        self.tasks.remove(task)
-        self._set_running(not all(task.short for task in self.tasks))
-
-    def _task_progressed(self, done: int, total: int) -> None:
-        long_task = next((task for task in self.tasks if not task.short), None)
-        if long_task is not None and total:
-            self._show_message(f"{long_task.title}: {done} of {total}")
 
     def _show_session(self, session: Session, choices: LayerChoices) -> None:
         self.session = session
@@ -250,13 +199,13 @@ class ExplainWidget(QScrollArea):
         self.training.show_session(session)
         counts = session.table["class"].value_counts()
         if not len(session.table):
-            self._show_message(
+            self.status.setText(
                 "No cells were found. Give their diameter, or choose a labels layer."
             )
             return
         listed = ", ".join(f"{n} {name}" for name, n in counts.items())
         self.choices_toggle.setChecked(False)
-        self._show_message(
+        self.status.setText(
             f"{len(session.table)} cells: {listed}. Click a cell, or sort by margin."
         )
 
@@ -304,7 +253,7 @@ class ExplainWidget(QScrollArea):
         self.table.show_cells(session.table)
         yield
         self._show_true_classes(self.training.true_classes)
-        self._show_message(
+        self.status.setText(
             "Brighter means more evidence for the class; all classes are on one scale."
         )
 
@@ -312,23 +261,10 @@ class ExplainWidget(QScrollArea):
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
 
-    def _cancel(self) -> None:
-        for task in [*self.tasks]:
-            task.cancel()
-
     def _set_running(self, running: bool) -> None:
         self.cancel_button.setEnabled(running)
         self.classify_button.setEnabled(not running)
         self.explain_button.setEnabled(not running)
-
-    def _show_error(self, error: Exception) -> None:
-        from napari.utils.notifications import show_error
-
-        self._show_message(error_text(error))
-        show_error(error_text(error))
-
-    def _show_message(self, text: str) -> None:
-        self.status.setText(text)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, D102 - Qt's name
         steps = {Qt.Key.Key_N: 1, Qt.Key.Key_P: -1}

@@ -136,7 +136,7 @@ def test_evidence_of_other_cells_is_not_shown(widget: ExplainWidget, until: Unti
     classified(widget, until)
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
-    until(lambda: not widget.tasks)
+    until(lambda: not widget.tasks.running)
     assert widget.layer_timer.isActive()  # the layers are added one by one
     widget.session = None
     until(lambda: not widget.busy)
