@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def widget(
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", CLASSIFY_TITLE)
     widget.choices.choose_model(str(make_folder()))
     yield widget
-    widget.release()
+    with suppress(RuntimeError):  # a test may have closed the window
+        widget.release()
 
 
 @pytest.fixture

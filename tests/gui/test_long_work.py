@@ -20,6 +20,29 @@ from cellcam.request import Classes
 pytestmark = pytest.mark.gui
 
 
+def pause_explaining(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let `Session.explain` wait; the events tell that it has begun, and let it go on."""
+    begun, go_on = threading.Event(), threading.Event()
+    original = Session.explain
+
+    def paused(self: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
+        begun.set()
+        go_on.wait(30)
+        return original(self, classes, progress)
+
+    monkeypatch.setattr(Session, "explain", paused)
+    return begun, go_on
+
+
+def start_next_task() -> list[str]:
+    """Start a task whose result is in the list once the computing thread was free for it."""
+    results: list[str] = []
+    task = Task("next", results.append)
+    task.finished.connect(lambda task, result: task.on_result(result))
+    task.start(lambda progress: "done")
+    return results
+
+
 def test_a_click_during_an_explanation_shows_the_card_of_the_last_clicked_cell(
     widget: ExplainWidget, until: Until
 ) -> None:
@@ -61,15 +84,7 @@ def test_cancelling_or_deleting_layers_during_an_explanation(
     widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     classified(widget, until)
-    begun, go_on = threading.Event(), threading.Event()
-    original = Session.explain
-
-    def paused(self: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
-        begun.set()
-        go_on.wait(30)
-        return original(self, classes, progress)
-
-    monkeypatch.setattr(Session, "explain", paused)
+    begun, go_on = pause_explaining(monkeypatch)
     widget.explain()
     until(begun.is_set)
     if how == "cancelled":
@@ -82,6 +97,21 @@ def test_cancelling_or_deleting_layers_during_an_explanation(
     assert bool(widget.results.maps) == (how == "deleted")
     if how == "cancelled":
         assert widget.status.text() == "Cancelled."
+
+
+def test_closing_the_window_drops_the_result_of_a_running_task(
+    widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classified(widget, until)
+    begun, go_on = pause_explaining(monkeypatch)
+    results = widget.results
+    widget.explain()
+    until(begun.is_set)
+    widget.viewer.close()
+    go_on.set()
+    next_results = start_next_task()
+    until(lambda: next_results)
+    assert not results.maps
 
 
 def test_cancelling_ends_an_explanation_between_two_passes(
@@ -107,10 +137,7 @@ def test_cancelling_ends_an_explanation_between_two_passes(
     widget.cancel_button.click()
     assert widget.status.text() == "Cancelled."  # at once, while the pass goes on
     assert widget.explain_button.isEnabled()
-    next_results: list[str] = []
-    task = Task("next", next_results.append)
-    task.finished.connect(lambda task, result: task.on_result(result))
-    task.start(lambda progress: "done")
+    next_results = start_next_task()
     go_on.set()
     until(lambda: next_results)
     hook.remove()
