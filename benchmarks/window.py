@@ -1,9 +1,9 @@
-"""How the window feels: gaps in its event loop, from click to card, and napari's start.
+"""Response of the window: gaps in its event loop, time from click to card, start of napari.
 
     xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python benchmarks/window.py
 
 5,082 cells: the demo's plane side by side in both directions, with its true cells. Everything is
-measured in the real window, from outside of the plugin.
+measured in the real window, from outside the plugin.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
@@ -23,18 +23,22 @@ from qtpy.QtWidgets import QApplication
 
 from cellcam import open_stack, samples
 
+if TYPE_CHECKING:
+    from napari_cellcam.explain_widget import ExplainWidget
+
 _SIDE = 11  # times the demo's plane; 42 cells each
 _CARDS = 100
 _STARTS = 10
 _TICK_MS = 5
 
-# Without the plugin napari does not see that cellcam is installed; all else is the same.
+# Without the plugin, cellcam is hidden from the list of installed packages; the rest is the same.
 _START = """
 import importlib.metadata, os, sys, time
-began, shown = time.perf_counter(), importlib.metadata.distributions
+began, listed = time.perf_counter(), importlib.metadata.distributions
 without = {without}
 importlib.metadata.distributions = lambda **how: (
-    one for one in shown(**how) if not (without and one.metadata["Name"] == "cellcam")
+    package for package in listed(**how)
+    if not (without and package.metadata["Name"] == "cellcam")
 )
 import napari
 viewer = napari.Viewer()
@@ -44,12 +48,12 @@ from npe2 import PluginManager
 known = [manifest.name for manifest in PluginManager.instance().iter_manifests()]
 assert ("cellcam" in known) != without, known
 print(time.perf_counter() - began, flush=True)
-os._exit(0)  # how it ends is not asked
+os._exit(0)  # the time to close is not measured
 """
 
 
 class LoopWatch:
-    """Times at which the event loop came round."""
+    """Times of the rounds of the event loop."""
 
     def __init__(self) -> None:
         self._timer = QTimer()
@@ -60,15 +64,15 @@ class LoopWatch:
     def _note(self) -> None:
         self.times.append(time.perf_counter())
 
-    def told(self, what: str) -> None:
-        """Say how long the loop was held up since the last time, and begin anew."""
+    def print_gaps(self, name: str) -> None:
+        """Print the longest gaps between rounds since the last call."""
         gaps = np.sort(np.diff(self.times))
         worst = ", ".join(f"{gap:.3f}" for gap in gaps[:-6:-1])
-        print(f"{what}: {np.ptp(self.times):.1f} s, longest gaps {worst} s", flush=True)
+        print(f"{name}: {np.ptp(self.times):.1f} s, longest gaps {worst} s", flush=True)
         self.times.clear()
 
 
-def many_cells() -> tuple[NDArray[Any], NDArray[Any]]:
+def many_cells() -> tuple[NDArray[np.generic], NDArray[np.int32]]:
     """Three stains (C, Y, X) with thousands of cells, and their labels (Y, X)."""
     stack = open_stack(samples.sample_path(samples.DEMO_STACK))
     labels = open_stack(samples.sample_path(samples.DEMO_LABELS)).field()[0]
@@ -79,20 +83,20 @@ def many_cells() -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def wait(condition: Callable[[], object]) -> None:
-    """Let the window work until a condition holds."""
+    """Process the window's events until a condition holds."""
     while not condition():
         QApplication.processEvents()
         time.sleep(0.001)
 
 
-def rest(seconds: float = 1.0) -> None:
-    """Let the window draw what is left to draw."""
+def settle(seconds: float = 1.0) -> None:
+    """Process the window's events until nothing is left to draw."""
     end = time.perf_counter() + seconds
     wait(lambda: time.perf_counter() > end)
 
 
 def in_the_window(device: str) -> None:
-    """Classify, explain, and click cells; what the loop felt of it."""
+    """Classify, explain and click cells; print the gaps in the event loop."""
     viewer = napari.Viewer()
     stack = open_stack(samples.sample_path(samples.DEMO_STACK))
     pixels, labels = many_cells()
@@ -104,55 +108,56 @@ def in_the_window(device: str) -> None:
     widget.choices.cells.setCurrentText("true cells")
     device_choice = widget.choices.device.choice
     device_choice.setCurrentIndex(max(0, device_choice.findData(device)))
-    rest()
+    settle()
     watch = LoopWatch()
     widget.classify()
     wait(lambda: not widget.busy)
-    rest()
-    watch.told(f"classifying {len(widget.session.table)} cells")
+    settle()
+    watch.print_gaps(f"classifying {len(widget.session.table)} cells")
     cards(widget, "before the cells are explained")
-    watch.told("clicking cells")
+    watch.print_gaps("clicking cells")
     widget.explain()
     wait(lambda: not widget.busy)
-    rest()
-    watch.told(f"explaining {len(widget.session.table)} cells")
+    settle()
+    watch.print_gaps(f"explaining {len(widget.session.table)} cells")
     print(widget.status.text())
     cards(widget, "after")
     viewer.close()
 
 
-def cards(widget: Any, when: str) -> None:
-    """Click cells all over the table, one after the other."""
-    called, whole = [], []
+def cards(widget: ExplainWidget, when: str) -> None:
+    """Click cells all over the table and print the times to their cards."""
+    brief, complete = [], []
     for row in np.linspace(0, len(widget.session.table) - 1, _CARDS).astype(int).tolist():
         began = time.perf_counter()
         widget.go_to_cell(row)
         QApplication.processEvents()
-        called.append(time.perf_counter() - began)
+        brief.append(time.perf_counter() - began)
         wait(lambda: not widget.busy)
         QApplication.processEvents()
-        whole.append(time.perf_counter() - began)
-    for what, times in {"call": called, "whole card": whole}.items():
+        complete.append(time.perf_counter() - began)
+    for content, times in {"class": brief, "complete card": complete}.items():
         print(
-            f"click to {what}, {when}: median {np.median(times):.3f} s, "
+            f"click to {content}, {when}: median {np.median(times):.3f} s, "
             f"95 % {np.quantile(times, 0.95):.3f} s"
         )
 
 
 def starts() -> None:
-    """How long napari takes until its window is there, with and without the plugin."""
+    """Print the time to napari's window, with and without the plugin."""
     times: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(_STARTS):
-        for without, seen in times.items():
+        for without, seconds in times.items():
             done = subprocess.run(
                 [sys.executable, "-c", _START.format(without=without)],
                 capture_output=True, text=True, check=True,
             )  # fmt: skip
-            seen.append(float(done.stdout.split()[-1]))
-    for without, seen in times.items():
+            seconds.append(float(done.stdout.split()[-1]))
+    for without, seconds in times.items():
+        name = "without" if without else "with"
         print(
-            f"start {'without' if without else 'with'} the plugin: median {np.median(seen):.3f} s, "
-            f"quickest {min(seen):.3f} s"
+            f"start {name} the plugin: median {np.median(seconds):.3f} s, "
+            f"quickest {min(seconds):.3f} s"
         )
     print(f"longer by {1000 * np.median(np.subtract(times[False], times[True])):.0f} ms, median")
 
@@ -160,9 +165,9 @@ def starts() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--what", choices=["all", "window", "starts"], default="all")
+    parser.add_argument("--part", choices=["all", "window", "starts"], default="all")
     given = parser.parse_args()
-    if given.what != "starts":
+    if given.part != "starts":
         in_the_window(given.device)
-    if given.what != "window":
+    if given.part != "window":
         starts()

@@ -29,13 +29,14 @@ class ShownCell:
     caption: str
 
 
-def composite_image(pixels: NDArray[np.number]) -> NDArray[np.float32]:
+def composite_image(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
     """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3)."""
     shades = ((1.0, 1.0, 1.0),) if len(pixels) == 1 else CHANNELS.values()
     picture = np.zeros((*pixels.shape[1:], 3), np.float32)
     for channel, colour in zip(pixels, shades, strict=False):
-        low, high = np.nanpercentile(channel, (1, 99.8))
-        stretched = np.clip((channel - low) / max(high - low, 1e-9), 0, 1)
+        counts = channel.astype(np.float64)
+        low, high = np.nanpercentile(counts, (1, 99.8))
+        stretched = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
         picture += stretched[..., None].astype(np.float32) * np.array(colour, np.float32)
     return np.clip(picture, 0, 1)
 

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import napari
 import numpy as np
@@ -67,7 +66,7 @@ def main(out: Path, name: str = "batch") -> None:
         widget.open_image(next(image for image in widget.images if image.state == "done"))
         print(f"opened after {_wait(lambda: len(viewer.layers) > 4):.2f} s")
         picture(3)
-        widget.let_go()
+        widget.release()
         _wait(lambda: not widget.running)
         viewer.close()
 
@@ -88,7 +87,7 @@ def _plate(place: Path) -> Path:
     return folder
 
 
-def _wait(condition: Callable[[], Any], seconds: float = 180) -> float:
+def _wait(condition: Callable[[], object], seconds: float = 180) -> float:
     """Process events until ``condition()`` holds; return the seconds it took."""
     started = time.perf_counter()
     while not condition() and time.perf_counter() - started < seconds:

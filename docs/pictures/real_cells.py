@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import tifffile
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.recipe import Recipe
-from cellcam_training.trainer import train_model
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.tables.cell_table import read_cell_table
 from skimage.filters import threshold_otsu
 from skimage.measure import regionprops_table
 

@@ -20,9 +20,10 @@ from pathlib import Path
 import pandas as pd
 import tifffile
 import typer
-from cellcam_training.cell_table import read_cell_table
-from cellcam_training.recipe import Augmentation, Recipe
-from cellcam_training.trainer import train_model
+from cellcam_training.fitting.augmentation import Augmentation
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.trainer import train_model
+from cellcam_training.tables.cell_table import read_cell_table
 from skimage.measure import regionprops
 
 from cellcam import find_cells, open_stack

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import napari
 import numpy as np
@@ -78,8 +78,8 @@ class Story:
         if model is not None:
             self.widget.choices.choose_model(str(model))
         for pair in channels:
-            own, _, layer = pair.partition("=")
-            self.widget.choices.sources[own].setCurrentText(layer)
+            model_channel, _, layer = pair.partition("=")
+            self.widget.choices.sources[model_channel].setCurrentText(layer)
         _wait(lambda: False, 0.5)
         self.viewer.window.resize(1560, 960)
         _wait(lambda: "auto is" in self.widget.choices.device.about.text(), 30)
@@ -103,18 +103,18 @@ class Story:
 
     def click_all(self) -> None:
         """Go to each cell, 100 at most, and print how long its card takes."""
-        first, whole = [], []
+        brief, complete = [], []
         for row in range(min(100, len(self.widget.session.table))):
             started = time.perf_counter()
             self.widget.go_to_cell(row)
             QApplication.processEvents()
-            first.append(time.perf_counter() - started)
+            brief.append(time.perf_counter() - started)
             self._done()
             QApplication.processEvents()
-            whole.append(time.perf_counter() - started)
-        for what, times in {"the cell and its calls": first, "its maps and shares": whole}.items():
+            complete.append(time.perf_counter() - started)
+        for content, times in {"class": brief, "maps and shares": complete}.items():
             print(
-                f"click to {what}, {len(times)} cells: median {np.median(times):.2f} s, "
+                f"click to {content}, {len(times)} cells: median {np.median(times):.2f} s, "
                 f"95 % {np.quantile(times, 0.95):.2f} s"
             )
 
@@ -129,13 +129,13 @@ class Story:
         session = self.widget.session
         if truth is None:
             rows = session.table["margin"].argsort()[:2].tolist()
-            wanted = [session.glance(row).runner_up for row in rows]
+            wanted = [session.brief_card(row).runner_up for row in rows]
         else:
             calls = session.table["class"]
             rows = [row for row, name in enumerate(truth) if name != calls[row]]
             wanted = [truth[row] for row in rows]
         for row, name in zip(rows, wanted, strict=True):
-            self.widget.training.give(name, [row])
+            self.widget.training.assign(name, [row])
         print(f"corrected {len(rows)} of {len(session.table)} cells")
         return rows
 
@@ -176,7 +176,7 @@ class Story:
         return _wait(lambda: not self.widget.busy)
 
 
-def _wait(condition: Callable[[], Any], seconds: float = 120) -> float:
+def _wait(condition: Callable[[], object], seconds: float = 120) -> float:
     """Process events until ``condition()`` holds; return the seconds it took."""
     started = time.perf_counter()
     while not condition() and time.perf_counter() - started < seconds:

@@ -1,10 +1,10 @@
-"""Classes that the user gave to cells, and the files that a training reads. No Qt here."""
+"""True classes that the user assigned to cells, and the files for a training. No Qt here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,41 +13,48 @@ from cellcam.errors import InputError
 if TYPE_CHECKING:
     from napari_cellcam.session import Session
 
-_PLACE = ("label", "t", "z", "y", "x")
-_DOUBTFUL = 0.2  # suggestions are sought among this part of the cells
+_CELL = ("label", "t", "z", "y", "x")
+_DOUBTFUL = 0.2  # part of the cells, by margin, from which suggestions are taken
 
 
-def suggested(session: Session, given: Mapping[int, str], n: int = 1) -> list[int]:
-    """Rows of cells whose class would teach the network most: doubtful, and unlike each other.
+def suggest_cells(session: Session, true_classes: Mapping[int, str], n: int = 1) -> list[int]:
+    """Rows of cells whose true class would teach the network most: doubtful, and diverse.
 
-    The first is the most doubtful (lowest margin); each next one, among the most doubtful
-    fifth, is the one whose probabilities differ most from those taken before.
+    The first cell has the lowest margin. Each next cell comes from the fifth of the cells with
+    the lowest margins; its probabilities are farthest from those of the cells taken before.
+
+    Parameters
+    ----------
+    true_classes : by row of the session's table; these rows are not suggested
+    n : number of rows, at most
     """
-    open_rows = np.array([row for row in range(len(session.table)) if row not in given], int)
-    if not len(open_rows):
+    rows = [row for row in range(len(session.table)) if row not in true_classes]
+    if not rows:
         return []
-    margins = session.table["margin"].to_numpy()[open_rows]
-    doubtful = open_rows[np.argsort(margins, kind="stable")]
+    unassigned = np.array(rows, int)
+    margins = session.table["margin"].to_numpy()[unassigned]
+    doubtful = unassigned[np.argsort(margins, kind="stable")]
     doubtful = doubtful[: max(n, round(_DOUBTFUL * len(doubtful)))]
-    said = session.probabilities()[doubtful]
+    probabilities = session.probabilities()[doubtful]
     taken = [0]
     while len(taken) < min(n, len(doubtful)):
-        distance = np.linalg.norm(said[:, None] - said[taken][None], axis=2).min(axis=1)
+        differences = probabilities[:, None] - probabilities[taken][None]
+        distance = np.linalg.norm(differences, axis=2).min(axis=1)
         taken.append(int(distance.argmax()))
     return [int(row) for row in doubtful[taken]]
 
 
 def save_annotations(
-    folder: Path, session: Session, given: Mapping[int, str], sure_calls: bool = False
+    folder: Path, session: Session, true_classes: Mapping[int, str], sure_calls: bool = False
 ) -> Path:
     """Write a cell table with the crops of its cells, and a recipe that fits the model.
 
     Parameters
     ----------
     folder : gets ``cells.csv``, ``crops.tif`` and ``recipe.yaml``
-    given : class of some rows of the session's table
-    sure_calls : whether calls that the model is sure of, and the user did not change, are taken
-        for true
+    true_classes : by row of the session's table
+    sure_calls : whether cells without true class are written with their predicted class, if the
+        model is certain of it
 
     Returns
     -------
@@ -56,32 +63,32 @@ def save_annotations(
     Raises
     ------
     InputError
-        If there are no cells to write.
+        If there is no cell to write.
     """
     import pandas as pd
 
     from cellcam.stacks.stack import PixelSize
     from cellcam.stacks.writing import whole_file, write_ome_tiff
 
-    classes = dict(given)
+    classes = dict(true_classes)
     if sure_calls:
         limit = session.model.spec.uncertain_below
         for row, facts in session.table.iterrows():
             if facts["probability"] >= limit:
                 classes.setdefault(int(str(row)), facts["class"])
     if not classes:
-        raise InputError("No cell has a class yet. Select cells and give them one.")
+        raise InputError("No cell has a class yet. Select cells and give them a class.")
     rows = sorted(classes)
     folder.mkdir(parents=True, exist_ok=True)
     crops = np.stack([session.crop(row) for row in rows])
     volumes = crops if crops.ndim == 5 else crops[:, :, None]
     write_ome_tiff(folder / "crops.tif", volumes, session.model.spec.channels, PixelSize())
-    table = session.table.iloc[rows][[*_PLACE]].reset_index(drop=True)
+    table = session.table.iloc[rows][[*_CELL]].reset_index(drop=True)
     table.insert(0, "cls", [classes[row] for row in rows])
     table.insert(0, "index", range(len(rows)))
     table.insert(0, "file", "crops.tif")
     table["stack"] = session.stack.name
-    table["by_hand"] = [row in given for row in rows]
+    table["by_hand"] = [row in true_classes for row in rows]
     with whole_file(folder / "recipe.yaml") as temporary:
         temporary.write_text(_recipe(session), "utf-8")
     with whole_file(folder / "cells.csv") as temporary:
@@ -90,12 +97,14 @@ def save_annotations(
 
 
 def load_annotations(path: Path, session: Session) -> dict[int, str]:
-    """Classes of a saved table, by row of the session's table; cells are known by their place.
+    """True classes of a saved table, by row of the session's table.
+
+    Cells are matched by t, z, y and x; cells that the session does not have are left out.
 
     Raises
     ------
     InputError
-        If the file is no such table.
+        If the file is not a table of `save_annotations`.
     """
     import pandas as pd
 
@@ -116,23 +125,23 @@ def load_annotations(path: Path, session: Session) -> dict[int, str]:
     keys = [(t, z, round(y, 1), round(x, 1)) for t, z, y, x in places]
     return {
         known[key]: name
-        for key, name, own in zip(keys, classes, by_hand, strict=True)
-        if own and key in known
+        for key, name, is_true in zip(keys, classes, by_hand, strict=True)
+        if is_true and key in known
     }
 
 
-def same_cells(one: Session, other: Session) -> bool:
-    """Whether two sessions are about the same cells, row by row."""
-    places = [session.table[[*_PLACE]].astype(str) for session in (one, other)]
-    return places[0].equals(places[1])
+def have_same_cells(first: Session, second: Session) -> bool:
+    """Whether the tables of two sessions list the same cells in the same order."""
+    cells = [session.table[[*_CELL]].astype(str) for session in (first, second)]
+    return cells[0].equals(cells[1])
 
 
 def _recipe(session: Session) -> str:
-    """What the new model shares with the one that called the cells."""
+    """Recipe of a model with the channels, pixel size and finder of the session's model."""
     import json
 
     spec = session.model.spec
-    shared: dict[str, Any] = {
+    shared: dict[str, object] = {
         "channels": list(spec.channels),
         "field": spec.field,
         "pixel_size_um": spec.pixel_size_um and list(spec.pixel_size_um),

@@ -1,4 +1,4 @@
-"""The command that does what the user chose for a folder."""
+"""The ``cellcam batch`` command of the choices for a folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class BatchCommand:
 
     Attributes
     ----------
-    folder, out, model : of the images, of the results, of the model
+    folder, out, model : folders of the images, of the results, of the model
     request : what to do with every image
-    labels : where the user's own label images are, as ``--labels`` has it; empty finds the cells
+    labels : pattern of the user's label images, see ``--labels``; empty: cells are found
     device : auto, cpu, cuda, cuda:1 or mps
-    more : further options, as they are written in a terminal
+    more : further options, as in a terminal
     """
 
     folder: str
@@ -36,7 +36,8 @@ class BatchCommand:
         Raises
         ------
         UsageError
-            If the folder of the images or of the results is missing.
+            If the folder of the images or of the results is missing, or the further options cannot
+            be split into words.
         """
         if not self.folder:
             raise UsageError("Choose the folder of the images.")
@@ -54,5 +55,5 @@ class BatchCommand:
             raise UsageError(f"The further options cannot be read: {error}.") from error
 
     def text(self) -> str:
-        """The command, for a terminal; errors of `words`."""
+        """The command for a terminal; raises as `words`."""
         return shlex.join(["cellcam", *self.words()])

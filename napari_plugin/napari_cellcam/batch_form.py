@@ -1,4 +1,4 @@
-"""The rows in which a folder, its results, the model and the options are chosen."""
+"""The form for a batch: folders, model and options."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from napari_cellcam.model_choice import ModelChoice, PlaneChoice
 
 
 class BatchForm(QWidget):
-    """What is to be done with which folder.
+    """Fields for a `BatchCommand`.
 
     Attributes
     ----------
-    folder, out : of the images and of the results
-    model : and its device
-    explained : per cent of the cells
-    planes, labels, more : options, see `BatchCommand`
+    folder, out : folders of the images and of the results
+    model : the model and its device
+    explained : percentage of the cells
+    planes : projection over z
+    labels, more : see `BatchCommand`
     """
 
     def __init__(self) -> None:
@@ -41,14 +42,14 @@ class BatchForm(QWidget):
         column.addLayout(self._option_rows())
 
     def choose_folder(self, folder: str) -> None:
-        """Take the images of a folder; results go beside it unless told otherwise."""
-        before = self.folder.text()
+        """Choose a folder of images, and a folder beside it for results if none was chosen."""
+        previous = self.folder.text()
         self.folder.setText(folder)
-        if self.out.text() in ("", _beside(before)):
-            self.out.setText(_beside(folder))
+        if self.out.text() in ("", _results_beside(previous)):
+            self.out.setText(_results_beside(folder))
 
     def command(self) -> BatchCommand:
-        """The command that does what is chosen now."""
+        """The command of the present choices."""
         return BatchCommand(
             folder=self.folder.text().strip(),
             out=self.out.text().strip(),
@@ -84,9 +85,9 @@ class BatchForm(QWidget):
         self.explained.setSpecialValueText("no cell: only classify")
         self.planes = PlaneChoice()
         self.labels = QLineEdit()
-        self.labels.setPlaceholderText("are found; or masks/{name}.tif")
+        self.labels.setPlaceholderText("found by CellCam; or masks/{name}.tif")
         self.labels.setToolTip(
-            "Your own label images, seen from each image's folder; {name} is the image's name."
+            "Your label images, relative to each image's folder; {name} is the image's name."
         )
         self.more = QLineEdit()
         self.more.setPlaceholderText("--map DNA=DAPI --diameter-um 12")
@@ -106,7 +107,7 @@ class BatchForm(QWidget):
             self.out.setText(folder)
 
 
-def _beside(folder: str) -> str:
-    """Where the results of a folder go if nothing else is said."""
+def _results_beside(folder: str) -> str:
+    """Default folder for results: beside the folder of the images."""
     path = Path(folder)
     return str(path.with_name(f"{path.name}-results")) if path.name else ""

@@ -4,43 +4,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
 from napari_cellcam.layers import LayerData, stack_layers
 
+if TYPE_CHECKING:
+    from cellcam.progress import Progress
+
 
 @dataclass(frozen=True)
-class Opened:
-    """What was read.
+class OpenedImage:
+    """Layers of an image and its results.
 
     Attributes
     ----------
     layers : channels of the image, its cells, one importance layer for each class
-    told : what there is, for people
+    message : for the user: what is shown, and what could not be read
     """
 
     layers: list[LayerData]
-    told: str
+    message: str
 
 
-def read_results(file: Path, out: Path, name: str, _: Any = None) -> Opened:
-    """Read an image of a batch, lazily, and what the batch wrote about it.
+def read_results(file: Path, out: Path, name: str, _: Progress | None = None) -> OpenedImage:
+    """Read an image of a batch, lazily, and its results.
 
     Parameters
     ----------
     file : the image
     out, name : folder of the results, and the image's name there
+
+    Raises
+    ------
+    InputError
+        If neither the image nor a result can be read.
     """
     from cellcam import open_stack
     from napari_cellcam.saved_results import cell_layers, importance_layers
 
-    told = f"{name} with its cells and the evidence for their classes."
+    message = f"{name} with its cells and the evidence for their classes."
     layers: list[LayerData] = []
     try:
         layers += stack_layers(open_stack(file))
-    except InputError as error:  # it may need options that only the command was given
-        told = f"The results of {name}, without the image: {error}"
+    except InputError as error:  # it may need options that the command had
+        message = f"The results of {name}, without the image: {error}"
     for kind, read in (("labels", cell_layers), ("maps", importance_layers)):
         for ending in ("tif", "zarr"):
             path = out / "images" / f"{name}.{kind}.ome.{ending}"
@@ -48,4 +56,4 @@ def read_results(file: Path, out: Path, name: str, _: Any = None) -> Opened:
                 layers += read(open_stack(path))
     if not layers:
         raise InputError(f"There are no results of {name} in {out}. Start the folder again.")
-    return Opened(layers, told)
+    return OpenedImage(layers, message)

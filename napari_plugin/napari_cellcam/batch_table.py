@@ -1,36 +1,41 @@
-"""The images of a batch: how each of them stands."""
+"""The images of a batch and their progress, as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from cellcam.reporting.colours import GREEN, ORANGE, SKY_BLUE, VERMILION
-from napari_cellcam.sorted_columns import SortedColumns
+from napari_cellcam.table_model import SortableTableModel
 
 if TYPE_CHECKING:
     from cellcam.batch.progress import ImageProgress
 
-# Told apart by everyone, on dark and on light ground.
+# Readable for the colour-blind, on dark and on light ground.
 _COLOURS = {"done": GREEN, "running": SKY_BLUE, "refused": ORANGE, "failed": VERMILION}
 _WIDEST = 200
 
 
 class BatchTable(QTableView):
-    """One row for each image; ``asked_for`` tells one that was clicked twice."""
+    """One row for each image.
 
-    asked_for = Signal(object)
+    Signals
+    -------
+    image_requested : progress of an image that was double-clicked
+    """
+
+    image_requested = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self._images: list[ImageProgress] = []
-        self._rows = _Rows()
+        self._rows = _BatchTableModel()
         self.setModel(self._rows)
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -40,41 +45,41 @@ class BatchTable(QTableView):
         self.horizontalHeader().setResizeContentsPrecision(100)
         self.setWordWrap(False)
         self.setMinimumHeight(180)
-        self.doubleClicked.connect(self._tell)
+        self.doubleClicked.connect(self._emit_requested)
 
     def show_images(self, images: Sequence[ImageProgress]) -> None:
-        """Show how images stand; the order on the screen and the selection stay."""
-        columns: dict[str, list[Any]] = {
-            "image": [one.name for one in images],
-            "state": [_state(one) for one in images],
-            "cells": [one.cells if one.state == "done" else "" for one in images],
-            "reason": [_reason(one) for one in images],
+        """Show progress; the order on the screen and the selection stay for the same images."""
+        columns: dict[str, list[object]] = {
+            "image": [image.name for image in images],
+            "state": [_state(image) for image in images],
+            "cells": [image.cells if image.state == "done" else "" for image in images],
+            "reason": [_reason(image) for image in images],
         }
-        same = [one.name for one in images] == [one.name for one in self._images]
+        same = [image.name for image in images] == [image.name for image in self._images]
         self._images = list(images)
         if not same:
             self._rows.replace(columns)
-            self._fit()
+            self._fit_columns()
             return
         for name in ("state", "cells", "reason"):
             self._rows.replace_column(name, columns[name])
 
-    def _fit(self) -> None:
+    def _fit_columns(self) -> None:
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.resizeColumnToContents(0)
         self.setColumnWidth(0, min(_WIDEST, self.columnWidth(0)))
         self.setColumnWidth(1, 80)
         self.setColumnWidth(2, 60)
 
-    def _tell(self, index: QModelIndex) -> None:
-        self.asked_for.emit(self._images[self._rows.row_at(index.row())])
+    def _emit_requested(self, index: QModelIndex) -> None:
+        self.image_requested.emit(self._images[self._rows.table_row(index.row())])
 
 
-class _Rows(SortedColumns):
-    """States in their colours, and reasons in full where the mouse rests."""
+class _BatchTableModel(SortableTableModel):
+    """States in their colours; the full reason as a tooltip."""
 
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        text = super().data(index)
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        text = str(super().data(index))
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             colour = _COLOURS.get(text.split()[0])
             return QColor(colour) if colour else None
@@ -84,11 +89,11 @@ class _Rows(SortedColumns):
 
 
 def _state(image: ImageProgress) -> str:
-    """The state; of a huge image also how far it is."""
+    """The state, and the finished share of a huge image."""
     share = f" {image.part:.0%}" if image.state == "running" and image.part else ""
     return image.state + share
 
 
 def _reason(image: ImageProgress) -> str:
-    """The reason in one line that does not begin with a long path."""
+    """The reason on one line, with the file's name instead of its long path."""
     return " ".join(image.reason.replace(image.file, Path(image.file).name).split())

@@ -1,4 +1,4 @@
-"""The dock widget for folders: ``cellcam batch`` in a process of its own, image by image."""
+"""The dock widget for folders: runs ``cellcam batch`` in a child process and shows its progress."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QApplication,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QScrollArea,
     QVBoxLayout,
@@ -22,21 +20,26 @@ from qtpy.QtWidgets import (
 
 from cellcam.errors import CellCamError
 from napari_cellcam.batch_form import BatchForm
-from napari_cellcam.batch_results import Opened, read_results
+from napari_cellcam.batch_results import OpenedImage, read_results
 from napari_cellcam.batch_table import BatchTable
 from napari_cellcam.buttons import button
-from napari_cellcam.child import Command
+from napari_cellcam.child_process import ChildProcess
 from napari_cellcam.model_choice import preferred_model
-from napari_cellcam.work import ActivityBar, Task, told
+from napari_cellcam.status_line import StatusLine
+from napari_cellcam.tasks import ActivityBar, Task
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
+    from qtpy.QtGui import QCloseEvent
 
     from cellcam.batch.progress import ImageProgress, ProgressWatcher
+    from cellcam.progress import Progress
 
-_LOOK_EVERY_MS = 500
-# The blocks that are being worked on are dropped, but workers have to be told.
+Result = TypeVar("Result")
+
+_READ_EVERY_MS = 500
+# The blocks that are being worked on are dropped, but the workers must be told to stop.
 _PATIENCE_MS = 15_000
 
 
@@ -49,46 +52,47 @@ class BatchWidget(QScrollArea):
 
     Attributes
     ----------
-    form : what is chosen
-    images : how each stands
+    form : folder, model and options
+    images : progress of each image
+    process : the latest run, if there was a run
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
         self.images: list[ImageProgress] = []
-        self.command: Command | None = None
-        self._watch: ProgressWatcher | None = None
-        self._looking: Task | None = None
-        self._opening: Task | None = None
+        self.process: ChildProcess | None = None
+        self._watcher: ProgressWatcher | None = None
+        self._progress_task: Task[list[ImageProgress]] | None = None
+        self._opening_task: Task[OpenedImage] | None = None
         self._layers: list[Layer] = []
-        self._cancelled = False
+        self._is_cancelled = False
         self._bar = ActivityBar("Classifying and explaining a folder")
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self._look)
-        self._commands: list[Command] = []
+        self._timer.timeout.connect(self._read_progress)
+        self._processes: list[ChildProcess] = []
         self._build()
-        # Qt deletes a dock with its window, and tells no closeEvent.
-        self.destroyed.connect(partial(_end, self._commands))
+        # Qt deletes a dock widget with its window without a closeEvent.
+        self.destroyed.connect(partial(_cancel_running, self._processes))
         self.form.model.choose(preferred_model())
 
     @property
     def running(self) -> bool:
-        """Whether the command is at work."""
-        return self.command is not None and self.command.running
+        """Whether the child process runs."""
+        return self.process is not None and self.process.running
 
-    def let_go(self) -> None:
-        """End the command, which can be resumed, and let go of what was asked for."""
-        self.form.model.device.let_go()
+    def release(self) -> None:
+        """End the child process, which can be resumed, and cancel all tasks."""
+        self.form.model.device.release()
         self._timer.stop()
         self._bar.close()
-        for task in (self._looking, self._opening):
+        for task in (self._progress_task, self._opening_task):
             if task is not None:
                 task.cancel()
-        _end(self._commands)
+        _cancel_running(self._processes)
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
-        self.let_go()
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, D102 - Qt's name
+        self.release()
         super().closeEvent(event)
 
     def start(self) -> None:
@@ -100,66 +104,65 @@ class BatchWidget(QScrollArea):
         try:
             words = self.form.command().words()
         except CellCamError as error:
-            self._complain(str(error))
+            self.status.show_error(error)
             return
-        self._cancelled = False
-        self._show([])
-        self._watch = ProgressWatcher(self._out)
-        self.command = Command(*words, patience_ms=_PATIENCE_MS)
-        self._commands[:] = [self.command]
-        self.command.ended.connect(self._ended)
-        self._timer.start(_LOOK_EVERY_MS)
-        self._working(True)
-        self._say("Starting, and looking at the images...")
+        self._is_cancelled = False
+        self._show_images([])
+        self._watcher = ProgressWatcher(self._out)
+        self.process = ChildProcess(*words, patience_ms=_PATIENCE_MS)
+        self._processes[:] = [self.process]
+        self.process.ended.connect(self._process_ended)
+        self._timer.start(_READ_EVERY_MS)
+        self._set_running(True)
+        self.status.setText("Starting, and looking at the images...")
         self.progress.setRange(0, 0)
         self._bar.show(0, 0)
 
     def cancel(self) -> None:
-        """Stop in order; what is done is kept."""
-        if self.running and self.command is not None:
-            self._cancelled = True
+        """Stop in order; finished images are kept."""
+        if self.running and self.process is not None:
+            self._is_cancelled = True
             self.cancel_button.setEnabled(False)
-            self._say("Stopping. What is done is kept...")
-            self.command.cancel()
+            self.status.setText("Stopping. Finished images are kept...")
+            self.process.cancel()
 
     def copy_command(self) -> str:
-        """The command that does the same without a window; it is put on the clipboard."""
+        """Copy the command that does the same without a window; return it."""
         try:
             command = self.form.command().text()
         except CellCamError as error:
-            self._complain(str(error))
+            self.status.show_error(error)
             return ""
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(command)
-        self._say(f"Copied: {command}")
+        self.status.copy_to_clipboard(command)
         return command
 
     def open_image(self, image: ImageProgress) -> None:
-        """Show an image with its cells and maps, in place of the one shown before."""
+        """Show an image with its cells and maps, in place of the image shown before."""
         if image.state != "done":
-            self._say(f"{image.name} is {image.state}. {image.reason}")
+            self.status.setText(f"{image.name} is {image.state}. {image.reason}")
             return
-        if self._opening is not None:
-            self._opening.cancel()
-        self._say(f"Opening {image.name}...")
-        self._opening = Task("Opening an image", self._open, soon=True, computes=False)
-        self._opening.finished.connect(self._task_finished)
-        self._opening.failed.connect(self._task_failed)
-        self._opening.start(read_results, Path(image.file), self._out, image.name)
+        if self._opening_task is not None:
+            self._opening_task.cancel()
+        self.status.setText(f"Opening {image.name}...")
+        task = Task("Opening an image", self._show_opened, short=True, needs_torch=False)
+        task.finished.connect(self._task_finished)
+        task.failed.connect(self._task_failed)
+        self._opening_task = task
+        task.start(read_results, Path(image.file), self._out, image.name)
 
     @property
     def _out(self) -> Path:
         return Path(self.form.command().out)
 
     def _build(self) -> None:
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        self.setWidget(inside)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        self.setWidget(content)
         self.setWidgetResizable(True)
         self.setMinimumWidth(420)
+        self.status = StatusLine("Start goes on where an earlier run into the same folder stopped.")
         self.form = BatchForm()
-        self.form.model.failed.connect(lambda error: self._complain(told(error)))
+        self.form.model.failed.connect(self.status.show_error)
         column.addWidget(self.form)
         row = QHBoxLayout()
         self.start_button = button("Start", self.start, row)
@@ -170,78 +173,84 @@ class BatchWidget(QScrollArea):
         self.progress.setFormat("%v of %m images")
         self.progress.hide()
         column.addWidget(self.progress)
-        self.status = QLabel("Start goes on where an earlier run into the same folder stopped.")
-        self.status.setWordWrap(True)
         column.addWidget(self.status)
         self.table = BatchTable()
-        self.table.asked_for.connect(self.open_image)
+        self.table.image_requested.connect(self.open_image)
         column.addWidget(self.table, 1)
-        self._working(False)
+        self._set_running(False)
 
-    def _look(self) -> None:
-        """See how the images stand, off the GUI thread: a folder may lie on a slow disk."""
-        if self._watch is None or self._looking is not None:
+    def _read_progress(self) -> None:
+        """Read the progress of all images, in a task: the folder may lie on a slow disk."""
+        if self._watcher is None or self._progress_task is not None:
             return
-        self._looking = Task("Looking at results", self._looked, soon=True, computes=False)
-        self._looking.finished.connect(self._task_finished)
-        self._looking.failed.connect(self._task_failed)
-        self._looking.start(_look, self._watch)
+        task = Task("Looking at results", self._progress_read, short=True, needs_torch=False)
+        task.finished.connect(self._task_finished)
+        task.failed.connect(self._task_failed)
+        self._progress_task = task
+        task.start(_read_watched, self._watcher)
 
-    def _task_finished(self, task: Task, result: Any) -> None:
-        self._forget(task)
-        task.then(result)
+    def _task_finished(self, task: Task[Result], result: Result) -> None:
+        self._remove_task(task)
+        task.on_result(result)
 
-    def _task_failed(self, task: Task, error: Exception) -> None:
-        self._forget(task)
-        self._complain(told(error))
+    def _task_failed(self, task: Task[Result], error: Exception) -> None:
+        self._remove_task(task)
+        self.status.show_error(error)
 
-    def _forget(self, task: Task) -> None:
-        if task is self._looking:
-            self._looking = None
+    def _remove_task(self, task: Task[Result]) -> None:
+        if task is self._progress_task:
+            self._progress_task = None
         else:
-            self._opening = None
+            self._opening_task = None
 
-    def _looked(self, images: list[ImageProgress]) -> None:
+    def _progress_read(self, images: list[ImageProgress]) -> None:
         if not images:
             return
-        if not self.running:  # it may have been ended in the middle of them
-            images = [replace(one, state="waiting") if _is_at(one) else one for one in images]
-        self._show(images)
-        if self.running and not self._cancelled:
-            states = Counter(one.state for one in images)
-            cells = sum(one.cells for one in images)
+        if not self.running:  # the process may have ended in the middle of an image
+            images = [
+                replace(image, state="waiting") if image.state == "running" else image
+                for image in images
+            ]
+        self._show_images(images)
+        if self.running and not self._is_cancelled:
+            states = Counter(image.state for image in images)
+            cells = sum(image.cells for image in images)
             bad = states["failed"] + states["refused"]
-            also = f", {bad} without result" if bad else ""
-            self._say(f"{states['done']} of {len(images)} images done, {cells} cells{also}.")
+            without = f", {bad} without result" if bad else ""
+            self.status.setText(
+                f"{states['done']} of {len(images)} images done, {cells} cells{without}."
+            )
 
-    def _show(self, images: Sequence[ImageProgress]) -> None:
+    def _show_images(self, images: Sequence[ImageProgress]) -> None:
         self.images = list(images)
         self.table.show_images(images)
-        ended = sum(one.state not in ("waiting", "running") for one in images)
+        ended = sum(image.state not in ("waiting", "running") for image in images)
         self.progress.setRange(0, len(images))
         self.progress.setValue(ended)
         if self.running:
             self._bar.show(ended, len(images))
 
-    def _ended(self, status: int, output: str) -> None:
+    def _process_ended(self, status: int, output: str) -> None:
         self._timer.stop()
         self._bar.close()
-        self._working(False)
-        said = output.rpartition("cellcam: ")[2].strip()
-        if self._cancelled:
-            self._say("Stopped. What is done is kept; Start goes on.")
+        self._set_running(False)
+        reason = output.rpartition("cellcam: ")[2].strip()
+        if self._is_cancelled:
+            self.status.setText("Stopped. Finished images are kept; Start goes on.")
         elif status in (0, 2):
-            self._say(f"{_last_sentence(output)} Double-click an image to see its results.")
+            self.status.setText(f"{_summary(output)} Double-click an image to see its results.")
         elif status == -1:
-            self._complain("The command was ended from outside. Start goes on where it was.")
+            self.status.show_error(
+                "The command was ended from outside. Start goes on where it was."
+            )
         else:
-            self._complain(said[-600:] or f"The command ended with status {status}.")
-        if self._looking is not None:  # what it sees may be older than the end
-            self._looking.cancel()
-            self._looking = None
-        self._look()
+            self.status.show_error(reason[-600:] or f"The command ended with status {status}.")
+        if self._progress_task is not None:  # it may have read the files before the end
+            self._progress_task.cancel()
+            self._progress_task = None
+        self._read_progress()
 
-    def _open(self, opened: Opened) -> None:
+    def _show_opened(self, opened: OpenedImage) -> None:
         for layer in self._layers:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -249,42 +258,29 @@ class BatchWidget(QScrollArea):
 
         self._layers = [self.viewer.add_layer(Layer.create(*data)) for data in opened.layers]
         self.viewer.reset_view()
-        self._say(opened.told)
+        self.status.setText(opened.message)
 
-    def _working(self, now: bool) -> None:
-        self.start_button.setEnabled(not now)
-        self.cancel_button.setEnabled(now)
-        if now:
+    def _set_running(self, running: bool) -> None:
+        self.start_button.setEnabled(not running)
+        self.cancel_button.setEnabled(running)
+        if running:
             self.progress.show()
         elif self.progress.maximum() == 0:
-            self.progress.hide()  # it would go on moving
-
-    def _complain(self, text: str) -> None:
-        from napari.utils.notifications import show_error
-
-        self._say(text)
-        show_error(text)
-
-    def _say(self, text: str) -> None:
-        self.status.setText(text)
+            self.progress.hide()  # a bar without a total would go on moving
 
 
-def _end(commands: list[Command], _: Any = None) -> None:
-    """End what still runs; what it has done is kept."""
-    for command in commands:
-        if command.running:
-            command.cancel()
+def _cancel_running(processes: Sequence[ChildProcess], _: object = None) -> None:
+    """Cancel the processes that still run; finished images are kept."""
+    for process in processes:
+        if process.running:
+            process.cancel()
 
 
-def _look(watch: ProgressWatcher, _: Any) -> list[ImageProgress]:
-    return watch.look()
+def _read_watched(watcher: ProgressWatcher, _: Progress) -> list[ImageProgress]:
+    return watcher.look()
 
 
-def _is_at(image: ImageProgress) -> bool:
-    return image.state == "running"
-
-
-def _last_sentence(output: str) -> str:
-    """What the command said before the list of files that it wrote."""
+def _summary(output: str) -> str:
+    """The line of the command's output that counts cells and images."""
     lines = [line for line in output.splitlines() if line.endswith(" images.")]
     return lines[-1] if lines else "Done."

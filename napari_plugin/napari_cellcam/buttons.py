@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 
 def button(text: str, action: Callable[[], object], row: QHBoxLayout) -> QPushButton:
-    """Add a button that does something to a row."""
-    made = QPushButton(text)
-    made.clicked.connect(lambda: action())
-    row.addWidget(made)
-    return made
+    """Add a button to a row; a click calls ``action``."""
+    added = QPushButton(text)
+    added.clicked.connect(lambda: action())
+    row.addWidget(added)
+    return added

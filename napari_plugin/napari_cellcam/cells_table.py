@@ -1,27 +1,32 @@
-"""The table of all cells, sorted as the user likes, linked both ways with the canvas."""
+"""The table of all cells, sortable, its selection linked with the viewer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from napari_cellcam.sorted_columns import SortedColumns
+from napari_cellcam.table_model import SortableTableModel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from qtpy.QtGui import QKeyEvent
 
 # Rows beyond those in view that decide how wide a column is.
 _ROWS_MEASURED = 100
 
-_SHOWN = ("label", "class", "probability", "margin", "said", "t", "z", "flags")
+_TRUE_CLASS = "true class"
+_COLUMNS = ("label", "class", "probability", "margin", _TRUE_CLASS, "t", "z", "flags")
 
 
 class CellsTable(QTableView):
-    """Cells of a session; ``chosen`` tells the row that the user went to, ``selected`` all.
+    """Cells of a session. A click on a heading sorts; by margin, the doubtful cells come first.
 
-    A click on a heading sorts; by margin, the doubtful cells come first.
+    Signals
+    -------
+    chosen : row of the cell table that the user went to
+    selected : all selected rows of the cell table
     """
 
     chosen = Signal(int)
@@ -29,7 +34,7 @@ class CellsTable(QTableView):
 
     def __init__(self) -> None:
         super().__init__()
-        self._cells = SortedColumns()
+        self._cells = SortableTableModel()
         self.setModel(self._cells)
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -37,50 +42,51 @@ class CellsTable(QTableView):
         self.verticalHeader().hide()
         self.horizontalHeader().setResizeContentsPrecision(_ROWS_MEASURED)
         self.setMinimumHeight(140)
-        self.selectionModel().currentRowChanged.connect(self._tell)
+        self.selectionModel().currentRowChanged.connect(self._emit_chosen)
         self.selectionModel().selectionChanged.connect(
             lambda *_: self.selected.emit(self.selected_rows())
         )
-        self._silent = False
+        self._is_silent = False
 
     def show_cells(self, table: pd.DataFrame) -> None:
-        """Show these cells."""
-        single = {name for name in ("t", "z") if table[name].nunique() < 2}
-        names = [name for name in _SHOWN if name in table and name not in single]
+        """Show these cells; t and z only where there are several."""
+        constant = {name for name in ("t", "z") if table[name].nunique() < 2}
+        names = [name for name in _COLUMNS if name in table and name not in constant]
         self._cells.replace({name: table[name].tolist() for name in names})
         header = self.horizontalHeader()
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
 
-    def show_said(self, said: list[str]) -> None:
-        """Show the classes that the user gave, one for each cell, empty where none."""
-        self._cells.replace_column("said", said)
+    def show_true_classes(self, classes: list[str]) -> None:
+        """Show the class that the user assigned to each cell; empty for none."""
+        self._cells.replace_column(_TRUE_CLASS, classes)
 
-    def go_to(self, row: int, more: bool = False) -> None:
-        """Select a cell, told from elsewhere; ``more`` keeps those that are selected."""
-        self._silent = True
-        how = QItemSelectionModel.SelectionFlag
-        kept = how.Toggle if more else how.ClearAndSelect
-        at = self._cells.index(self._cells.place_of(row), 0)
-        self.selectionModel().setCurrentIndex(at, kept | how.Rows)
-        self._silent = False
+    def select_cell(self, row: int, extend: bool = False) -> None:
+        """Select a cell without emitting ``chosen``; ``extend`` toggles it in the selection."""
+        self._is_silent = True
+        flags = QItemSelectionModel.SelectionFlag
+        change = flags.Toggle if extend else flags.ClearAndSelect
+        index = self._cells.index(self._cells.screen_row(row), 0)
+        self.selectionModel().setCurrentIndex(index, change | flags.Rows)
+        self._is_silent = False
 
     def step(self, by: int) -> None:
-        """Go on by some rows in the order shown."""
-        at = self.currentIndex().row() + by
-        if 0 <= at < self._cells.rowCount():
-            self.selectRow(at)
+        """Go on by some rows in the order on the screen."""
+        row = self.currentIndex().row() + by
+        if 0 <= row < self._cells.rowCount():
+            self.selectRow(row)
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802, D102 - Qt's name
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, D102 - Qt's name
         if event.text().isalnum():
-            event.ignore()  # letters and digits are the dock's, not a search in the table
+            event.ignore()  # keys of the dock widget; Qt would search in the table
         else:
             super().keyPressEvent(event)
 
     def selected_rows(self) -> list[int]:
-        """Rows of the table, not of its order on the screen."""
-        return [self._cells.row_at(index.row()) for index in self.selectionModel().selectedRows()]
+        """Selected rows of the cell table."""
+        indices = self.selectionModel().selectedRows()
+        return [self._cells.table_row(index.row()) for index in indices]
 
-    def _tell(self, index: QModelIndex, _: QModelIndex) -> None:
-        if index.isValid() and not self._silent:
-            self.chosen.emit(self._cells.row_at(index.row()))
+    def _emit_chosen(self, index: QModelIndex, _: QModelIndex) -> None:
+        if index.isValid() and not self._is_silent:
+            self.chosen.emit(self._cells.table_row(index.row()))

@@ -1,8 +1,8 @@
-"""What is classified, by which model, and how cells are found: the upper part of the dock."""
+"""Choice of layers, model and cells: the upper part of the dock widget."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -20,27 +20,35 @@ from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.request import Classes, Request
 from napari_cellcam.layer_choices import LayerChoices
+from napari_cellcam.layers import cellcam_metadata
 from napari_cellcam.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.preferences import preference
-from napari_cellcam.results import is_result
-from napari_cellcam.sources import layer_axes
+from napari_cellcam.result_layers import is_result
+from napari_cellcam.stack_from_layers import layer_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import napari
-    from napari.layers import Image
+    from napari.layers import Image, Layer
+    from napari.utils.events import Event, EventEmitter
 
     from cellcam.models.spec import ModelSpec
-    from napari_cellcam.device_line import DeviceLine
+    from napari_cellcam.device_choice import DeviceChoice
 
-_FIND, _CALL, _ALL = "find them", "each cell's own call", "all classes"
+_FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
 
 
 class ChoicePanel(QWidget):
-    """Model, channels, cells and what to explain.
+    """Model, channels, cells and classes to explain.
+
+    Attributes
+    ----------
+    sources : choice of a layer for each channel of the model
 
     Signals
     -------
-    changed : something that decides which cells are found
+    changed : a choice that decides which cells are found
     failed : an error
     """
 
@@ -51,7 +59,7 @@ class ChoicePanel(QWidget):
         super().__init__()
         self.viewer = viewer
         self.sources: dict[str, QComboBox] = {}
-        self._axes_of: Image | None = None
+        self._axes_layer: Image | None = None  # the layer that the text in `axes` is about
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self.model = ModelChoice()
@@ -61,13 +69,13 @@ class ChoicePanel(QWidget):
         self.channels = QFormLayout()
         column.addLayout(self.channels)
         column.addLayout(self._cell_rows())
-        for event in _events_of(viewer):
+        for event in _layer_list_events(viewer):
             event.connect(self.refresh_layers)
 
-    def let_go(self) -> None:
-        """Let go of the viewer."""
-        forget(self.viewer, self.refresh_layers)
-        self.device.let_go()
+    def release(self) -> None:
+        """Disconnect from the viewer."""
+        disconnect_layer_list(self.viewer, self.refresh_layers)
+        self.device.release()
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -76,16 +84,16 @@ class ChoicePanel(QWidget):
 
     @property
     def model_folder(self) -> str:
-        """Its folder."""
+        """Folder of the chosen model."""
         return self.model.folder
 
     @property
-    def device(self) -> DeviceLine:
-        """What computes."""
+    def device(self) -> DeviceChoice:
+        """Choice of the device."""
         return self.model.device
 
     def choose_model(self, folder: str) -> None:
-        """Use the model in a folder."""
+        """Choose the model in a folder."""
         self.model.choose(folder)
 
     def _show_model(self) -> None:
@@ -99,11 +107,11 @@ class ChoicePanel(QWidget):
             choice.currentIndexChanged.connect(self._suggest_axes)
             choice.currentIndexChanged.connect(self.changed)
         self.classes.clear()
-        self.classes.addItems([_CALL, _ALL, *self.spec.classes])
+        self.classes.addItems([_PREDICTED, _ALL, *self.spec.classes])
         self._offer_layers(chosen)
 
     def choices(self) -> LayerChoices:
-        """What is chosen now.
+        """The present choices.
 
         Raises
         ------
@@ -132,11 +140,11 @@ class ChoicePanel(QWidget):
     def chosen_classes(self) -> Classes:
         """Classes to explain, see `Request`."""
         chosen = self.classes.currentText()
-        words: dict[str, Classes] = {_CALL: "predicted", _ALL: "all"}
+        words: dict[str, Classes] = {_PREDICTED: "predicted", _ALL: "all"}
         return words.get(chosen, (chosen,))
 
-    def refresh_layers(self, _: Any = None) -> None:
-        """Offer the layers there are; what was chosen stays chosen, names decide at first."""
+    def refresh_layers(self, _: Event | None = None) -> None:
+        """Offer the layers of the viewer; chosen layers stay, new channels are matched by name."""
         self._offer_layers(self._chosen())
 
     def _offer_layers(self, chosen: dict[str, Image | None]) -> None:
@@ -144,30 +152,31 @@ class ChoicePanel(QWidget):
         images = [layer for layer in others if _kind(layer) == "image"]
         first_before = self._first_image()
         for name, choice in self.sources.items():
-            before = chosen.get(name)
-            wanted = before if before in images else _best_match(name, images, len(self.sources))
+            wanted = chosen.get(name)
+            if wanted not in images:
+                wanted = _best_match(name, images, len(self.sources))
             _offer(choice, images, wanted)
-        own = [layer for layer in others if _kind(layer) == "labels"]
-        _offer(self.cells, own, self.cells.currentData(), before=_FIND)
+        labels = [layer for layer in others if _kind(layer) == "labels"]
+        _offer(self.cells, labels, self.cells.currentData(), first_item=_FIND)
         if self._first_image() is not first_before:
             self._suggest_axes()
             self.changed.emit()
 
     def _suggest_axes(self) -> None:
-        """Say what the axes mean; what the user wrote about an image stays."""
+        """Fill in the axes of another first layer; what the user wrote for the same layer stays."""
         first = self._first_image()
-        if first is not self._axes_of:
-            self._axes_of = first
+        if first is not self._axes_layer:
+            self._axes_layer = first
             self.axes.setText(layer_axes(first) if first is not None else "")
 
     def _cell_rows(self) -> QFormLayout:
         form = QFormLayout()
         self.axes = QLineEdit()
-        self.axes.setToolTip("What the axes of the images mean: T time, Z depth, then YX.")
+        self.axes.setToolTip("Meaning of the axes of the images: T time, Z depth, then YX.")
         self.planes = PlaneChoice()
         self.cells = QComboBox()
         self.diameter = _number(1000, "as the model says", " um")
-        self.threshold = _number(2**32, "by itself")
+        self.threshold = _number(2**32, "automatic")
         self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
         self.threshold.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.preview = QCheckBox("Preview")
@@ -207,40 +216,49 @@ class ChoicePanel(QWidget):
         return chosen
 
     def _find_channel(self) -> str | None:
-        """Channel in which cells are found; None where the model says it."""
-        said = self.spec is not None and self.spec.finding
-        return None if said and said.channel in self.sources else next(iter(self.sources), None)
+        """Channel in which cells are found; None if the model's description has it."""
+        finding = self.spec is not None and self.spec.finding
+        if finding and finding.channel in self.sources:
+            return None
+        return next(iter(self.sources), None)
 
 
-def forget(viewer: napari.viewer.Viewer, callback: Any, _: Any = None) -> None:
-    """Disconnect a callback from the list of layers."""
-    for event in _events_of(viewer):
+def disconnect_layer_list(
+    viewer: napari.viewer.Viewer, callback: Callable[[Event], None], _: object = None
+) -> None:
+    """Disconnect a callback from the events of the layer list."""
+    for event in _layer_list_events(viewer):
         event.disconnect(callback)
 
 
-def _events_of(viewer: napari.viewer.Viewer) -> list[Any]:
-    """What changes the list of layers, or a name in it; napari 0.6 does not tell of names."""
+def _layer_list_events(viewer: napari.viewer.Viewer) -> list[EventEmitter]:
+    """Events of added, removed and renamed layers; napari 0.6 has no event for new names."""
     events = viewer.layers.events
     known = (getattr(events, name, None) for name in ("inserted", "removed", "renamed"))
     return [event for event in known if event is not None]
 
 
-def _offer(choice: QComboBox, layers: list[Any], wanted: Any, before: str | None = None) -> None:
-    """Fill a choice with layers; told of no change where the chosen one stays."""
+def _offer(
+    choice: QComboBox,
+    layers: Sequence[Layer],
+    wanted: Layer | None,
+    first_item: str | None = None,
+) -> None:
+    """Fill a choice with layers; it emits no change if the chosen layer stays."""
     same = choice.currentData() is wanted
     blocked = choice.blockSignals(same or choice.signalsBlocked())
     choice.clear()
-    if before is not None:
-        choice.addItem(before, None)
+    if first_item is not None:
+        choice.addItem(first_item, None)
     for layer in layers:
         choice.addItem(layer.name, layer)
     at = next((i for i in range(choice.count()) if choice.itemData(i) is wanted), -1)
-    choice.setCurrentIndex(max(at, -1 if before is None else 0))
+    choice.setCurrentIndex(max(at, -1 if first_item is None else 0))
     choice.blockSignals(blocked)
 
 
 def _number(largest: float, special: str, suffix: str = "") -> QDoubleSpinBox:
-    """A number for which 0 means that it is left to CellCam."""
+    """A field for a number; 0 means automatic and is shown as ``special``."""
     field = QDoubleSpinBox()
     field.setRange(0, largest)
     field.setSpecialValueText(special)
@@ -248,14 +266,14 @@ def _number(largest: float, special: str, suffix: str = "") -> QDoubleSpinBox:
     return field
 
 
-def _kind(layer: Any) -> str:
+def _kind(layer: Layer) -> str:
     return str(layer._type_string) if hasattr(layer, "_type_string") else ""
 
 
-def _best_match(name: str, images: list[Any], wanted: int) -> Any:
-    """Layer for a channel: of its name, or the only one where one is wanted; never by order."""
+def _best_match(name: str, images: Sequence[Image], n_channels: int) -> Image | None:
+    """Layer for a channel by its name, or the only layer for the only channel; never by order."""
     for layer in images:
-        known = layer.metadata.get("cellcam", {}).get("channel", layer.name)
-        if name.lower() in (known.lower(), layer.name.lower()):
+        channel = cellcam_metadata(layer).get("channel", layer.name)
+        if name.lower() in (channel.lower(), layer.name.lower()):
             return layer
-    return images[0] if wanted == len(images) == 1 else None
+    return images[0] if n_channels == len(images) == 1 else None

@@ -1,4 +1,4 @@
-"""The user's choices in the dock: layers, model, request; and the command that does the same."""
+"""The user's choices in the dock widget, and the command that does the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellcam.request import Request
-from napari_cellcam.sources import label_stack_of, stack_of
+from napari_cellcam.layers import cellcam_metadata
+from napari_cellcam.stack_from_layers import stack_from_labels, stack_from_layers
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerChoices:
-    """What to classify, with which model, and how.
+    """Layers, model and request.
 
     Attributes
     ----------
-    layers : image layer of each of the model's channels
-    axes : meaning of the layers' axes, one letter of TZYX each
+    layers : image layer of each channel of the model
+    axes : axes of the layers, letters of TZYX
     model_folder : the model's folder
     request : how to find cells, what the model sees, which classes to explain
-    cells : the user's own cells; None: the request's finder finds them
+    cells : the user's labels; None: the request's finder finds the cells
     device : auto, cpu, cuda, cuda:1 or mps
     """
 
@@ -39,25 +40,25 @@ class LayerChoices:
 
     @property
     def first(self) -> Image:
-        """The layer whose place the results take."""
+        """The layer whose scale and position the results get."""
         return next(iter(self.layers.values()))
 
     def stack(self) -> Stack:
-        """The chosen layers as a stack whose channels are the model's; errors of `stack_of`."""
-        return stack_of(self.layers, self.axes)
+        """The chosen layers as a stack with the model's channels; raises as `stack_from_layers`."""
+        return stack_from_layers(self.layers, self.axes)
 
     def label_stack(self) -> Stack | None:
         """The user's cells as a stack, or None."""
-        return None if self.cells is None else label_stack_of(self.cells, self.axes)
+        return None if self.cells is None else stack_from_labels(self.cells, self.axes)
 
     def command(self) -> str:
         """The command that does the same without a window.
 
         IMAGE and LABELS stand for layers that did not come from a file.
         """
-        known = {name: layer.metadata.get("cellcam", {}) for name, layer in self.layers.items()}
-        paths = [about["path"] for about in known.values() if "path" in about]
-        channels = {name: str(about.get("channel", name)) for name, about in known.items()}
+        known = {name: cellcam_metadata(layer) for name, layer in self.layers.items()}
+        paths = [metadata["path"] for metadata in known.values() if "path" in metadata]
+        channels = {name: metadata.get("channel", name) for name, metadata in known.items()}
         words = ["cellcam", "explain", paths[0] if paths else "IMAGE"]
         words += ["--model", self.model_folder, "--out", "results"]
         if self.cells is not None:
@@ -68,7 +69,7 @@ class LayerChoices:
         return shlex.join(words)
 
     def _request_for_files(self, channels: Mapping[str, str]) -> Request:
-        """Same request for an image file, in which the model's channels have these names."""
+        """The request with channel names of the image file instead of the model's."""
         finder = self.request.finder
         finder_channel = getattr(finder, "channel", None)
         if finder_channel is not None:

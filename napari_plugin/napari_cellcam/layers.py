@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -13,23 +14,57 @@ if TYPE_CHECKING:
     import dask.array as da
     import napari
     from napari.layers import Layer
+    from numpy.typing import NDArray
 
-LayerData = tuple[Any, dict[str, Any], str]
+# Pixels, attributes and type of a layer, as napari's readers and writers exchange them.
+LayerData = tuple[object, dict[str, object], str]
 
-# Percentiles that are drawn black and white, of at most so many pixels round the middle.
-_SHOWN, _LOOK = (0.1, 99.9), 1024
-# The first three tell apart DNA, cytoskeleton and a marker at a glance.
+# Percentiles of the pixels that are drawn black and white, measured up to this distance from the
+# middle of a plane.
+_SHOWN, _HALF_MEASURED = (0.1, 99.9), 1024
+# The first three are easy to distinguish: DNA, cytoskeleton and a marker.
 _COLOURS = ("bop blue", "green", "magenta", "yellow", "cyan", "red")
+
+
+class Placement(TypedDict, total=False):
+    """Attributes that place a layer in the viewer, one item for each axis of the layer."""
+
+    scale: Sequence[float] | NDArray[np.float64]
+    translate: Sequence[float] | NDArray[np.float64]
+    units: Sequence[object]
+    axis_labels: Sequence[str]
+
+
+# ``unit`` is that of the pixel values.
+CellCamMetadata = TypedDict(
+    "CellCamMetadata",
+    {
+        "path": str,
+        "channel": str,
+        "image": str,
+        "model": str,
+        "class": str,
+        "unit": str,
+        "preview": bool,
+    },
+    total=False,
+)
+
+
+def cellcam_metadata(layer: Layer) -> CellCamMetadata:
+    """Metadata that CellCam gave to a layer; empty for other layers."""
+    metadata: CellCamMetadata = layer.metadata.get("cellcam", {})
+    return metadata
 
 
 def stack_layers(stack: Stack) -> list[LayerData]:
     """One image layer for each channel of a stack, lazily read.
 
-    Axes of length 1 in front of y and x are dropped; what remains keeps the stack's scale in um
-    (s for time, and pixels where the file is silent).
+    Axes of length 1 in front of y and x are dropped; the others keep the stack's scale, in um for
+    z, y, x, in s for t, and in pixels where it is unknown.
     """
     single = len(stack.channels) == 1
-    place = place_of_stack(stack)
+    placement = stack_placement(stack)
     return [
         (
             channel_pixels(stack, index),
@@ -39,7 +74,7 @@ def stack_layers(stack: Stack) -> list[LayerData]:
                 "blending": "additive",
                 "contrast_limits": _display_range(channel_pixels(stack, index)),
                 "metadata": {"cellcam": {"path": str(stack.path), "channel": name}},
-                **place,
+                **placement,
             },
             "image",
         )
@@ -48,7 +83,7 @@ def stack_layers(stack: Stack) -> list[LayerData]:
 
 
 def add_stack(viewer: napari.viewer.Viewer, stack: Stack) -> list[Layer]:
-    """Show a stack that was opened in Python, for files whose axes or series must be named."""
+    """Add a stack that was opened in Python, for files whose axes or series must be named."""
     from napari.layers import Layer
 
     return [viewer.add_layer(Layer.create(*layer)) for layer in stack_layers(stack)]
@@ -60,8 +95,8 @@ def channel_pixels(stack: Stack, index: int) -> da.Array:
     return stack.data[:, index][tuple(slice(None) if axis in kept else 0 for axis in "TZYX")]
 
 
-def place_of_stack(stack: Stack) -> dict[str, Any]:
-    """Scale, units and axis labels for layers that show `channel_pixels`."""
+def stack_placement(stack: Stack) -> Placement:
+    """Scale, units and axis labels of layers with the pixels of `channel_pixels`."""
     kept = _kept_axes(stack)
     return {
         "scale": [_step(stack, axis) or 1.0 for axis in kept],
@@ -71,20 +106,22 @@ def place_of_stack(stack: Stack) -> dict[str, Any]:
 
 
 def _display_range(pixels: da.Array) -> tuple[float, float]:
-    """Black and white of a channel, from its first, middle and last plane.
+    """Contrast limits of a channel, from its first, middle and last plane.
 
-    napari would take them from the first alone, which is often an empty one. Single hot or
-    dead pixels do not count; of large planes the middle is looked at.
+    napari would take them from the first plane, which is often empty. Single hot or dead pixels
+    do not count; of large planes only the middle is measured.
     """
     n_planes, (height, width) = math.prod(pixels.shape[:-2]), pixels.shape[-2:]
-    middle = tuple(slice(max(0, n // 2 - _LOOK), n // 2 + _LOOK) for n in (height, width))
+    middle = tuple(
+        slice(max(0, n // 2 - _HALF_MEASURED), n // 2 + _HALF_MEASURED) for n in (height, width)
+    )
     numbers = sorted({0, n_planes // 2, n_planes - 1})
     places = [np.unravel_index(number, pixels.shape[:-2]) for number in numbers]
-    seen = np.concatenate(
+    measured = np.concatenate(
         [np.asarray(pixels[(*map(int, place), *middle)], np.float64).ravel() for place in places]
     )
-    seen = seen[np.isfinite(seen)]
-    low, high = np.percentile(seen, _SHOWN) if seen.size else (0.0, 1.0)
+    measured = measured[np.isfinite(measured)]
+    low, high = np.percentile(measured, _SHOWN) if measured.size else (0.0, 1.0)
     return float(low), float(high if high > low else low + 1)
 
 

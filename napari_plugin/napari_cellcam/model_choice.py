@@ -1,4 +1,4 @@
-"""Which model is used, on which device: rows that all docks share."""
+"""Choice of the model, its device and its planes, in both dock widgets."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.device_line import DeviceLine
+from napari_cellcam.device_choice import DeviceChoice
 from napari_cellcam.preferences import preference
 
 if TYPE_CHECKING:
     from cellcam.models.spec import ModelSpec
 
-_SEEN = "as the model was trained"
+_AS_TRAINED = "as the model was trained"
 
 
 class ModelChoice(QWidget):
-    """A model folder, what is in it, and the device.
+    """A model folder with a line about the model, and the device.
+
+    Attributes
+    ----------
+    spec, folder : of the model; None and empty before the first choice
 
     Signals
     -------
-    chosen : a model, whose description is ``spec``
+    chosen : another model was chosen
     failed : an error
     """
 
@@ -54,13 +58,13 @@ class ModelChoice(QWidget):
         row.addWidget(open_folder)
         self._about = QLabel()
         self._about.setWordWrap(True)
-        self.device = DeviceLine()
+        self.device = DeviceChoice()
         form.addRow("Model", row)
         form.addRow(self._about)
         form.addRow("Device", self.device)
 
     def choose(self, folder: str) -> None:
-        """Use the model in a folder; it is not loaded before it is needed."""
+        """Choose the model in a folder; only its description is read."""
         from cellcam.models.bundle import read_spec
 
         try:
@@ -84,20 +88,20 @@ class ModelChoice(QWidget):
 
 
 class PlaneChoice(QComboBox):
-    """What is seen of a stack with planes."""
+    """Projection over z for stacks with planes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.addItems([_SEEN, "max", "mean"])
+        self.addItems([_AS_TRAINED, "max", "mean"])
 
     def chosen(self) -> Literal["max", "mean"] | None:
-        """A projection; None leaves it to the model."""
+        """Projection over z; None: the model decides."""
         text = self.currentText()
         return "max" if text == "max" else "mean" if text == "mean" else None
 
 
 def preferred_model() -> str:
-    """Folder of the model that a dock begins with: the user's, or the packaged one."""
+    """Folder of the model at the start: from the preferences, or the packaged model."""
     from cellcam import samples
 
     return str(preference("model_folder") or samples.sample_path(samples.DEMO_MODEL))

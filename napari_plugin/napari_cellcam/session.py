@@ -1,13 +1,10 @@
-"""What is known about one image in the window: its cells, their calls, their evidence.
-
-No Qt here: everything can be used and tested without a window.
-"""
+"""One image in the window: its cells, their classes, their importance maps. No Qt here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +19,9 @@ if TYPE_CHECKING:
     from cellcam.stacks.stack import Stack
 
 Maps = dict[str, NDArray[np.float32]]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
-# A card is looked at, and waited for: nobody sees 10 %, which as a rule are 4 %.
+# The user waits for a card, and does not see an error of 10 %; the true error is mostly 4 %.
 _CARD_RTOL = 0.1
 
 
@@ -33,39 +31,45 @@ class CellCard:
 
     Attributes
     ----------
-    crop : (C, Y, X) counts as the network sees them; a volume is seen from above
+    label : in the label image of its field
+    predicted : its most probable class
+    probability : of that class, calibrated
+    flags : doubts about the cell, separated by ``;``
+    crop : (C, Y, X) counts; for a volume their maximum over z
     channels : C names
     probabilities : of each class, calibrated
-    facts : the cell's row of the table
-    maps : of each class, (Y, X) importance, unnormalised; empty before the cell is explained
-    shares : of each channel, what the score of the call loses without it; empty before
-    error : estimated relative error of the strongest map; the others are as exact beside it
+    maps : importance (Y, X) for each class, unnormalised; empty before the cell is explained
+    shares : channel share of each channel for the predicted class; empty before
+    error : estimated error of the maps, relative to the strongest map
     """
 
-    crop: NDArray[Any]
+    label: int
+    predicted: str
+    probability: float
+    flags: str
+    crop: NDArray[np.generic]
     channels: tuple[str, ...]
     probabilities: dict[str, float]
-    facts: dict[str, Any]
     maps: Maps = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     error: float = float("nan")
 
     @property
     def runner_up(self) -> str:
-        """The class that the call would change to first."""
+        """The second most probable class."""
         return sorted(self.probabilities, key=self.probabilities.__getitem__)[-2]
 
 
 @dataclass(frozen=True, eq=False)
 class EvidenceMaps:
-    """Where the evidence lies, for all cells.
+    """Importance maps of all cells.
 
     Attributes
     ----------
-    maps : importance for each class in which some lies, on the axes of `Session.kept_axes`; for
-        a single class also where none does
-    largest : importance in all of them
-    table : of the cells, see `cell_table`
+    maps : importance for each class, on the axes of `Session.kept_axes`; of several classes, those
+        without any importance are left out
+    largest : largest importance in all maps
+    table : cell table with its columns about evidence, see `cell_table`
     """
 
     maps: Maps
@@ -78,9 +82,9 @@ class Session:
 
     Attributes
     ----------
-    stack, model, request : what was asked
-    fields : one for each (t, z)
-    table : one row per cell of all fields, see `cell_table`; row i is cell number i + 1
+    stack, model, request : what was classified, by which model, and how
+    fields : classified cells of each (t, z)
+    table : one row for each cell of all fields, see `cell_table`; row i is cell number i + 1
     """
 
     def __init__(
@@ -90,11 +94,11 @@ class Session:
 
         self.stack, self.model, self.request, self.fields = stack, model, request, fields
         self.table = pd.concat([field.table() for field in fields], ignore_index=True)
-        self._firsts = np.cumsum([0, *(len(field.found.cells) for field in fields)])
+        self._first_rows = np.cumsum([0, *(len(field.found.cells) for field in fields)])
 
     @property
     def kept_axes(self) -> str:
-        """Axes of label and map images, of TZYX: those that the fields span."""
+        """Axes of label and map images: YX, with T and Z if the fields span several."""
         spans_z = self.is_volume or len({field.found.place.z for field in self.fields}) > 1
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
@@ -106,9 +110,9 @@ class Session:
 
     @cached_property
     def cells_image(self) -> NDArray[np.int32]:
-        """Numbers of all cells, each once, on the axes of `kept_axes`."""
+        """Label image of the cell numbers 1, 2, ..., on the axes of `kept_axes`."""
         images = []
-        for called, first in zip(self.fields, self._firsts, strict=False):
+        for called, first in zip(self.fields, self._first_rows, strict=False):
             found = called.found
             lookup = np.zeros(int(found.labels.max()) + 1, np.int32)
             lookup[found.cells.numbers] = first + 1 + np.arange(len(found.cells))
@@ -123,7 +127,7 @@ class Session:
 
         request = self.request.with_classes(classes)
         results = []
-        for called, first in zip(self.fields, self._firsts, strict=False):
+        for called, first in zip(self.fields, self._first_rows, strict=False):
             report = partial(self._report, progress, int(first))
             results += explain_fields([called], self.model, request, report)
         names = results[0].classes
@@ -136,22 +140,26 @@ class Session:
         table = pd.concat([result.cells for result in results], ignore_index=True)
         return EvidenceMaps(shown, max(largest.values()), table)
 
-    def glance(self, row: int) -> CellCard:
-        """What is known without computing about the cell in one row of the table."""
-        owner, place = self._place(row)
-        spec, crop = self.model.spec, owner.found.crops[place]
-        called = owner.probabilities[place].tolist()
+    def brief_card(self, row: int) -> CellCard:
+        """Card of the cell in one row of the table, without maps and shares: nothing to compute."""
+        field, index = self._locate(row)
+        spec, crop = self.model.spec, field.found.crops[index]
+        probabilities = field.probabilities[index].tolist()
+        facts = self.table.iloc[row]
         return CellCard(
+            label=int(facts["label"]),
+            predicted=str(facts["class"]),
+            probability=float(facts["probability"]),
+            flags=str(facts["flags"]),
             crop=crop.max(axis=1) if crop.ndim == 4 else crop,
             channels=spec.channels,
-            probabilities=dict(zip(spec.classes, called, strict=True)),
-            facts={str(name): value for name, value in self.table.iloc[row].items()},
+            probabilities=dict(zip(spec.classes, probabilities, strict=True)),
         )
 
     def card(self, row: int, progress: Progress) -> CellCard:
-        """Everything about the cell in one row of the table."""
-        owner, place = self._place(row)
-        spec, crop = self.model.spec, owner.found.crops[[place]]
+        """Card of the cell in one row of the table, with maps and shares."""
+        field, index = self._locate(row)
+        spec, crop = self.model.spec, field.found.crops[[index]]
         explanation = self.model.explain(
             crop, "all", rtol=_CARD_RTOL, rtol_of="strongest", progress=progress
         )
@@ -160,32 +168,33 @@ class Session:
         maps = explanation.importance[0].cpu().numpy()
         maps = maps.max(axis=1) if maps.ndim == 4 else maps
         return replace(
-            self.glance(row),
+            self.brief_card(row),
             maps=dict(zip(spec.classes, maps, strict=True)),
             shares=dict(zip(spec.channels, shares.tolist(), strict=True)),
             error=float(explanation.error[0, strongest]),
         )
 
-    def crop(self, row: int) -> NDArray[Any]:
+    def crop(self, row: int) -> NDArray[np.generic]:
         """Counts (C, *crop_size) of the cell in one row of the table."""
-        field, place = self._place(row)
-        return field.found.crops[place]
+        field, index = self._locate(row)
+        return field.found.crops[index]
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Of all cells, in the order of the table: (N, n_classes)."""
+        """Calibrated probabilities (N, n_classes) of all cells, in the order of the table."""
         return np.concatenate([field.probabilities for field in self.fields])
 
-    def _place(self, row: int) -> tuple[CalledCells, int]:
-        """Field of a row of the table, and the cell's number in it."""
-        number = int(np.searchsorted(self._firsts, row, "right")) - 1
-        return self.fields[number], row - int(self._firsts[number])
+    def _locate(self, row: int) -> tuple[CalledCells, int]:
+        """Field of the cell in a row of the table, and the cell's index in it."""
+        number = int(np.searchsorted(self._first_rows, row, "right")) - 1
+        return self.fields[number], row - int(self._first_rows[number])
 
     def _report(
         self, progress: Progress, before: int, done: int, total: int, note: str = ""
     ) -> None:
         progress(before + done, len(self.table))
 
-    def _on_axes(self, images: list[NDArray[Any]]) -> NDArray[Any]:
+    def _on_axes(self, images: list[NDArray[Pixel]]) -> NDArray[Pixel]:
+        """Stack the images of all fields on the axes of `kept_axes`."""
         n_times = self.stack.data.shape[0]
         whole = np.stack(images).reshape(n_times, -1, *images[0].shape)
         spans_z = len(images) > n_times
@@ -201,12 +210,13 @@ def classify(
     device: str,
     progress: Progress,
 ) -> Session:
-    """Find and call all cells of a stack.
+    """Find and classify all cells of a stack.
 
     Parameters
     ----------
-    labels : the user's cells, one channel, on the stack's axes
+    labels : the user's label image with one channel, on the stack's axes; None finds the cells
     request : how to find cells, and what the model sees
+    progress : called with (fields done, fields in all)
     """
     from cellcam import load_model
     from cellcam.cells.user_labels import UserLabels
@@ -223,5 +233,5 @@ def classify(
         fields += classify_fields([find_field(matched, place)], model)
     progress(len(places), len(places))
     session = Session(stack, model, request, fields)
-    _ = session.cells_image  # now, not in the GUI thread
+    _ = session.cells_image  # computed here, not later in the GUI thread
     return session

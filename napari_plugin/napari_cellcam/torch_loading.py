@@ -9,10 +9,9 @@ from functools import cache
 def load_torch() -> None:
     """Import torch and MONAI, without Triton.
 
-    Triton brings its own LLVM, and so do Mesa's OpenGL drivers: where Mesa was there first,
-    importing Triton ends the process (docs/decisions/0011). torchvision imports it on the way
-    and does without where it is missing. Only compiling needs it; other plugins that do so can
-    still import it afterwards.
+    Triton contains LLVM, and so do Mesa's OpenGL drivers: if Mesa was loaded first, importing
+    Triton ends the process (docs/decisions/0011). torchvision imports Triton if it can, but works
+    without it. Only compiling needs Triton; other plugins can still import it afterwards.
     """
     hidden = sys.platform == "linux" and not {"triton", "monai"} & set(sys.modules)
     if hidden:
@@ -24,12 +23,12 @@ def load_torch() -> None:
             del sys.modules["triton"]
 
 
-@cache  # once: each time it would take one more
+@cache  # each call would take one more core away
 def leave_a_core() -> None:
     """Leave one core to the window, in the thread that computes.
 
-    Where computing takes all cores, the window waits for its turn, and on a busy machine the
-    threads wait for each other most of the time.
+    With all cores in use the window would wait, and on a busy machine the computing threads would
+    wait for each other most of the time.
     """
     import torch
 

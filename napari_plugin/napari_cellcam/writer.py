@@ -1,6 +1,6 @@
-"""Writer for layers as OME-TIFF with channel names, pixel size and time step; napari's drops them.
+"""Writer for OME-TIFF with channel names, pixel size and time step, which napari's writer drops.
 
-A file holds pixels and their scale: shift, rotation and colours of a layer are not written.
+Shift, rotation and colours of a layer are not written.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +16,29 @@ from numpy.typing import NDArray
 from cellcam.errors import CellCamError, InputError
 from cellcam.stacks.formats import TIFF
 from cellcam.stacks.stack import Stack
-from napari_cellcam.layers import LayerData
-from napari_cellcam.sources import layer_axes, stack_of
+from napari_cellcam.layers import LayerData, cellcam_metadata
+from napari_cellcam.stack_from_layers import layer_axes, stack_from_layers
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 _KEPT = ("name", "scale", "units", "axis_labels", "metadata", "rgb", "multiscale")
-# What a layer's unit must be for its axis to mean this, where it has no label.
-_TELLING_UNITS = {"T": "second", "Z": "micrometer"}
+# An axis without label is T or Z only if its unit is compatible with this unit.
+_UNIT_OF_AXIS = {"T": "second", "Z": "micrometer"}
 
 
 def write_images(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write image layers of one shape as the channels of one OME-TIFF.
 
-    The channels are called like the layers, those of importance layers like their class: saved as
-    ``NAME.maps.ome.tif`` they are read as importance again. Of a pyramid the full resolution is
-    written. float64 is rounded to float32; 64 bit and logical values get a type that holds them.
+    Each channel gets the name of its layer, or the class of an importance layer: a file named
+    ``NAME.maps.ome.tif`` is read as importance again. Of a pyramid the full resolution is
+    written. float64 is rounded to float32; 64-bit integers and booleans get a type that holds
+    their values.
 
     Parameters
     ----------
-    path : file; ``.ome.tif`` is added where it does not end like a TIFF
-    layers : (data, attributes, type) of each
+    path : file; ``.ome.tif`` is added if it does not end like a TIFF
+    layers : (data, attributes, type) of each layer
 
     Returns
     -------
@@ -46,21 +47,21 @@ def write_images(path: str, layers: Sequence[LayerData]) -> list[str]:
     Raises
     ------
     CellCamError
-        If the layers differ in shape or scale or have one name, if their axes are unknown, or if
+        If the layers differ in shape or scale or share a name, if their axes are unknown, or if
         values cannot be stored.
     """
-    with _told_by_napari():
+    with _as_cellcam_error():
         stack = _stack(layers)
         written = _free_path(path)
         _write(written, stack, storable(np.asarray(stack.data)))
     return [str(written)]
 
 
-def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a labels layer as a 16 or 32 bit OME-TIFF, see `write_images`."""
+def write_labels(path: str, data: object, attributes: dict[str, object]) -> list[str]:
+    """Write a labels layer as a 16 or 32-bit OME-TIFF, see `write_images`."""
     from cellcam.stacks.writing import label_dtype
 
-    with _told_by_napari():
+    with _as_cellcam_error():
         stack = _stack([(data, attributes, "labels")])
         labels = np.asarray(stack.data)
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= 2**32:
@@ -73,10 +74,10 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     return [str(written)]
 
 
-def storable(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Pixels in a type that OME-TIFF holds: whole numbers of up to 32 bits, or float32.
+def storable(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Convert pixels to a type that OME-TIFF holds: integers of up to 32 bits, or float32.
 
-    float64 is rounded; all else is converted without loss.
+    float64 is rounded; other types are converted without loss.
 
     Raises
     ------
@@ -100,8 +101,11 @@ def storable(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 @contextmanager
-def _told_by_napari() -> Iterator[None]:
-    """Errors as they reach the user: napari takes a ValueError for a missing writer."""
+def _as_cellcam_error() -> Iterator[None]:
+    """Turn an `InputError`, which is a ValueError, into an error that napari shows.
+
+    napari takes a ValueError for a missing writer.
+    """
     try:
         yield
     except InputError as error:
@@ -114,51 +118,54 @@ def _stack(layers: Sequence[LayerData]) -> Stack:
     images: dict[str, Image] = {}
     for data, attributes, _ in layers:
         kept = {name: attributes[name] for name in _KEPT if name in attributes}
-        # Contrast is not written; given, napari need not look for it.
+        # Contrast is not written; without it napari would compute it.
         image = Image(data, contrast_limits=(0, 1), **kept)
         if (channel := _channel(image)) in images:
-            raise InputError(f"Two layers would be the channel {channel}. Rename one.")
+            raise InputError(f"Two layers would be the channel {channel}. Rename one of them.")
         images[channel] = image
-    return stack_of(images, _known_axes(next(iter(images.values()))))
+    return stack_from_layers(images, _known_axes(next(iter(images.values()))))
 
 
 def _channel(image: Image) -> str:
-    """Name of a layer's channel: its class, its channel in the file it came from, or its own."""
-    about = image.metadata.get("cellcam", {})
-    channel = str(about.get("class") or about.get("channel") or image.name)
-    # The only channel of a file is shown under the file's name and its own.
-    return channel if "class" in about or image.name.endswith(channel) else str(image.name)
+    """Channel name of a layer: its class, its channel in the file it came from, or its name."""
+    metadata = cellcam_metadata(image)
+    channel = metadata.get("class") or metadata.get("channel") or str(image.name)
+    # A layer of the only channel of a file is named after the file and the channel.
+    return channel if "class" in metadata or image.name.endswith(channel) else str(image.name)
 
 
 def _known_axes(layer: Layer) -> str:
-    """Axes of a layer, as its labels or units say; a file must not hold guesses."""
+    """Axes of a layer from its labels or units; a file must not hold guesses."""
     axes = layer_axes(layer)
     named = axes == "".join(layer.axis_labels).upper()
     measured = all(
-        unit.is_compatible_with(_TELLING_UNITS[axis])
+        unit.is_compatible_with(_UNIT_OF_AXIS[axis])
         for axis, unit in zip(axes[:-2], layer.units, strict=False)
     )
     if not axes or not (named or measured):
         example = ("t", "z", "y", "x")[-layer.ndim :]
         raise InputError(
-            f"{layer.name} does not say what its {layer.ndim} axes are. Name them with letters of "
-            f"tzyx in napari's console, such as viewer.layers[{layer.name!r}].axis_labels = "
+            f"The {layer.ndim} axes of {layer.name} are unknown. Name them with letters of tzyx in "
+            f"napari's console, such as viewer.layers[{layer.name!r}].axis_labels = "
             f"{example}, and save again."
         )
     return axes
 
 
 def _free_path(path: str) -> Path:
-    """The path with an ending that readers know; it was not asked whether to replace that file."""
+    """The path, with an ending that readers know.
+
+    napari asked the user whether to replace ``path``, but not the file with the added ending.
+    """
     if path.lower().endswith(TIFF.endings):
         return Path(path)
     whole = Path(f"{path}.ome.tif")
     if whole.exists():
-        raise InputError(f"{whole} exists. Choose another name, or this one with its ending.")
+        raise InputError(f"{whole} exists. Choose another name, or add the ending to replace it.")
     return whole
 
 
-def _write(path: Path, stack: Stack, pixels: NDArray[Any]) -> None:
+def _write(path: Path, stack: Stack, pixels: NDArray[np.generic]) -> None:
     from cellcam.stacks.writing import write_ome_tiff
 
     write_ome_tiff(path, pixels, stack.channels, stack.pixel_size_um, stack.time_step_s)

@@ -1,41 +1,32 @@
-"""A folder in the real window: a child process, watched, cancelled, resumed, and looked at."""
+"""The dock widget for folders in a real window: start, cancel, resume, open an image."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import discs
+from napari_cellcam.batch_widget import BatchWidget
+from support.window import BATCH_TITLE, Until, discs
 
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
 pytestmark = pytest.mark.gui
-Until = Callable[..., None]
 NAMES = "abcdef"
-TITLE = "Classify and explain a folder"
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Errors that were shown."""
-    shown: list[str] = []
-    monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
-    return shown
-
-
-@pytest.fixture
-def batch(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_path: Path) -> Any:
-    """The widget with a folder of six large images, two cells each, and a damaged one."""
+def batch(
+    make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_path: Path
+) -> Iterator[BatchWidget]:
+    """The widget with a folder of six large images of two cells each, and a damaged image."""
     viewer = make_napari_viewer_proxy()
-    _, widget = viewer.window.add_plugin_dock_widget("cellcam", TITLE)
+    _, widget = viewer.window.add_plugin_dock_widget("cellcam", BATCH_TITLE)
     widget.form.model.choose(str(make_folder()))
     (tmp_path / "images").mkdir()
     field = np.stack([discs((1500, 1500), [(20, 15), (800, 900)])] * 2)[None, :, None]
@@ -47,15 +38,15 @@ def batch(make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], tmp_p
     widget.form.more.setText("--scheduler sync --threshold 100")
     yield widget
     with suppress(RuntimeError):  # a test may have closed the window
-        widget.let_go()
+        widget.release()
 
 
-def states(widget: Any) -> dict[str, str]:
+def states(widget: BatchWidget) -> dict[str, str]:
     return {image.name: image.state for image in widget.images}
 
 
 def test_a_folder_is_cancelled_resumed_and_its_images_opened(
-    batch: Any, until: Until, told: list[str], tmp_path: Path
+    batch: BatchWidget, until: Until, shown_errors: list[str], tmp_path: Path
 ) -> None:
     assert batch.form.out.text() == str(tmp_path / "images-results")
     batch.start()
@@ -92,34 +83,34 @@ def test_a_folder_is_cancelled_resumed_and_its_images_opened(
     assert len(batch.viewer.layers) == 5
     batch.table.doubleClicked.emit(batch.table.model().index(damaged, 0))
     assert "damaged is refused" in batch.status.text()
-    assert not told
+    assert not shown_errors
 
 
-def test_what_cannot_be_is_told_with_the_next_step(
-    batch: Any, until: Until, told: list[str], tmp_path: Path
+def test_errors_name_the_next_step(
+    batch: BatchWidget, until: Until, shown_errors: list[str], tmp_path: Path
 ) -> None:
     from filelock import FileLock
 
     batch.form.out.setText("")
     batch.start()
-    assert told == ["Choose a folder for the results."]
+    assert shown_errors == ["Choose a folder for the results."]
     (tmp_path / "nothing").mkdir()
     batch.form.choose_folder(str(tmp_path / "nothing"))
     batch.start()
     until(lambda: not batch.running)
-    assert "There is no image in" in told[1]
+    assert "There is no image in" in shown_errors[1]
     batch.form.choose_folder(str(tmp_path / "images"))
     (tmp_path / "images-results" / "parts").mkdir(parents=True)
     with FileLock(tmp_path / "images-results" / "parts" / "run.lock"):
         batch.start()
         until(lambda: not batch.running)
-    assert "Another run works in" in told[2]
-    assert "choose another" in told[2]
+    assert "Another run works in" in shown_errors[2]
+    assert "choose another" in shown_errors[2]
     assert batch.start_button.isEnabled()
 
 
-def test_a_model_that_fits_no_image_is_told_for_each(
-    batch: Any, until: Until, told: list[str], make_folder: Callable[..., Path]
+def test_every_image_that_does_not_fit_the_model_is_refused_with_the_reason(
+    batch: BatchWidget, until: Until, shown_errors: list[str], make_folder: Callable[..., Path]
 ) -> None:
     batch.form.model.choose(str(make_folder(channels=("DNA", "tubulin"))))
     batch.start()
@@ -130,7 +121,7 @@ def test_a_model_that_fits_no_image_is_told_for_each(
     assert "in 0 of 7 images" in batch.status.text()
 
 
-def test_the_command_can_be_copied(batch: Any, tmp_path: Path) -> None:
+def test_the_command_can_be_copied(batch: BatchWidget, tmp_path: Path) -> None:
     batch.form.explained.setValue(5)
     batch.form.labels.setText("masks/{name}.tif")
     batch.form.planes.setCurrentText("max")
@@ -141,12 +132,13 @@ def test_the_command_can_be_copied(batch: Any, tmp_path: Path) -> None:
     )
 
 
-def test_the_command_ends_with_the_window(
-    make_napari_viewer_proxy: Any, batch: Any, until: Until
+def test_closing_the_window_ends_the_child_process(
+    make_napari_viewer_proxy: Any, batch: BatchWidget, until: Until
 ) -> None:
     batch.start()
-    until(lambda: batch.command.running)
-    pid = batch.command._process.processId()
+    assert batch.process is not None
+    until(lambda: batch.process.pid)
+    pid = batch.process.pid
     batch.viewer.close()
     until(lambda: not is_alive(pid))
 
@@ -157,17 +149,3 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def test_opening_the_dock_imports_no_torch() -> None:
-    code = f"""
-import sys, napari
-viewer = napari.Viewer(show=False)
-viewer.window.add_plugin_dock_widget("cellcam", "{TITLE}")
-print([name for name in ("torch", "monai", "skimage.filters") if name in sys.modules])
-viewer.close()
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -1,49 +1,78 @@
-"""While the window works: cancelling, clicking and deleting, thousands of cells, large planes."""
+"""The window while it computes: cancelling, clicking, deleting; many cells and large planes."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PLACE, Until, classified, click
-from napari_cellcam import drawing
-from napari_cellcam import session as session_module
-from napari_cellcam.work import Task
+import torch
+from napari_cellcam import appearance
+from napari_cellcam.explain_widget import ExplainWidget
+from napari_cellcam.session import CellCard, EvidenceMaps, Session
+from napari_cellcam.tasks import Task
 from qtpy.QtCore import Qt
+from support.window import PLACEMENT, Until, classified, click, explain
+
+from cellcam.progress import Progress
+from cellcam.request import Classes
 
 pytestmark = pytest.mark.gui
 
 
-def test_a_click_while_it_explains_waits_for_no_end(widget: Any, until: Until) -> None:
+def pause_explaining(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let `Session.explain` wait; the events tell that it has begun, and let it go on."""
+    begun, go_on = threading.Event(), threading.Event()
+    original = Session.explain
+
+    def paused(self: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
+        begun.set()
+        go_on.wait(30)
+        return original(self, classes, progress)
+
+    monkeypatch.setattr(Session, "explain", paused)
+    return begun, go_on
+
+
+def start_next_task() -> list[str]:
+    """Start a task whose result is in the list once the computing thread was free for it."""
+    results: list[str] = []
+    task = Task("next", results.append)
+    task.finished.connect(lambda task, result: task.on_result(result))
+    task.start(lambda progress: "done")
+    return results
+
+
+def test_a_click_during_an_explanation_shows_the_card_of_the_last_clicked_cell(
+    widget: ExplainWidget, until: Until
+) -> None:
     classified(widget, until)
-    seen: list[Any] = []
-    widget.card.show_card = lambda card, colours: seen.append(card)
-    widget.training.give("M", [1])
+    shown: list[CellCard] = []
+    widget.card.show_card = lambda card, colours: shown.append(card)
+    widget.training.assign("M", [1])
     widget.explain()
     widget.go_to_cell(0)
     widget.go_to_cell(1)
     until(lambda: not widget.busy)
     assert widget.results.maps
-    assert seen[-1].maps
-    assert seen[-1].facts["label"] == widget.session.table["label"][1]
-    assert widget.session.table["said"].tolist() == ["", "M"]
+    assert shown[-1].maps
+    assert shown[-1].label == widget.session.table["label"][1]
+    assert widget.session.table["true class"].tolist() == ["", "M"]
 
 
 def test_a_short_task_runs_between_the_steps_of_a_long_one(until: Until) -> None:
     order: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 
-    def work(step: Any) -> None:
+    def work(progress: Progress) -> None:
         begun.set()
         go_on.wait(30)
-        step(1, 2)
+        progress(1, 2)
         order.append("long")
 
     long = Task("long", lambda _: None).start(work)
     until(begun.is_set)
-    Task("short", lambda _: None, soon=True).start(lambda _: order.append("short"))
+    Task("short", lambda _: None, short=True).start(lambda _: order.append("short"))
     go_on.set()
     until(lambda: len(order) == 2)
     assert order == ["short", "long"]
@@ -51,19 +80,11 @@ def test_a_short_task_runs_between_the_steps_of_a_long_one(until: Until) -> None
 
 
 @pytest.mark.parametrize("how", ["cancelled", "deleted"])
-def test_cancelling_or_deleting_while_it_explains(
-    widget: Any, until: Until, monkeypatch: pytest.MonkeyPatch, how: str
+def test_cancelling_or_deleting_layers_during_an_explanation(
+    widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     classified(widget, until)
-    begun, go_on = threading.Event(), threading.Event()
-    explain = session_module.Session.explain
-
-    def slowly(self: Any, classes: Any, progress: Any) -> Any:
-        begun.set()
-        go_on.wait(30)
-        return explain(self, classes, progress)
-
-    monkeypatch.setattr(session_module.Session, "explain", slowly)
+    begun, go_on = pause_explaining(monkeypatch)
     widget.explain()
     until(begun.is_set)
     if how == "cancelled":
@@ -78,47 +99,64 @@ def test_cancelling_or_deleting_while_it_explains(
         assert widget.status.text() == "Cancelled."
 
 
-def test_cancelling_ends_in_the_middle_of_a_map(widget: Any, until: Until) -> None:
+def test_closing_the_window_drops_the_result_of_a_running_task(
+    widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classified(widget, until)
+    begun, go_on = pause_explaining(monkeypatch)
+    results = widget.results
+    widget.explain()
+    until(begun.is_set)
+    widget.viewer.close()
+    go_on.set()
+    next_results = start_next_task()
+    until(lambda: next_results)
+    assert not results.maps
+
+
+def test_cancelling_ends_an_explanation_between_two_passes(
+    widget: ExplainWidget, until: Until
+) -> None:
     session = classified(widget, until)
     begun, go_on = threading.Event(), threading.Event()
     passes: list[int] = []
 
-    def slowly(_: Any, images: tuple[Any, ...]) -> None:
+    def count_and_pause(_: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> None:
         if images[0].shape[2:] != (16, 16):
-            return  # only what follows the layer is run, on a tiny image
+            return  # a tiny image, on which only the layers after the target layer run
         passes.append(1)
         if len(passes) == 3:
             begun.set()
             go_on.wait(30)
 
-    session.model.explain(session.fields[0].found.crops)  # what is found out once about a network
-    hook = session.model.network.register_forward_pre_hook(slowly)
+    # Facts about the network are found once; their passes must not be counted.
+    session.model.explain(session.fields[0].found.crops)
+    hook = session.model.network.register_forward_pre_hook(count_and_pause)
     widget.explain()
     until(begun.is_set)
     widget.cancel_button.click()
     assert widget.status.text() == "Cancelled."  # at once, while the pass goes on
     assert widget.explain_button.isEnabled()
-    free: list[Any] = []
-    task = Task("next", free.append)
-    task.finished.connect(lambda task, result: task.then(result))
-    task.start(lambda step: "done")
+    next_results = start_next_task()
     go_on.set()
-    until(lambda: free)
+    until(lambda: next_results)
     hook.remove()
     assert len(passes) == 3
     assert not widget.results.maps
 
 
-def test_a_card_in_the_middle_of_a_map_changes_neither(widget: Any, until: Until) -> None:
+def test_a_card_computed_between_two_passes_changes_neither(
+    widget: ExplainWidget, until: Until
+) -> None:
     session = classified(widget, until)
     alone, card = session.explain("all", lambda *_: None), session.card(0, lambda *_: None)
-    between: list[Any] = []
+    between: list[CellCard] = []
 
-    def step(done: int, total: int) -> None:
+    def progress(done: int, total: int, note: str = "") -> None:
         if not between:
             between.append(session.card(0, lambda *_: None))
 
-    together = session.explain("all", step)
+    together = session.explain("all", progress)
     for name, image in alone.maps.items():
         np.testing.assert_array_equal(together.maps[name], image)
     for name, image in card.maps.items():
@@ -126,22 +164,21 @@ def test_a_card_in_the_middle_of_a_map_changes_neither(widget: Any, until: Until
 
 
 def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
-    widget: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+    widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "_LARGEST_PLANE", 1000)
+    monkeypatch.setattr(appearance, "_LARGEST_PLANE", 1000)
     classified(widget, until)
     cells = widget.results.cells
     assert [level.shape for level in cells.data] == [(40, 60), (20, 30)]
     gone_to: list[int] = []
-    widget.results.clicked = lambda row, more: gone_to.append(row)
+    widget.results.clicked = lambda row, extend: gone_to.append(row)
     click(cells, (20, 40))
     assert gone_to == [cells.data[0][20, 40] - 1]
-    widget.explain()
-    until(lambda: not widget.busy)
+    explain(widget, until)
     assert widget.results.maps[0].multiscale
 
 
-def test_thousands_of_cells(widget: Any, until: Until) -> None:
+def test_thousands_of_cells_are_sorted(widget: ExplainWidget, until: Until) -> None:
     side = 71
     labels = np.kron(np.arange(1, side**2 + 1).reshape(side, side), np.ones((5, 5), int))
     labels = np.pad(labels.reshape(side, 5, side, 5), ((0, 0), (0, 2), (0, 0), (0, 2)))
@@ -149,13 +186,13 @@ def test_thousands_of_cells(widget: Any, until: Until) -> None:
     widget.viewer.layers.clear()
     for name in ("DNA", "actin"):
         image = np.random.default_rng(0).poisson(20 + 3 * (labels % 50)).astype(np.uint8)
-        widget.viewer.add_image(image, name=name, **PLACE)
-    widget.viewer.add_labels(labels, name="mine", **PLACE)
+        widget.viewer.add_image(image, name=name, **PLACEMENT)
+    widget.viewer.add_labels(labels, name="mine", **PLACEMENT)
     widget.choices.cells.setCurrentText("mine")
     session = classified(widget, until)
     assert len(session.table) == side**2
-    margin = [widget.table.model().headerData(i, Qt.Orientation.Horizontal) for i in range(4)]
-    widget.table.sortByColumn(margin.index("margin"), Qt.SortOrder.AscendingOrder)
+    headings = [widget.table.model().headerData(i, Qt.Orientation.Horizontal) for i in range(4)]
+    widget.table.sortByColumn(headings.index("margin"), Qt.SortOrder.AscendingOrder)
     widget.table.step(1)
     assert session.table["margin"].iloc[widget.table.selected_rows()[0]] == pytest.approx(
         session.table["margin"].min()

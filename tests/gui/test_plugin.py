@@ -1,47 +1,19 @@
-"""The plugin in a real window."""
+"""The sample and files without results, opened in a real window."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import napari_cellcam
 import numpy as np
 import pytest
 import tifffile
-import yaml
 
 from cellcam import open_stack, samples
-from cellcam.stacks.formats import FORMATS
 from cellcam.stacks.stack import PixelSize
 from cellcam.stacks.writing import write_ome_tiff
 
 pytestmark = pytest.mark.gui
-MANIFEST = Path(napari_cellcam.__file__).parent / "napari.yaml"
-
-
-def test_every_command_of_the_manifest_exists() -> None:
-    commands = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["commands"]
-    assert commands
-    for command in commands:
-        module, name = command["python_name"].split(":")
-        assert callable(getattr(import_module(module), name))
-
-
-def test_the_manifest_names_the_endings_of_every_format_that_napari_opens_badly() -> None:
-    """Pictures are left to napari itself; folders are not accepted."""
-    (reader,) = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["readers"]
-    endings = [
-        ending
-        for known in FORMATS
-        if known.name != "picture" and not known.is_folder
-        for ending in known.endings
-    ]
-    expected = {f"*{variant}" for e in endings for variant in (e, e.upper())}
-    assert set(reader["filename_patterns"]) == expected
 
 
 def test_the_sample_opens_with_channels_scale_and_units(make_napari_viewer_proxy: Any) -> None:
@@ -56,7 +28,7 @@ def test_the_sample_opens_with_channels_scale_and_units(make_napari_viewer_proxy
         np.testing.assert_array_equal(np.asarray(layer.data), stack.data[0, index])
 
 
-def test_what_is_drawn_is_not_black(make_napari_viewer_proxy: Any) -> None:
+def test_the_sample_is_not_drawn_black(make_napari_viewer_proxy: Any) -> None:
     viewer = make_napari_viewer_proxy(show=True)
     viewer.open_sample("cellcam", "demo_stack")
     picture = viewer.screenshot(canvas_only=True, flash=False)
@@ -81,11 +53,3 @@ def test_a_file_without_scale_is_shown_in_pixels(
     tifffile.imwrite(tmp_path / "plain.tif", np.zeros((8, 9), np.uint8))
     (layer,) = make_napari_viewer_proxy().open(tmp_path / "plain.tif", plugin="cellcam")
     assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
-
-
-def test_the_plugin_imports_no_torch() -> None:
-    code = (
-        "import sys, napari_cellcam.reader, napari_cellcam.samples; print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

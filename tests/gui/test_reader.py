@@ -1,4 +1,4 @@
-"""What napari shows of TIFF files and of the results that CellCam wrote."""
+"""TIFF files and result files of CellCam as napari layers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from conftest import TWO, discs
 from napari.layers import Image, Layer
 from napari_cellcam.layers import add_stack
 from napari_cellcam.reader import get_reader
-from napari_cellcam.results import is_result
+from napari_cellcam.result_layers import is_result
 from npe2 import PluginManager
+from support.window import TWO_CENTRES, discs
 
 from cellcam import Request, load_model, open_stack
 from cellcam.errors import InputError
@@ -37,9 +37,9 @@ def read(path: Path) -> list[Layer]:
 
 @pytest.fixture(scope="module")
 def results(make_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``cellcam explain`` writes for one field of two cells."""
+    """Result files of ``cellcam explain`` for one field of two cells."""
     folder = tmp_path_factory.mktemp("results")
-    image = np.stack([discs((40, 60), TWO)] * 2)
+    image = np.stack([discs((40, 60), TWO_CENTRES)] * 2)
     stack = Stack.from_array(image, "CYX", ("DNA", "actin"), PixelSize(None, 0.5, 0.25), "plate1")
     explain_stack(stack, load_model(make_folder()), folder, Request(classes="all"))
     return folder
@@ -47,7 +47,7 @@ def results(make_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the pixels that are read from files."""
+    """Bytes of each read of pixels from a file."""
     sizes: list[int] = []
     original = tiff_pixels.TiffPixels.__getitem__
 
@@ -60,7 +60,7 @@ def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_importance_maps_look_like_fresh_ones(results: Path) -> None:
+def test_saved_importance_maps_look_like_fresh_maps(results: Path) -> None:
     layers = read(results / "plate1.maps.ome.tif")
     written = tifffile.imread(results / "plate1.maps.ome.tif")
     assert [layer.name for layer in layers] == ["evidence for G1", "evidence for M"]
@@ -97,7 +97,7 @@ def test_results_are_drawn_in_a_window(results: Path, make_napari_viewer_proxy: 
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_either_table_will_do_and_none_too(results: Path, tmp_path: Path, ending: str) -> None:
+def test_either_table_or_none_will_do(results: Path, tmp_path: Path, ending: str) -> None:
     for name in ("plate1.labels.ome.tif", "plate1.maps.ome.tif"):
         (tmp_path / name).write_bytes((results / name).read_bytes())
     (plain,) = read(tmp_path / "plate1.labels.ome.tif")
@@ -105,8 +105,8 @@ def test_either_table_will_do_and_none_too(results: Path, tmp_path: Path, ending
     assert len(read(tmp_path / "plate1.maps.ome.tif")) == 2
     table = f"plate1.cells.{ending}"
     (tmp_path / table).write_bytes((results / table).read_bytes())
-    (called,) = read(tmp_path / "plate1.labels.ome.tif")
-    assert called.features["class"].notna().sum() == 2
+    (with_classes,) = read(tmp_path / "plate1.labels.ome.tif")
+    assert with_classes.features["class"].notna().sum() == 2
 
 
 def labels_with_table(folder: Path, labels: np.ndarray, table: dict[str, list[Any]]) -> Layer:
@@ -117,7 +117,7 @@ def labels_with_table(folder: Path, labels: np.ndarray, table: dict[str, list[An
     return layer
 
 
-def test_labels_that_come_again_are_coloured_only_where_they_agree(tmp_path: Path) -> None:
+def test_cells_with_the_same_label_are_coloured_only_if_their_classes_agree(tmp_path: Path) -> None:
     labels = np.zeros((2, 1, 1, 8, 9))
     labels[:, ..., 2, 2] = 1
     agreed = labels_with_table(tmp_path, labels, {"label": [1, 1], "class": ["M", "M"]})
@@ -127,7 +127,7 @@ def test_labels_that_come_again_are_coloured_only_where_they_agree(tmp_path: Pat
     assert not hasattr(doubtful.colormap, "color_dict")
 
 
-def test_a_table_of_something_else_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_table_without_cells_is_left_out_with_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no cell table"):
         layer = labels_with_table(tmp_path, np.ones((1, 1, 1, 8, 9)), {"price": [1, 2]})
     assert layer.features.empty
@@ -150,7 +150,7 @@ def test_a_class_may_be_called_na(tmp_path: Path) -> None:
     assert layer.features["class"][1] == "NA"
 
 
-def test_images_that_are_only_named_like_results_stay_images(tmp_path: Path) -> None:
+def test_images_that_only_have_the_name_of_results_stay_images(tmp_path: Path) -> None:
     for kind in ("maps", "labels"):
         path = tmp_path / f"city.{kind}.ome.tif"
         write_ome_tiff(path, np.zeros((1, 2, 1, 8, 9), np.uint8), ("a", "b"))
@@ -160,7 +160,7 @@ def test_images_that_are_only_named_like_results_stay_images(tmp_path: Path) -> 
         assert not any(is_result(layer) for layer in layers)
 
 
-def test_the_maps_of_a_movie_share_a_scale_that_few_planes_decide(
+def test_the_maps_of_a_movie_share_a_scale_from_few_planes(
     tmp_path: Path, read_bytes: list[int]
 ) -> None:
     maps = np.zeros((100, 2, 1, 32, 32), np.float32)
@@ -175,18 +175,20 @@ def test_the_maps_of_a_movie_share_a_scale_that_few_planes_decide(
     assert full["scale"] == [2.0, 1.0, 1.0]
 
 
-def test_a_large_stack_is_read_as_far_as_it_is_shown(tmp_path: Path, read_bytes: list[int]) -> None:
+def test_only_the_planes_that_are_shown_are_read_from_a_large_stack(
+    tmp_path: Path, read_bytes: list[int]
+) -> None:
     path = tmp_path / "large.ome.tif"
     write_ome_tiff(path, np.zeros((1, 1, 20, 2000, 2000), np.uint16), ("DNA",))
     reader = get_reader(str(path))
     assert reader is not None
     (layer,) = reader(str(path))
-    assert sum(read_bytes) <= 3 * 2000 * 2000 * 2  # how bright it is: first, middle, last plane
+    assert sum(read_bytes) <= 3 * 2000 * 2000 * 2  # contrast limits: first, middle, last plane
     Layer.create(*layer)
     assert sum(read_bytes) <= 5 * 2000 * 2000 * 2
 
 
-def test_brightness_is_that_of_the_whole_stack_without_hot_pixels(tmp_path: Path) -> None:
+def test_contrast_limits_are_those_of_the_whole_stack_without_hot_pixels(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     stack = random.normal(100, 5, (1, 1, 9, 60, 60))
     stack[0, 0, 2:7, 20:40, 20:40] = 3000  # no cell on the first and the last plane
@@ -213,7 +215,7 @@ def test_an_image_of_one_value_can_be_shown(tmp_path: Path, value: float) -> Non
         ("tiledb/multi-channel-z-series.ome.tif", 3, [1, 1, 1], (5, 167, 439)),
     ],
 )
-def test_real_files(
+def test_real_files_open_with_their_channels_and_scale(
     shared_data: Path, name: str, names: int, scale: Any, shape: tuple[int, ...] | None
 ) -> None:
     path = shared_data / "tiff_zoo" / name
@@ -242,7 +244,7 @@ def test_unstated_axes_are_refused_with_the_line_that_opens_the_file(
     assert len(viewer.layers) == len(tifffile.imread(path))
 
 
-def test_of_several_images_one_is_shown_from_the_console(
+def test_an_image_of_a_file_with_several_is_opened_from_the_console(
     tmp_path: Path, make_napari_viewer_proxy: Any
 ) -> None:
     path = tmp_path / "two.ome.tif"
@@ -255,7 +257,7 @@ def test_of_several_images_one_is_shown_from_the_console(
     assert layer.data.shape == (16, 16)
 
 
-def test_what_is_no_tiff_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_tiff_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "letter.tif"
     path.write_text("Dear Sir or Madam")
     with pytest.raises(InputError, match=r"letter.tif is no TIFF that can be read") as caught:
@@ -263,9 +265,13 @@ def test_what_is_no_tiff_is_said(tmp_path: Path) -> None:
     assert "console" not in str(caught.value)
 
 
-def test_pictures_are_left_to_napari() -> None:
+def test_png_and_jpeg_are_left_to_napari() -> None:
     plugins = PluginManager.instance()
     plugins.discover()
+
+    def readers_of(name: str) -> set[str]:
+        return {reader.plugin_name for reader in plugins.iter_compatible_readers(name)}
+
     for name in ("a.png", "a.jpg", "a.bmp"):
-        assert "cellcam" not in {one.plugin_name for one in plugins.iter_compatible_readers(name)}
-    assert "cellcam" in {one.plugin_name for one in plugins.iter_compatible_readers("a.tif")}
+        assert "cellcam" not in readers_of(name)
+    assert "cellcam" in readers_of("a.tif")

@@ -1,18 +1,43 @@
-"""What napari sees of the plugin: the manifest, and nothing heavy when it starts."""
+"""The manifest, and no heavy import when napari starts."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import napari_cellcam
 import pytest
 import yaml
 from napari._app_model.constants import MenuId
+from support.window import BATCH_TITLE, CLASSIFY_TITLE
+
+from cellcam.stacks.formats import FORMATS
 
 pytestmark = pytest.mark.gui
 MANIFEST = Path(napari_cellcam.__file__).parent / "napari.yaml"
+
+
+def test_every_command_of_the_manifest_exists() -> None:
+    commands = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["commands"]
+    assert commands
+    for command in commands:
+        module, name = command["python_name"].split(":")
+        assert callable(getattr(import_module(module), name))
+
+
+def test_the_manifest_names_the_endings_of_every_format_that_napari_opens_badly() -> None:
+    """Pictures are left to napari itself; folders are not accepted."""
+    (reader,) = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["readers"]
+    endings = [
+        ending
+        for known in FORMATS
+        if known.name != "picture" and not known.is_folder
+        for ending in known.endings
+    ]
+    expected = {f"*{variant}" for e in endings for variant in (e, e.upper())}
+    assert set(reader["filename_patterns"]) == expected
 
 
 def test_every_menu_of_the_manifest_exists_in_napari() -> None:
@@ -21,7 +46,7 @@ def test_every_menu_of_the_manifest_exists_in_napari() -> None:
     assert set(menus) <= known
 
 
-def test_npe2_finds_nothing_wrong() -> None:
+def test_npe2_accepts_the_manifest() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "npe2", "validate", "--imports", str(MANIFEST)],
         capture_output=True, text=True, check=False,
@@ -29,11 +54,20 @@ def test_npe2_finds_nothing_wrong() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_opening_the_dock_imports_no_torch() -> None:
-    code = """
+def test_reader_and_samples_import_no_torch() -> None:
+    code = (
+        "import sys, napari_cellcam.reader, napari_cellcam.samples; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("title", [CLASSIFY_TITLE, BATCH_TITLE])
+def test_opening_a_dock_widget_imports_no_torch(title: str) -> None:
+    code = f"""
 import sys, napari
 viewer = napari.Viewer(show=False)
-viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+viewer.window.add_plugin_dock_widget("cellcam", "{title}")
 print([name for name in ("torch", "monai", "skimage.filters") if name in sys.modules])
 viewer.close()
 """

@@ -1,4 +1,4 @@
-"""Layers written as OME-TIFF hold what napari showed, for us and for others."""
+"""Layers written as OME-TIFF: pixels, names and scale, read by CellCam and by other programs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pixels(dtype: Any = np.uint16, shape: tuple[int, ...] = SHAPE) -> np.ndarray
 
 @pytest.fixture
 def viewer() -> ViewerModel:
-    """A viewer without a window, to which the plugin is known."""
+    """A viewer without a window; the plugin is registered."""
     PluginManager.instance().discover()
     return ViewerModel()
 
@@ -55,7 +55,7 @@ def test_images_become_the_channels_of_one_file(viewer: ViewerModel, tmp_path: P
     assert stack.pixel_size_um == PixelSize(2, 0.5, 0.25)
 
 
-def test_what_was_saved_opens_as_it_was(viewer: ViewerModel, tmp_path: Path) -> None:
+def test_saved_layers_open_unchanged(viewer: ViewerModel, tmp_path: Path) -> None:
     before = [viewer.add_image(pixels() + i, name=name, **PLACE) for i, name in enumerate("ab")]
     viewer.layers.save(str(tmp_path / "x.ome.tif"), plugin="cellcam")
     after = ViewerModel().open(str(tmp_path / "x.ome.tif"), plugin="cellcam")
@@ -70,7 +70,7 @@ def test_what_was_saved_opens_as_it_was(viewer: ViewerModel, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "name", ["neubias/xyzc_16bit__spots.tif", "tiledb/multi-channel-z-series.ome.tif"]
 )
-def test_real_files_stay_what_they_are(
+def test_real_files_are_copied_without_loss(
     viewer: ViewerModel, shared_data: Path, tmp_path: Path, name: str
 ) -> None:
     source = shared_data / "tiff_zoo" / name
@@ -85,7 +85,7 @@ def test_real_files_stay_what_they_are(
     np.testing.assert_array_equal(np.asarray(new.data), np.asarray(old.data))
 
 
-def test_importance_saved_from_the_window_is_importance_again(
+def test_importance_saved_from_the_window_opens_as_importance(
     viewer: ViewerModel, tmp_path: Path
 ) -> None:
     for name in ("G1", "M"):
@@ -115,7 +115,7 @@ def test_a_single_channel_keeps_its_name_when_saved_again(
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(7, np.uint16), (70_000, np.uint32)])
-def test_cells_keep_their_numbers_and_place(
+def test_cells_keep_their_labels_and_placement(
     viewer: ViewerModel, tmp_path: Path, largest: int, dtype: Any
 ) -> None:
     labels = np.zeros((3, 40, 60), np.int64)
@@ -132,7 +132,7 @@ def test_cells_keep_their_numbers_and_place(
     assert new.units == layer.units
 
 
-def test_no_refusal_is_silent(viewer: ViewerModel, tmp_path: Path) -> None:
+def test_refusals_reach_the_user(viewer: ViewerModel, tmp_path: Path) -> None:
     """Without a plugin's name napari hides every ValueError and looks for another writer."""
     path = str(tmp_path / "x.ome.tif")
     viewer.add_image(pixels(), name="a", **PLACE)
@@ -152,7 +152,7 @@ def test_no_refusal_is_silent(viewer: ViewerModel, tmp_path: Path) -> None:
         (None, ("s", "um", "um"), True),
     ],
 )
-def test_axes_are_written_only_where_they_are_known(
+def test_axes_are_written_only_if_they_are_known(
     viewer: ViewerModel, tmp_path: Path, labels: Any, units: Any, known: bool
 ) -> None:
     path = str(tmp_path / "x.ome.tif")
@@ -166,16 +166,16 @@ def test_axes_are_written_only_where_they_are_known(
         viewer.layers.save(path)
 
 
-def test_channels_need_names_of_their_own(tmp_path: Path) -> None:
+def test_two_channels_with_one_name_are_refused(tmp_path: Path) -> None:
     layers = LayerList()
     viewer = ViewerModel()
     for _ in range(2):
         layers.append(viewer.add_image(pixels(), metadata={"cellcam": {"class": "M"}}, **PLACE))
     with pytest.raises(CellCamError, match="Two layers would be the channel M"):
-        write_images(str(tmp_path / "x.ome.tif"), [one.as_layer_data_tuple() for one in layers])
+        write_images(str(tmp_path / "x.ome.tif"), [layer.as_layer_data_tuple() for layer in layers])
 
 
-def test_of_a_pyramid_the_full_resolution_is_written(viewer: ViewerModel, tmp_path: Path) -> None:
+def test_a_pyramid_is_written_at_full_resolution(viewer: ViewerModel, tmp_path: Path) -> None:
     whole = pixels(shape=(64, 64))
     layer = viewer.add_image([whole, whole[::2, ::2]], multiscale=True, units=("um", "um"))
     layer.save(str(tmp_path / "x.ome.tif"), plugin="cellcam")
@@ -188,7 +188,7 @@ def test_colour_images_are_refused(viewer: ViewerModel, tmp_path: Path) -> None:
         viewer.layers.save(str(tmp_path / "x.ome.tif"))
 
 
-def test_an_ending_is_added_and_no_file_is_replaced_unasked(tmp_path: Path) -> None:
+def test_an_ending_is_added_and_that_file_is_not_replaced(tmp_path: Path) -> None:
     layers = [(pixels(shape=(8, 9)), {"name": "DNA"}, "image")]
     (written,) = write_images(str(tmp_path / "x"), layers)
     assert written == str(tmp_path / "x.ome.tif")
@@ -211,7 +211,7 @@ def test_an_ending_is_added_and_no_file_is_replaced_unasked(tmp_path: Path) -> N
         (np.array([3], np.uint16), np.uint16),
     ],
 )
-def test_values_stay_what_they_are_in_a_type_that_is_written(values: Any, dtype: Any) -> None:
+def test_values_are_kept_in_a_type_that_can_be_written(values: Any, dtype: Any) -> None:
     stored = storable(values)
     assert stored.dtype == dtype
     np.testing.assert_allclose(stored.astype(float), values.astype(float), rtol=1e-7)
@@ -226,6 +226,6 @@ def test_values_stay_what_they_are_in_a_type_that_is_written(values: Any, dtype:
         np.array([1j]),
     ],
 )
-def test_values_that_would_change_are_refused(values: Any) -> None:
+def test_values_that_no_type_can_hold_are_refused(values: Any) -> None:
     with pytest.raises(InputError, match="Convert the layer first"):
         storable(values)

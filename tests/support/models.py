@@ -28,7 +28,7 @@ def untrained_model(**changes: Any) -> CellModel:
         **changes,
     }
     spec = ModelSpec(**described)
-    network = build_network("small_cnn", spec.spatial_dims, len(spec.channels), 3)
+    network = build_network("small_cnn", spec.spatial_dims, len(spec.channels), len(spec.classes))
     return CellModel(spec, network, torch.device("cpu"))
 
 

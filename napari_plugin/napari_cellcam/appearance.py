@@ -1,9 +1,12 @@
-"""How results look, fresh or from a file: colours of classes, and what napari knows of a cell."""
+"""Appearance of results, fresh or from a file: colours of cells and maps, features of cells.
+
+The colours themselves are in `cellcam.reporting.colours`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,16 +17,17 @@ if TYPE_CHECKING:
     from napari.utils import Colormap, DirectLabelColormap
     from numpy.typing import ArrayLike, NDArray
 
+Pixel = TypeVar("Pixel", bound=np.generic)
+
 _FEATURES = ("label", "class", "probability", "margin", "flags")
-# napari draws a whole plane at once, in the GUI thread: larger ones come as pyramids, of which it
-# draws what is seen.
+# Pixels. napari draws a whole plane at once, in the GUI thread; of a pyramid only the part in view.
 _LARGEST_PLANE = 2**20
 
 
-def drawable(image: NDArray[Any]) -> NDArray[Any] | list[NDArray[Any]]:
-    """An image as napari draws it without delay: a pyramid where its planes (..., Y, X) are large.
+def pyramid_if_large(image: NDArray[Pixel]) -> NDArray[Pixel] | list[NDArray[Pixel]]:
+    """A pyramid of an image (..., Y, X) with large planes, or the image itself.
 
-    The levels are every second pixel of those before, and share their memory.
+    Each level is a view of every second pixel of the level before.
     """
     levels = [image]
     while levels[-1].shape[-2] * levels[-1].shape[-1] > _LARGEST_PLANE:
@@ -31,28 +35,28 @@ def drawable(image: NDArray[Any]) -> NDArray[Any] | list[NDArray[Any]]:
     return levels if len(levels) > 1 else image
 
 
-def cell_colours(calls: Mapping[int, str], colours: Mapping[str, str]) -> DirectLabelColormap:
-    """Each cell in the colour of its class; white where class or cell is unknown.
+def cell_colormap(calls: Mapping[int, str], colours: Mapping[str, str]) -> DirectLabelColormap:
+    """Colour of each label by its class; white for unknown labels and classes.
 
     Parameters
     ----------
     calls : class of each label
-    colours : of the classes
+    colours : colour of each class
     """
     from napari.utils import DirectLabelColormap
 
-    drawn: dict[int | None, Any] = {None: UNKNOWN_CLASS, 0: "transparent"}
+    drawn: dict[int | None, str] = {None: UNKNOWN_CLASS, 0: "transparent"}
     drawn |= {label: colours.get(name, UNKNOWN_CLASS) for label, name in calls.items()}
     return DirectLabelColormap(color_dict=drawn)
 
 
-def dense_features(table: pd.DataFrame, labels: ArrayLike) -> pd.DataFrame:
-    """One row for each label from 0: napari looks a label's row up by its number.
+def features_by_label(table: pd.DataFrame, labels: ArrayLike) -> pd.DataFrame:
+    """Features of a labels layer, where row i describes label i, as napari reads them.
 
     Parameters
     ----------
     table : cell table
-    labels : label of each row, each once
+    labels : label of each row of the table, all different
     """
     numbers = np.asarray(labels, int)
     features = table[[name for name in _FEATURES if name in table]].set_axis(numbers)
@@ -61,8 +65,8 @@ def dense_features(table: pd.DataFrame, labels: ArrayLike) -> pd.DataFrame:
     return dense
 
 
-def clear_colormap(colour: str) -> Colormap:
-    """From clear through the class's colour to white; what is not important is not covered."""
+def importance_colormap(colour: str) -> Colormap:
+    """Colour map of a class: transparent without importance, then its colour, then white."""
     from napari.utils import Colormap
     from napari.utils.colormaps.standardize_color import transform_color
 

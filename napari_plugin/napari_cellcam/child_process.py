@@ -1,45 +1,46 @@
-"""The command line in a process of its own: it can be ended at once, and gives all memory back."""
+"""``cellcam`` in a child process: it can be ended at once, and gives all its memory back."""
 
 from __future__ import annotations
 
 import atexit
 import sys
-from typing import Any
 
 from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 
 _PATIENCE_MS = 1000
-# A process must not lose its object while it runs, whoever has let go of it.
-_RUNNING: set[Command] = set()
+# Keeps the Qt objects of running processes alive when their owners are gone.
+_RUNNING: set[ChildProcess] = set()
 
 
-class Command(QObject):
-    """One ``cellcam`` command.
+class ChildProcess(QObject):
+    """One run of the ``cellcam`` command line.
 
     Parameters
     ----------
-    *words : of the command
-    patience_ms : how long it may take to end by itself when it is cancelled
+    *words : the command, without ``cellcam``
+    patience_ms : time that a cancelled process has to end by itself before it is killed
+
+    Attributes
+    ----------
+    output : all that it has printed so far
 
     Signals
     -------
-    said : a line of its output
-    ended : (exit status, everything that it said); status -1 where it was cancelled or crashed
+    ended : (exit status, output); status -1 if it was cancelled or crashed
     """
 
-    said = Signal(str)
     ended = Signal(int, str)
 
     def __init__(self, *words: str, patience_ms: int = _PATIENCE_MS) -> None:
         super().__init__()
+        self.output = ""
         self._patience_ms = patience_ms
-        self._output = ""
         self._process = QProcess()
         self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         self._process.readyReadStandardOutput.connect(self._read)
         self._process.finished.connect(self._end)
-        # Qt ends Python with an abort where a process outlives the interpreter.
-        atexit.register(self._end_now)
+        # Qt aborts Python if a process outlives the interpreter.
+        atexit.register(self._kill_silently)
         _RUNNING.add(self)
         self._process.start(sys.executable, ["-u", "-m", "cellcam", *words])
 
@@ -48,26 +49,29 @@ class Command(QObject):
         """Whether the process is still there."""
         return bool(self._process.state() != QProcess.ProcessState.NotRunning)
 
+    @property
+    def pid(self) -> int:
+        """Process id; 0 if it does not run."""
+        return int(self._process.processId())
+
     def cancel(self) -> None:
-        """End it: politely, and by force when its time to end is over."""
+        """Ask the process to end, and kill it when its patience is over."""
         self._process.terminate()
         QTimer.singleShot(self._patience_ms, self._process.kill)
 
-    def _end_now(self) -> None:
-        """End it without telling anyone."""
+    def _kill_silently(self) -> None:
+        """Kill the process without emitting ``ended``."""
         self._process.blockSignals(True)
         self._process.kill()
         self._process.waitForFinished(_PATIENCE_MS)
 
     def _read(self) -> None:
         text = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
-        self._output += text
-        for line in text.splitlines():
-            self.said.emit(line)
+        self.output += text
 
-    def _end(self, status: int, how: Any) -> None:
-        atexit.unregister(self._end_now)
+    def _end(self, status: int, exit_status: QProcess.ExitStatus) -> None:
+        atexit.unregister(self._kill_silently)
         _RUNNING.discard(self)
         self._read()
-        crashed = how == QProcess.ExitStatus.CrashExit
-        self.ended.emit(-1 if crashed else status, self._output)
+        crashed = exit_status == QProcess.ExitStatus.CrashExit
+        self.ended.emit(-1 if crashed else status, self.output)

@@ -1,9 +1,9 @@
-"""Image layers as the stack that CellCam works on, and results back at the layers' place."""
+"""Image and labels layers as stacks, and the placement of results on these layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +11,19 @@ from cellcam.errors import InputError
 from cellcam.stacks.stack import PixelSize, Stack, to_tczyx
 
 if TYPE_CHECKING:
+    import dask.array as da
     from napari.layers import Image, Labels, Layer
+    from numpy.typing import NDArray
+
+    from napari_cellcam.layers import Placement
 
 _GUESSES = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
 
 def layer_axes(layer: Layer) -> str:
-    """What a layer's axes mean, one letter of TZYX each: as its labels and units say, or likely.
+    """Axes of a layer, letters of TZYX: from its labels and units, or guessed.
 
-    A first axis in a unit of time is T; without labels or units it is taken for Z.
+    The first of three axes is T in a unit of time, otherwise Z. Empty if there is no guess.
     """
     named = "".join(label.upper() for label in layer.axis_labels)
     if set(named) <= set("TZYX") and len(set(named)) == len(named) == layer.ndim:
@@ -29,18 +33,18 @@ def layer_axes(layer: Layer) -> str:
     return _GUESSES.get(layer.ndim, "")
 
 
-def stack_of(layers: Mapping[str, Image], axes: str) -> Stack:
-    """Stack of channels that lie in layers; nothing is read or copied.
+def stack_from_layers(layers: Mapping[str, Image], axes: str) -> Stack:
+    """Stack with one channel for each layer; nothing is read or copied.
 
     Parameters
     ----------
     layers : image layer of each channel, all of one shape
-    axes : what their axes mean, one letter of TZYX each
+    axes : axes of the layers, letters of TZYX
 
     Raises
     ------
     InputError
-        If the layers differ in shape or place, or the axes do not fit them.
+        If the layers differ in shape or scale or are RGB, or if the axes do not fit them.
     """
     import dask.array as da
 
@@ -48,13 +52,13 @@ def stack_of(layers: Mapping[str, Image], axes: str) -> Stack:
     first = chosen[0]
     for layer in chosen:
         if layer.rgb:
-            raise InputError(f"{layer.name} shows colours; split it (right click, Split RGB).")
+            raise InputError(f"{layer.name} is an RGB image. Split it (right click, Split RGB).")
         if layer.data.shape != first.data.shape or not np.allclose(layer.scale, first.scale):
             raise InputError(f"{layer.name} and {first.name} differ in shape or scale.")
     if len(axes) != first.ndim or axes[-2:] != "YX" or not set(axes[:-2]) <= set("TZ"):
         raise InputError(
-            f"Axes {axes!r} do not fit {first.name}, which has {first.ndim}: write one letter "
-            "for each, T or Z first and YX at the end."
+            f"Axes {axes!r} do not fit {first.name}, which has {first.ndim} axes: write one "
+            "letter for each axis, T or Z first and YX at the end."
         )
     whole = tuple(slice(None) if axis in axes else None for axis in "TZYX")
     order = [axes.index(axis) for axis in "TZYX" if axis in axes]
@@ -70,8 +74,8 @@ def stack_of(layers: Mapping[str, Image], axes: str) -> Stack:
     )
 
 
-def label_stack_of(layer: Labels, axes: str) -> Stack:
-    """The user's cells as a stack of one channel; ``axes`` are those of the image."""
+def stack_from_labels(layer: Labels, axes: str) -> Stack:
+    """The user's labels as a stack of one channel; ``axes`` are those of the image."""
     import dask.array as da
 
     data = da.asarray(_full_resolution(layer))
@@ -80,24 +84,24 @@ def label_stack_of(layer: Labels, axes: str) -> Stack:
     return Stack(to_tczyx(data, axes[-layer.ndim :]), ("cells",), name=layer.name)
 
 
-def seen_place(layer: Layer, axes: str, point: Sequence[float]) -> dict[str, int]:
-    """Indices of the time point and plane that a viewer shows of a layer.
+def plane_in_view(layer: Layer, axes: str, point: Sequence[float]) -> dict[str, int]:
+    """Indices along T and Z of the plane of a layer that a viewer shows.
 
     Parameters
     ----------
-    point : the viewer's place in the world, one number for each of its axes
+    point : the viewer's position in world coordinates, one number for each of its axes
     """
-    place = layer.world_to_data(point[len(point) - layer.ndim :])
+    position = layer.world_to_data(point[len(point) - layer.ndim :])
     shape = _full_resolution(layer).shape
     return {
-        axis: int(np.clip(round(float(at)), 0, n - 1))
-        for axis, at, n in zip(axes, place, shape, strict=True)
+        axis: int(np.clip(round(float(index)), 0, n - 1))
+        for axis, index, n in zip(axes, position, shape, strict=True)
         if axis in "TZ"
     }
 
 
-def place_of(layer: Layer, axes: str, kept: str) -> dict[str, Any]:
-    """Scale, translation, units and labels of some axes of a layer, for a layer made from it."""
+def layer_placement(layer: Layer, axes: str, kept: str) -> Placement:
+    """Placement of a result with axes ``kept`` on a layer with axes ``axes``."""
     index = [axes.index(axis) for axis in kept]
     return {
         "scale": np.asarray(layer.scale)[index],
@@ -107,16 +111,16 @@ def place_of(layer: Layer, axes: str, kept: str) -> dict[str, Any]:
     }
 
 
-def _full_resolution(layer: Layer) -> Any:
+def _full_resolution(layer: Layer) -> NDArray[np.generic] | da.Array:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
 def _step(layer: Layer, axes: str, axis: str, unit: str) -> float | None:
-    """Distance of neighbours along an axis, where the layer measures it in such a unit."""
+    """Pixel spacing along an axis in ``unit``; None if the axis has no such unit."""
     if axis not in axes:
         return None
     index = axes.index(axis)
-    own = layer.units[index]
-    if not own.is_compatible_with(unit):
+    layer_unit = layer.units[index]
+    if not layer_unit.is_compatible_with(unit):
         return None
-    return float(layer.scale[index] * (1 * own).to(unit).magnitude)
+    return float(layer.scale[index] * (1 * layer_unit).to(unit).magnitude)

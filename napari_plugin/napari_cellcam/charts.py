@@ -1,0 +1,159 @@
+"""Small charts that Qt draws: pictures with captions, bars, a curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QImage, QPainter, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from cellcam.reporting.colours import SKY_BLUE, VERMILION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qtpy.QtGui import QPaintEvent
+
+_PICTURE = 112  # screen pixels
+_COLUMNS = 3
+
+
+class Pictures(QWidget):
+    """Pictures with captions, three in a row."""
+
+    _CAPTION, _GAP = 18, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pictures: list[tuple[str, QImage]] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_pictures(self, pictures: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+        """Show these pictures: caption, and RGB (Y, X, 3) between 0 and 1."""
+        if len(pictures) != len(self._pictures):
+            self.updateGeometry()
+        self._pictures = [(caption, _image(pixels)) for caption, pixels in pictures]
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        rows = -(-len(self._pictures) // _COLUMNS)
+        step = _PICTURE + self._GAP
+        return QSize(_COLUMNS * step, rows * (step + self._CAPTION))
+
+    def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
+        painter = QPainter(self)
+        painter.setPen(self.palette().windowText().color())
+        step = _PICTURE + self._GAP
+        for i, (caption, image) in enumerate(self._pictures):
+            left, top = i % _COLUMNS * step, i // _COLUMNS * (step + self._CAPTION)
+            size = image.size().scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
+            painter.drawImage(QRect(QPoint(left, top), size), image)
+            painter.drawText(
+                QRectF(left, top + _PICTURE, _PICTURE, self._CAPTION),
+                _shortened(painter, caption, _PICTURE),
+            )
+
+
+class Bars(QWidget):
+    """Named numbers as bars, largest first; negative numbers have another colour.
+
+    Parameters
+    ----------
+    number_format : format string for a number
+    title : above the bars
+    """
+
+    _ROW, _NAME, _NUMBER = 18, 110, 52
+
+    def __init__(self, number_format: str, title: str) -> None:
+        super().__init__()
+        self._number_format, self._title = number_format, title
+        self._values: dict[str, float] = {}
+        self._colours: Mapping[str, str] = {}
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_values(self, values: Mapping[str, float], colours: Mapping[str, str]) -> None:
+        """Show these numbers; names without a colour are blue, or red if negative."""
+        if len(values) != len(self._values):
+            self.updateGeometry()
+        self._values = dict(sorted(values.items(), key=lambda item: -item[1]))
+        self._colours = colours
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        return QSize(260, self._ROW * (len(self._values) + 1) + 4)
+
+    def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
+        painter = QPainter(self)
+        ink = self.palette().windowText().color()
+        painter.setPen(ink)
+        painter.drawText(QRectF(0, 0, self.width(), self._ROW), self._title)
+        room = max(10, self.width() - self._NAME - self._NUMBER)
+        largest = max((abs(v) for v in self._values.values()), default=0) or 1
+        for i, (name, value) in enumerate(self._values.items(), start=1):
+            top = i * self._ROW
+            painter.setPen(ink)
+            painter.drawText(
+                QRectF(0, top, self._NAME, self._ROW), _shortened(painter, name, self._NAME - 6)
+            )
+            colour = self._colours.get(name, SKY_BLUE if value >= 0 else VERMILION)
+            length = room * abs(value) / largest
+            painter.fillRect(QRectF(self._NAME, top + 3, length, self._ROW - 6), QColor(colour))
+            painter.drawText(
+                QRectF(self._NAME + length + 4, top, self._NUMBER, self._ROW),
+                self._number_format.format(value),
+            )
+
+
+class AccuracyCurve(QWidget):
+    """Balanced accuracy on validation cells, epoch by epoch, from 0 to 1."""
+
+    _HEIGHT, _TITLE = 70, 18
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+        self.setFixedHeight(self._HEIGHT)
+        self.hide()
+
+    def show_values(self, values: Sequence[float]) -> None:
+        """Draw the balanced accuracy of each epoch so far; hidden before the first."""
+        self.values = list(values)
+        self.setVisible(bool(self.values))
+        self.update()
+
+    def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
+        if not self.values:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(self.palette().windowText().color())
+        top, bottom = self._TITLE, self.height() - 4
+        painter.drawText(
+            QRectF(0, 0, self.width(), top),
+            Qt.AlignmentFlag.AlignLeft,
+            f"Validation, balanced accuracy: {self.values[-1]:.2f} (epoch {len(self.values)})",
+        )
+        painter.drawLine(QPointF(0, bottom), QPointF(self.width(), bottom))
+        step = self.width() / max(1, len(self.values) - 1)
+        points = [
+            QPointF(i * step, bottom - value * (bottom - top))
+            for i, value in enumerate(self.values)
+        ]
+        painter.setPen(QColor(SKY_BLUE))
+        painter.drawPolyline(QPolygonF(points))
+
+
+def _shortened(painter: QPainter, text: str, width: int) -> str:
+    """The text, cut with an ellipsis where it is wider than ``width`` screen pixels."""
+    return str(painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, width))
+
+
+def _image(pixels: NDArray[np.float32]) -> QImage:
+    data = np.ascontiguousarray(np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8))
+    height, width = data.shape[:2]
+    # A copy: Qt does not hold on to numpy's memory.
+    return QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888).copy()
