@@ -51,7 +51,7 @@ def keep_freed_memory() -> None:
 
     Each layer on a CPU frees some megabytes and allocates as many. Where glibc hands them back,
     page faults cost two thirds of the speed; Dask configures its workers to hand back all
-    (docs/decisions/0009).
+    (docs/decisions/0008).
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Builder = Callable[[int, int, int], "nn.Module"]
 
-# Formula and baseline of CellCam's explanations; chosen in docs/decisions/0015.
+# Formula and baseline of CellCam's explanations; chosen in docs/decisions/0013.
 FORMULA: Literal["complete"] = "complete"
 BASELINE: Literal["background"] = "background"
 
@@ -32,7 +32,7 @@ class NetworkEntry:
         enough
     spatial_dims : 2, 3, or both
     early_layer : name of the layer of CellCam's explanations, where that is an earlier one:
-        docs/decisions/0015
+        docs/decisions/0013
     """
 
     build: _Builder

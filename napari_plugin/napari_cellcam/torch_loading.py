@@ -10,7 +10,7 @@ def load_torch() -> None:
     """Import torch and MONAI, without Triton.
 
     Triton contains LLVM, and so do Mesa's OpenGL drivers: if Mesa was loaded first, importing
-    Triton ends the process (docs/decisions/0011). torchvision imports Triton if it can, but works
+    Triton ends the process (docs/decisions/0010). torchvision imports Triton if it can, but works
     without it. Only compiling needs Triton; other plugins can still import it afterwards.
     """
     hidden = sys.platform == "linux" and not {"triton", "monai"} & set(sys.modules)

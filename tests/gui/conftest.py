@@ -18,7 +18,7 @@ from support.window import CLASSIFY_TITLE, PLACEMENT, TWO_CENTRES, Until, discs
 from cellcam.models.bundle import save_model
 from cellcam.models.spec import Finding
 
-# Before the first window draws, for the models that are made here (docs/decisions/0011).
+# Before the first window draws, for the models that are made here (docs/decisions/0010).
 load_torch()
 
 

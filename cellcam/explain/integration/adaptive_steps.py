@@ -1,7 +1,7 @@
 """Path integrals to a requested error: each path gets its nodes where its integrand bends.
 
 A path is cut into panels of two intervals. The panels that contribute most to the error are
-halved until the estimated error is small enough for every class. Why: docs/decisions/0007.
+halved until the estimated error is small enough for every class. Why: docs/decisions/0006.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 Precision = Literal["float32", "auto"]
 
 # A CPU convolves few positions with many features up to three times slower with the channels
-# innermost (docs/decisions/0009).
+# innermost (docs/decisions/0008).
 _FEW_POSITIONS, _MANY_FEATURES = 4, 256
 _CONVOLUTIONS = (torch.conv2d, torch.conv3d, torch.convolution)
 _WORTHWHILE = 0.9  # of the time: other arithmetic must save a tenth

@@ -78,7 +78,7 @@ class _BalancedBatches(Sampler[list[int]]):
 
     Every class is drawn equally often: cells of a rare class are repeated, and each epoch has
     different cells of a frequent class. Class weights in the loss would let single rare cells
-    dominate a step instead (docs/decisions/0010-training.md). torch's samplers draw once more
+    dominate a step instead (docs/decisions/0009-training.md). torch's samplers draw once more
     at the end of an epoch; a training resumed there does not, and would get another order.
 
     Parameters

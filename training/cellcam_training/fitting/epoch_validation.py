@@ -30,7 +30,7 @@ class EpochValidation:
     """Validate the averaged weights, and keep the last; with ``patience``, the best.
 
     The last weights classify better, and their metrics are not selected by chance
-    (docs/decisions/0010-training.md).
+    (docs/decisions/0009-training.md).
 
     Parameters
     ----------
