@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES, _DOUBTFUL = 3, 8
-_COLUMNS = ["image", "t", "z", "label", "y", "x", "class", "probability", "margin", "flags"]
+_COLUMNS = [
+    *("image", "t", "z", "label", "y", "x", "class", "probability", "margin", "flags"),
+    "importance_error",
+]
 
 
 class _Row(NamedTuple):
@@ -116,7 +119,8 @@ def _read_cells(
                 counter[flag] += int(rows["flags"].str.contains(rf"\b{flag}\b").sum())
             for name, n in rows["class"].value_counts().items():
                 counter[f"class {name}"] += int(n)
-        inner = cells[~cells["flags"].str.contains("edge")]
+        # Cells are shown with their maps: only explained ones can be.
+        inner = cells[~cells["flags"].str.contains("edge") & cells["importance_error"].notna()]
         pool = pd.concat([chosen, inner]) if len(chosen) else inner
         order = pool.sort_values(["class", "probability"], ascending=[True, False], kind="stable")
         chosen = order.groupby("class").head(_EXAMPLES)

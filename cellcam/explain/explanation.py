@@ -71,8 +71,7 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
 def by_channel(paths: Explanation, change: Tensor, whole_change: Tensor) -> Explanation:
     """Explanation of N images from that of N S ``paths`` on which one channel moves.
 
-    ``change`` (N S, K) is the score difference along these paths, ``whole_change`` (N, K) that
-    along paths on which all channels move.
+    Score differences: ``change`` (N S, K), and ``whole_change`` (N, K) where all channels move.
     """
     n_images = len(paths.logits)
 

@@ -38,8 +38,7 @@ class IntegratedGradCAM:
         M_c = integral_0^1 ReLU( sum_k w_k(a) (A_k(x(a)) - A_k(x')) ) da,
         w_k(a) = mean over positions of  dy_c / dA_k  at x(a),
 
-    to a relative error of 1 %, or by a fixed quadrature rule, and upsampled (bi- or trilinear) to
-    the input. All classes share the passes; only the part behind the layer is differentiated.
+    to a relative error of 1 %, or by a fixed quadrature rule, and upsampled (bi- or trilinear).
 
     Parameters
     ----------
@@ -82,17 +81,14 @@ class IntegratedGradCAM:
 
         Parameters
         ----------
-        x : (N, C, *spatial) floating tensor
-            May lie on another device than the network: it is moved part by part.
+        x : (N, C, *spatial) floating tensor, on any device; it is moved part by part
         class_idx : None (the class with the highest score), an int, a list or ``"all"`` for every
             image, or an (N,) or (N, K) tensor with classes image by image
         baselines : where the path begins, default ``"black"``; see `baseline_images`
-        rtol : relative L2 error to reach for each map, default 0.01
-            Takes as many evaluations as needed; `Explanation.error` says what was reached.
+        rtol : relative L2 error to reach for each map, default 0.01; see `Explanation.error`
         rtol_of : ``"map"`` (default) or ``"strongest"``
-            ``rtol`` is relative to each map, or to the strongest map of the image: then several
-            classes cost about as much as a single one. `Explanation.error` is always relative to
-            each map.
+            Relative to each map, or to the strongest map of the image: then several classes cost
+            about as much as a single one.
         method, n_steps : a fixed quadrature rule instead, see `quadrature_rule`
             ``"riemann_right"``, the default with ``n_steps``, is the sum of the paper.
         score : ``"logit"`` (default), ``"probability"`` or ``"log_probability"``
@@ -101,8 +97,7 @@ class IntegratedGradCAM:
             to the score difference at the layer's resolution.
         channels : ``"each"`` for a map of each input channel, on whose path it moves alone
         precision : ``"float32"`` (default), or ``"auto"``: bfloat16 where a trial finds it faster
-        internal_batch_size : number of images that go through the network at once
-            Default: by device and free memory; halved when memory runs out.
+        internal_batch_size : images at once; default by free memory, halved when it runs out
         upsample : False leaves the maps at the resolution of the layer
         progress : called before each pass with (images done, images in all); may raise to cancel
 
@@ -115,14 +110,13 @@ class IntegratedGradCAM:
         _check_images(x)
         check_class_idx(class_idx, len(x))
         target = self.target_layers
-        layers = target if isinstance(target, Sequence) and not isinstance(target, str) else None
+        several = isinstance(target, Sequence) and not isinstance(target, str)
         with left_as_it_was(self.nn_module), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
             start = baseline_images(run.baselines, x, self.black)
-            parts = []
-            for layer in [target] if layers is None else layers:
-                parts.append(self._explain_at(layer, x, start, class_idx, run))  # type: ignore[arg-type]
-        return parts[0] if layers is None else fused(parts)
+            layers = target if several else [target]
+            parts = [self._explain_at(layer, x, start, class_idx, run) for layer in layers]
+        return fused(parts) if several else parts[0]
 
     def _explain_at(
         self, layer: Layer | None, x: Tensor, start: Tensor, class_idx: ClassIndex, run: Settings
@@ -133,7 +127,7 @@ class IntegratedGradCAM:
         n_paths = x.shape[1] if run.channels else 1
         done: list[Explanation] = []
         for rows in batches.over(len(x), n_paths):
-            tick = partial(run.progress or _nothing, rows.start, len(x))
+            tick = partial(run.progress or _no_progress, rows.start, len(x))
             with batches.fits():
                 evaluator = PathEvaluator(facts, run.score, batches.size, tick)
                 images = _moved(x[rows], facts.split.device)
@@ -186,8 +180,8 @@ def _explain_batch(
     return found
 
 
-def _nothing(done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+def _no_progress(_done: int, _total: int) -> None:
+    """Nobody wants to know."""
 
 
 def _as_images(maps: Tensor, shape: torch.Size, x: Tensor, upsample: bool) -> Tensor:

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # 64 crops of 64 x 64 pixels; larger tensors are handed back to the system by each layer.
-_PIXELS_AT_ONCE_ON_CPU = 2**18
-_IMAGES_AT_ONCE_ON_GPU = 1024
+_PIXELS_ON_CPU, _IMAGES_ON_GPU = 2**18, 1024
 
 
 class Batches:
@@ -64,7 +63,7 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
     import torch
 
     if device.type != "cuda":
-        return max(1, _PIXELS_AT_ONCE_ON_CPU // x[0, 0].numel())
+        return max(1, _PIXELS_ON_CPU // x[0, 0].numel())
     probe = x[:4].to(device)
     run(probe)
     torch.cuda.synchronize(device)
@@ -74,7 +73,7 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
     bytes_each = (torch.cuda.max_memory_allocated(device) - before) / len(probe)
     reserved = torch.cuda.memory_reserved(device) - before
     free = torch.cuda.mem_get_info(device)[0] + reserved
-    return int(min(max(free / 3 / bytes_each, 1), _IMAGES_AT_ONCE_ON_GPU))
+    return int(min(max(free / 3 / bytes_each, 1), _IMAGES_ON_GPU))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from cellcam.explain.baselines import Baseline
 from cellcam.explain.integration.adaptive_steps import RtolOf, Tolerance
 from cellcam.explain.integration.integral import Formula
 from cellcam.explain.integration.quadrature import Method, Rule, quadrature_rule
-from cellcam.explain.network.layouts import Precision
+from cellcam.explain.network.execution import Precision
 from cellcam.explain.scores import Score
 
 ProgressCallback = Callable[[int, int], object]

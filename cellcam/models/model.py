@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellcam.explain.baselines import Baseline
     from cellcam.explain.explanation import Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM
-    from cellcam.explain.network.layouts import Execution
+    from cellcam.explain.network.execution import Execution
     from cellcam.explain.scores import ClassIndex
     from cellcam.explain.settings import SettingOptions
 
@@ -152,7 +152,7 @@ class CellModel:
         """How the network runs fastest here with its own precision."""
         import torch
 
-        from cellcam.explain.network.layouts import usual_execution
+        from cellcam.explain.network.execution import usual_execution
 
         one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
 

@@ -1,7 +1,6 @@
-"""From stored counts to the input of the network: the settings, and their application to crops.
+"""From stored counts to the input of the network: measured in a training, applied to all crops.
 
-A new normalisation is a change of this file; `cellcam_training` measures the settings on the
-crops of a training (``measured_normalisation``).
+It must not depend on the crop: the black image of explanations is the same for all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+_AT_ONCE = 1024  # crops that are measured at once, in float64
+
 
 class Normalisation(PlainData):
     """Fixed scaling of each channel, (counts - offset) / scale, the same for every image.
@@ -29,6 +30,30 @@ class Normalisation(PlainData):
 
     offset: tuple[float, ...]
     scale: tuple[PositiveFloat, ...]
+
+    @classmethod
+    def measured(
+        cls, pixels: NDArray[np.generic], chosen: NDArray[np.bool_] | None = None
+    ) -> Normalisation:
+        """Mean and standard deviation of each channel over all pixels, computed in float64.
+
+        All images share them: normalising each image by itself would erase the total intensity,
+        which distinguishes G1 from G2.
+
+        Parameters
+        ----------
+        pixels : (N, C, *crop_size)
+        chosen : (N,) bool, the crops to measure; default: all
+        """
+        rows = np.arange(len(pixels)) if chosen is None else np.flatnonzero(chosen)
+        parts = np.array_split(rows, -(-len(rows) // _AT_ONCE))
+        share = np.array([len(part) for part in parts]) / len(rows)
+        axes = (0, *range(2, pixels.ndim))
+        offset = share @ [pixels[part].mean(axes, dtype=np.float64) for part in parts]
+        mean = offset.reshape(1, -1, *[1] * (pixels.ndim - 2))
+        variance = share @ [np.square(pixels[part] - mean).mean(axes) for part in parts]
+        scale = np.maximum(np.sqrt(variance), 1e-6)
+        return cls(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
 
     def check_channels(self, n_channels: int) -> None:
         """Raise `ValueError` unless there is a setting for each channel of the model."""

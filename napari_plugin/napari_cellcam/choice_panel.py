@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from cellcam.cells.finder import CellFinder, finder_names, make_finder
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.request import Classes, Request
@@ -117,25 +118,31 @@ class ChoicePanel(QWidget):
         ------
         InputError
             If a channel of the model has no layer.
+        UsageError
+            If the finder lacks an option that is set.
         """
         labels = self.cells.currentData()
-        finder = ThresholdFinder(
-            channel=self._find_channel(),
-            diameter_um=self.diameter.value() or None,
-            threshold=self.threshold.value() or None,
-        )
         return LayerChoices(
             layers=self._chosen_layers(),
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
             request=Request(
-                finder=finder if labels is None else ThresholdFinder(),
+                finder=self._chosen_finder() if labels is None else ThresholdFinder(),
                 z=self.planes.chosen(),
                 classes=self.chosen_classes(),
             ),
             cells=labels,
             device=self.device.chosen(),
         )
+
+    def _chosen_finder(self) -> CellFinder:
+        options = {
+            "channel": self._find_channel(),
+            "diameter_um": self.diameter.value() or None,
+            "threshold": self.threshold.value() or None,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return make_finder(self.finder.currentText(), given)
 
     def chosen_classes(self) -> Classes:
         """Classes to explain, see `Request`."""
@@ -175,6 +182,9 @@ class ChoicePanel(QWidget):
         self.axes.setToolTip("Meaning of the axes of the images: T time, Z depth, then YX.")
         self.planes = PlaneChoice()
         self.cells = QComboBox()
+        self.finder = QComboBox()
+        self.finder.addItems(finder_names())
+        self.finder.setCurrentText(ThresholdFinder.name)
         self.diameter = _number(1000, "as the model says", " um")
         self.threshold = _number(2**32, "automatic")
         self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
@@ -188,6 +198,8 @@ class ChoicePanel(QWidget):
         form.addRow("Axes", self.axes)
         form.addRow("Planes", self.planes)
         form.addRow("Cells", self.cells)
+        if self.finder.count() > 1:
+            form.addRow("Found by", self.finder)
         form.addRow("Diameter", self.diameter)
         form.addRow("Threshold", row)
         form.addRow("Explain", self.classes)
@@ -195,7 +207,7 @@ class ChoicePanel(QWidget):
         self.preview.toggled.connect(self.changed)
         for field in (self.diameter, self.threshold):
             field.valueChanged.connect(self.changed)
-        for choice in (self.cells, self.planes):
+        for choice in (self.cells, self.planes, self.finder):
             choice.currentIndexChanged.connect(self.changed)
         return form
 

@@ -9,7 +9,7 @@ from support.networks import images, small_network
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.network.layouts import Execution, prefers_positions
+from cellcam.explain.network.execution import Execution, prefers_positions
 
 
 def test_several_layers_are_averaged_and_kept() -> None:

@@ -24,9 +24,8 @@ def integrate_fixed(
 ) -> Integral:
     """Integrals with the nodes and weights of ``rule``.
 
-    The error is estimated from trapezoid sums over all nodes and over every other node. The line
-    integral is the trapezoid sum of gradients times changes of the activations. Both include the
-    two ends of the path, which are known for every rule.
+    The error is estimated from trapezoid sums over all nodes and over every other node; the line
+    integral is one, too. Both include the ends of the path, which are known for every rule.
     """
     nodes, weights = _with_ends(rule)
     sums = _Sums(paths, formula)

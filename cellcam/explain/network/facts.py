@@ -8,12 +8,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from cellcam.explain.memory import automatic_batch_size
+from cellcam.explain.network.execution import Precision, fastest_execution
 from cellcam.explain.network.heads import is_affine, sees_means_only
-from cellcam.explain.network.layouts import Precision, fastest_execution
 from cellcam.explain.network.splitting import Layer, SplitNetwork, split_network
 
-# Gradients that are held at once, where each position of a layer has its own.
-_MOST_GRADIENTS = 2**26
+_MOST_GRADIENTS = 2**26  # held at once, where each position of a layer has its own
 
 
 class Baseline(NamedTuple):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cellcam.explain.network.splitting import SplitNetwork, means_over_space
+from cellcam.explain.network.layouts import means_over_space
+from cellcam.explain.network.splitting import SplitNetwork
 from cellcam.explain.scores import gradients
 
 

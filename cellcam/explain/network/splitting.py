@@ -16,11 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cellcam.explain.network.layouts import Execution, usual_execution
+from cellcam.explain.network import layouts
+from cellcam.explain.network.execution import Execution, usual_execution
 
 Layer = str | nn.Module
-# Name of a submodule that ran, and the shape of its output, or the type if that is no tensor.
-_Run = tuple[str, torch.Size | str]
 
 
 class _TrunkDoneError(Exception):
@@ -71,7 +70,7 @@ class SplitNetwork:
             torch.set_grad_enabled(True)
             # A copy where the network may write into its tensor and the leaf is another one.
             kept.append(activation.detach().clone() if self.pooled else activation.detach())
-            leaf = means_over_space(kept[0]) if self.pooled else kept[0].detach()
+            leaf = layouts.means_over_space(kept[0]) if self.pooled else kept[0].detach()
             kept.append(leaf.requires_grad_())
             return kept[1].clone()  # the head may work in place, which a leaf forbids
 
@@ -129,9 +128,11 @@ def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> S
     dtype = dtypes.pop() if len(dtypes) == 1 else None
     example = example[:1].to(device, dtype or example.dtype)
     runs, scores = _recorded_runs(network, example)
-    name = _last_spatial(runs, example.ndim) if layer is None else _name_of(network, layer)
+    if layer is None:
+        layer = layouts.last_spatial_layer(runs, example.ndim)
+    name = _name_of(network, layer)
     outputs = [output for run, output in runs if run == name]
-    features, *space = _checked_shape(outputs, name, example.ndim)[1:]
+    features, *space = layouts.activation_shape(outputs, name, example.ndim)[1:]
     shapes = _checked_scores(scores, 1).shape[1], features, torch.Size(space)
     split = SplitNetwork(network, name, len(outputs), device, dtype, *shapes)
     usual = usual_execution(lambda way: replace(split, execution=way).scores(example), device)
@@ -175,26 +176,20 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
-def means_over_space(activations: Tensor) -> Tensor:
-    """Mean of each feature: (N, C, 1, ...) of (N, C, *space)."""
-    return activations.mean(tuple(range(2, activations.ndim)), keepdim=True)
-
-
 def _name_of(network: nn.Module, layer: Layer) -> str:
     names = {module: name for name, module in network.named_modules()}
-    if isinstance(layer, nn.Module) and layer in names:
-        return names[layer]
-    if isinstance(layer, nn.Module):
+    name = names.get(layer) if isinstance(layer, nn.Module) else layer
+    if name is None:
         raise ValueError(f"The {type(layer).__name__} given as target layer is not in the network.")
-    if layer in names.values():
-        return layer
+    if name in names.values():
+        return name
     last = ", ".join([name for name in names.values() if name][-8:])
     raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
 
 
-def _recorded_runs(network: nn.Module, example: Tensor) -> tuple[list[_Run], object]:
+def _recorded_runs(network: nn.Module, example: Tensor) -> tuple[list[layouts.Run], object]:
     """All runs of submodules in a pass, and the scores."""
-    runs: list[_Run] = []
+    runs: list[layouts.Run] = []
 
     def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -211,29 +206,6 @@ def _recorded_runs(network: nn.Module, example: Tensor) -> tuple[list[_Run], obj
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _last_spatial(runs: list[_Run], ndim: int) -> str:
-    for name, output in reversed(runs):
-        spatial = isinstance(output, torch.Size) and len(output) == ndim
-        if name and spatial and output[2:].numel() > 1:  # type: ignore[union-attr]
-            return name
-    raise ValueError("The network has no layer with spatial extent. Name one in target_layers.")
-
-
-def _checked_shape(outputs: list[torch.Size | str], name: str, ndim: int) -> torch.Size:
-    """Shape of the last output of the layer."""
-    if not outputs:
-        raise ValueError(f"Layer {name!r} does not run in the forward pass. Choose another.")
-    shape = outputs[-1]
-    if isinstance(shape, str):
-        raise ValueError(f"Layer {name!r} returns a {shape}. Choose one inside it, of one tensor.")
-    if len(shape) != ndim:
-        raise ValueError(
-            f"Layer {name!r} returns shape {tuple(shape)}; a map needs {ndim} axes "
-            "(images, features, space). Choose a convolutional layer."
-        )
-    return shape
 
 
 def _checked_scores(scores: object, n: int) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from cellcam_training.fitting.initial_model import (
     chosen_network,
     initial_model,
-    measured_normalisation,
 )
 from cellcam_training.fitting.pretrained_weights import load_pretrained
 from cellcam_training.fitting.recipe import Recipe
@@ -90,10 +89,3 @@ def test_a_recipe_can_name_a_weights_file(
     for network in ("tv_resnet18", "small_cnn"):
         with pytest.raises(UsageError, match="pretrained"):
             initial_network(Recipe(network=network, pretrained=tmp_path / "mine.pth"))
-
-
-def test_the_normalisation_is_measured_on_all_pixels() -> None:
-    crops = np.random.default_rng(0).integers(0, 4000, (7, 3, 9, 9)).astype(np.uint16)
-    found = measured_normalisation(crops)
-    np.testing.assert_allclose(found.offset, crops.mean((0, 2, 3)))
-    np.testing.assert_allclose(found.scale, crops.std((0, 2, 3)))

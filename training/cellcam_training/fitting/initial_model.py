@@ -23,7 +23,6 @@ from cellcam_training.fitting.pretrained_weights import (
 )
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.tables.crops import CropSet
-from cellcam_training.tables.image_crops import Pixels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 # cell_cnn works at an eighth of the resolution, which leaves too little of smaller crops.
 _SMALLEST_FOR_CELL_CNN = 32
 _FEWEST_FOR_CELL_CNN = 500
-# Batch size for measuring the normalisation in float64.
-_AT_ONCE = 1024
 
 
 def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> tuple[str, str]:
@@ -79,7 +76,7 @@ def initial_model(
         classes=classes,
         crop_size=crops.crop_size,
         pixel_size_um=crops.pixel_size_um,
-        normalisation=measured_normalisation(crops.pixels, measured),
+        normalisation=Normalisation.measured(crops.pixels, measured),
         target_layer=network_entry(recipe.network).target_layer,
         formula=FORMULA,
         baseline=BASELINE,
@@ -108,30 +105,6 @@ def _check_crop_size(model: CellModel) -> None:
             f"Crops of {' x '.join(map(str, spec.crop_size))} pixels are too small for "
             f"{spec.network}. Use small_cnn, or a larger crop_size."
         )
-
-
-def measured_normalisation(
-    pixels: Pixels, measured: NDArray[np.bool_] | None = None
-) -> Normalisation:
-    """Mean and standard deviation of each channel over all pixels, computed in float64.
-
-    All images share them: normalising each image by itself would erase the total intensity,
-    which distinguishes G1 from G2.
-
-    Parameters
-    ----------
-    pixels : (N, C, *crop_size)
-    measured : (N,) bool, the crops to measure; default: all
-    """
-    rows = np.arange(len(pixels)) if measured is None else np.flatnonzero(measured)
-    parts = np.array_split(rows, -(-len(rows) // _AT_ONCE))
-    share = np.array([len(part) for part in parts]) / len(rows)
-    axes = (0, *range(2, pixels.ndim))
-    offset = share @ [pixels[part].mean(axes, dtype=np.float64) for part in parts]
-    mean = offset.reshape(1, -1, *[1] * (pixels.ndim - 2))
-    variance = share @ [np.square(pixels[part] - mean).mean(axes) for part in parts]
-    scale = np.maximum(np.sqrt(variance), 1e-6)
-    return Normalisation(offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
 
 
 def _initial_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
