@@ -114,7 +114,7 @@ class IntegratedGradCAM:
         with left_as_it_was(self.nn_module), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
             start = baseline_images(run.baselines, x, self.black)
-            layers = target if several else [target]
+            layers: Sequence[Layer | None] = target if several else [target]  # type: ignore
             parts = [self._explain_at(layer, x, start, class_idx, run) for layer in layers]
         return fused(parts) if several else parts[0]
 

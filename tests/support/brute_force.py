@@ -1,4 +1,4 @@
-"""METHOD.md's formula, one image, one class and one step at a time, with plain autograd."""
+"""the formula of docs/method.md, one image, one class and one step at a time, with plain autograd."""
 
 from __future__ import annotations
 
