@@ -7,7 +7,6 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Unpack
 
@@ -63,7 +62,7 @@ class IntegratedGradCAM:
     def __init__(
         self,
         nn_module: nn.Module,
-        target_layers: Layer | Sequence[Layer] | None = None,
+        target_layers: Layer | list[Layer] | tuple[Layer, ...] | None = None,
         *,
         black: float | Tensor = 0.0,
         **settings: Unpack[SettingOptions],
@@ -110,13 +109,14 @@ class IntegratedGradCAM:
         _check_images(x)
         check_class_idx(class_idx, len(x))
         target = self.target_layers
-        several = isinstance(target, Sequence) and not isinstance(target, str)
         with left_as_it_was(self.nn_module), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
             start = baseline_images(run.baselines, x, self.black)
-            layers: Sequence[Layer | None] = target if several else [target]  # type: ignore
-            parts = [self._explain_at(layer, x, start, class_idx, run) for layer in layers]
-        return fused(parts) if several else parts[0]
+            layers = list(target) if isinstance(target, list | tuple) else [target]
+            parts = []
+            for layer in layers:
+                parts.append(self._explain_at(layer, x, start, class_idx, run))
+        return fused(parts) if isinstance(target, list | tuple) else parts[0]
 
     def _explain_at(
         self, layer: Layer | None, x: Tensor, start: Tensor, class_idx: ClassIndex, run: Settings

@@ -1,4 +1,4 @@
-"""the formula of docs/method.md, one image, one class and one step at a time, with plain autograd."""
+"""The formula of docs/method.md: one image, class and step at a time, with plain autograd."""
 
 from __future__ import annotations
 

@@ -148,11 +148,10 @@ class CompleteEstimator(Estimator):
 
     def evaluate(self, new: NewNodes) -> None:
         """See `Estimator.evaluate`."""
-        n_new = new.positions.shape[1]
-        numbers = range(new.first, new.first + n_new)
+        numbers = range(new.first, new.first + new.positions.shape[1])
         self._run(numbers, new.positions)
-        self._maps = pad(self._maps, (0, 0, 0, 0, 0, n_new))
-        self._doubt = pad(self._doubt, (0, 0, 0, n_new))
+        self._maps = pad(self._maps, (0, 0, 0, 0, 0, len(numbers)))
+        self._doubt = pad(self._doubt, (0, 0, 0, len(numbers)))
         middle = torch.as_tensor(numbers, device=new.rows.device).expand_as(new.left)
         self._add_intervals(torch.cat([new.left, middle], 1), torch.cat([middle, new.right], 1))
 
