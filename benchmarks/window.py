@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 from cellcam import open_stack, samples
 
 if TYPE_CHECKING:
-    from napari_cellcam.explain_widget import ExplainWidget
+    from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 
 _SIDE = 11  # times the demo's plane; 42 cells each
 _CARDS = 100

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.torch_loading import load_torch
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.work.torch_loading import load_torch
 from qtpy.QtWidgets import QApplication
 from support.models import untrained_model
 from support.window import CLASSIFY_TITLE, PLACEMENT, TWO_CENTRES, Until, discs

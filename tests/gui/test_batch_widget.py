@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari_cellcam.batch_widget import BatchWidget
+from napari_cellcam.batch_dock.batch_widget import BatchWidget
 from support.window import BATCH_TITLE, Until, discs
 
 from cellcam.stacks.stack import PixelSize

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from napari_cellcam import choice_panel, device_choice, model_choice
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.session import CellCard
+from napari_cellcam.explain_dock import choice_panel
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.state.session import CellCard
+from napari_cellcam.widgets import device_choice, model_choice
 from qtpy.QtCore import Qt
 from support.window import (
     CLASSIFY_TITLE,

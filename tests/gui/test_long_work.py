@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from napari_cellcam import appearance
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.session import CellCard, EvidenceMaps, Session
-from napari_cellcam.tasks import Task
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.layers import appearance
+from napari_cellcam.state.session import CellCard, EvidenceMaps, Session
+from napari_cellcam.work.tasks import Task
 from qtpy.QtCore import Qt
 from support.window import PLACEMENT, Until, classified, click, explain
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import tifffile
 from napari.layers import Image, Layer
-from napari_cellcam.layers import add_stack
-from napari_cellcam.reader import get_reader
-from napari_cellcam.result_layers import is_result
+from napari_cellcam.files.reader import get_reader
+from napari_cellcam.layers.result_layers import is_result
+from napari_cellcam.layers.stack_layers import add_stack
 from npe2 import PluginManager
 from support.window import TWO_CENTRES, discs
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from napari_cellcam.annotations import suggest_cells
-from napari_cellcam.explain_widget import ExplainWidget
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.state.annotations import suggest_cells
 from support.window import PLACEMENT, Until, discs
 
 pytestmark = pytest.mark.gui

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.components import LayerList, ViewerModel
-from napari_cellcam.writer import storable, write_images
+from napari_cellcam.files.writer import storable, write_images
 from npe2 import PluginManager
 from ome_types import from_tiff
 

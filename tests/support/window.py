@@ -10,8 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari.layers import Labels
-    from napari_cellcam.explain_widget import ExplainWidget
-    from napari_cellcam.session import Session
+    from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+    from napari_cellcam.state.session import Session
 
 Until = Callable[..., None]
 

@@ -11,7 +11,7 @@ import numpy as np
 from cellcam.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_cellcam.session import Session
+    from napari_cellcam.state.session import Session
 
 _CELL = ("label", "t", "z", "y", "x")
 _DOUBTFUL = 0.2  # part of the cells, by margin, from which suggestions are taken

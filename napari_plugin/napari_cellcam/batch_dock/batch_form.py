@@ -15,9 +15,9 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.request import Request
-from napari_cellcam.batch_command import BatchCommand
-from napari_cellcam.buttons import button
-from napari_cellcam.model_choice import ModelChoice, PlaneChoice
+from napari_cellcam.batch_dock.batch_command import BatchCommand
+from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
 
 
 class BatchForm(QWidget):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from cellcam.errors import CellCamError
-from napari_cellcam.stack_from_layers import layer_placement, plane_in_view
-from napari_cellcam.tasks import Task
+from napari_cellcam.layers.stack_from_layers import layer_placement, plane_in_view
+from napari_cellcam.work.tasks import Task
 
 if TYPE_CHECKING:
     import napari
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from cellcam.models.spec import ModelSpec
     from cellcam.progress import Progress
-    from napari_cellcam.choice_panel import ChoicePanel
-    from napari_cellcam.layer_choices import LayerChoices
+    from napari_cellcam.explain_dock.choice_panel import ChoicePanel
+    from napari_cellcam.layers.layer_choices import LayerChoices
 
     FoundCells = tuple[NDArray[np.int32], float]  # labels (Y, X) and threshold
 

@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from cellcam.reporting.colours import GREEN, ORANGE, SKY_BLUE, VERMILION
-from napari_cellcam.table_model import SortableTableModel
+from napari_cellcam.widgets.table_model import SortableTableModel
 
 if TYPE_CHECKING:
     from cellcam.batch.progress import ImageProgress

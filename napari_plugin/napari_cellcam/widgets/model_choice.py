@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.device_choice import DeviceChoice
-from napari_cellcam.preferences import preference
+from napari_cellcam.widgets.device_choice import DeviceChoice
+from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
     from cellcam.models.spec import ModelSpec

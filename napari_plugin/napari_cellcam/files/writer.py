@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from cellcam.errors import CellCamError, InputError
 from cellcam.stacks.formats import TIFF
 from cellcam.stacks.stack import Stack
-from napari_cellcam.layers import LayerData, cellcam_metadata
-from napari_cellcam.stack_from_layers import layer_axes, stack_from_layers
+from napari_cellcam.layers.stack_from_layers import layer_axes, stack_from_layers
+from napari_cellcam.layers.stack_layers import LayerData, cellcam_metadata
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer

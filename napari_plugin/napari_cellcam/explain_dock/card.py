@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from cellcam.reporting.colours import under_importance_on_card
-from napari_cellcam.charts import Bars, Pictures
+from napari_cellcam.widgets.charts import Bars, Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_cellcam.session import CellCard
+    from napari_cellcam.state.session import CellCard
 
 
 class CardPanel(Protocol):

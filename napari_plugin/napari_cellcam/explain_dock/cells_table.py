@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from napari_cellcam.table_model import SortableTableModel
+from napari_cellcam.widgets.table_model import SortableTableModel
 
 if TYPE_CHECKING:
     import pandas as pd

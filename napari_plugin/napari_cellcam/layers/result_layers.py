@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cellcam.reporting.colours import IMPORTANCE_GAMMA, class_colours
-from napari_cellcam.appearance import (
+from napari_cellcam.layers.appearance import (
     cell_colormap,
     features_by_label,
     importance_colormap,
     pyramid_if_large,
 )
-from napari_cellcam.layers import CellCamMetadata, cellcam_metadata
-from napari_cellcam.session import EvidenceMaps, Session
-from napari_cellcam.stack_from_layers import layer_placement
+from napari_cellcam.layers.stack_from_layers import layer_placement
+from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
+from napari_cellcam.state.session import EvidenceMaps, Session
 
 if TYPE_CHECKING:
     import napari

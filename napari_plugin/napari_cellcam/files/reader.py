@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napari_cellcam.layers import LayerData, stack_layers
+from napari_cellcam.layers.stack_layers import LayerData, stack_layers
 
 Reader = Callable[[str | list[str]], list[LayerData]]
 
@@ -19,7 +19,12 @@ def get_reader(path: str | list[str]) -> Reader | None:
 def _read_layers(path: str | list[str]) -> list[LayerData]:
     from cellcam import open_stack
     from cellcam.errors import InputError
-    from napari_cellcam.saved_results import cell_layers, holds_cells, holds_maps, importance_layers
+    from napari_cellcam.files.saved_results import (
+        cell_layers,
+        holds_cells,
+        holds_maps,
+        importance_layers,
+    )
 
     try:
         stack = open_stack(str(path))
@@ -36,7 +41,7 @@ def _with_console_line(message: str, path: str) -> str:
     if "(--" not in message:
         return message
     return (
-        f"{message} In napari's console: import cellcam, napari_cellcam.layers; "
-        f"napari_cellcam.layers.add_stack(viewer, cellcam.open_stack({path!r}, ...)). "
+        f"{message} In napari's console: import cellcam, napari_cellcam.layers.stack_layers; "
+        f"napari_cellcam.layers.stack_layers.add_stack(viewer, cellcam.open_stack({path!r}, ...)). "
         "Or save the file as an OME-TIFF of one image, which names its axes."
     )

@@ -20,12 +20,12 @@ from cellcam.cells.finder import CellFinder, finder_names, make_finder
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.request import Classes, Request
-from napari_cellcam.layer_choices import LayerChoices
-from napari_cellcam.layers import cellcam_metadata
-from napari_cellcam.model_choice import ModelChoice, PlaneChoice
-from napari_cellcam.preferences import preference
-from napari_cellcam.result_layers import is_result
-from napari_cellcam.stack_from_layers import layer_axes
+from napari_cellcam.layers.layer_choices import LayerChoices
+from napari_cellcam.layers.result_layers import is_result
+from napari_cellcam.layers.stack_from_layers import layer_axes
+from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
+from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event, EventEmitter
 
     from cellcam.models.spec import ModelSpec
-    from napari_cellcam.device_choice import DeviceChoice
+    from napari_cellcam.widgets.device_choice import DeviceChoice
 
 _FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
 

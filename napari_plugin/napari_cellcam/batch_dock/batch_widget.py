@@ -19,14 +19,14 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.batch_form import BatchForm
-from napari_cellcam.batch_results import OpenedImage, read_results
-from napari_cellcam.batch_table import BatchTable
-from napari_cellcam.buttons import button
-from napari_cellcam.child_process import ChildProcess
-from napari_cellcam.model_choice import preferred_model
-from napari_cellcam.status_line import StatusLine
-from napari_cellcam.tasks import ActivityBar, Task
+from napari_cellcam.batch_dock.batch_form import BatchForm
+from napari_cellcam.batch_dock.batch_results import OpenedImage, read_results
+from napari_cellcam.batch_dock.batch_table import BatchTable
+from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.status_line import StatusLine
+from napari_cellcam.work.child_process import ChildProcess
+from napari_cellcam.work.tasks import ActivityBar, Task
 
 if TYPE_CHECKING:
     import napari

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_cellcam.tasks import error_text
+from napari_cellcam.work.tasks import error_text
 
 
 class StatusLine(QLabel):

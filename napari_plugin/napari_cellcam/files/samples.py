@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_cellcam.layers import LayerData, stack_layers
+from napari_cellcam.layers.stack_layers import LayerData, stack_layers
 
 
 def demo_stack() -> list[LayerData]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
-from napari_cellcam.child_process import ChildProcess
-from napari_cellcam.preferences import preference
+from napari_cellcam.widgets.preferences import preference
+from napari_cellcam.work.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent

@@ -22,18 +22,18 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError
-from napari_cellcam.annotations import (
+from napari_cellcam.state.annotations import (
     have_same_cells,
     load_annotations,
     save_annotations,
     suggest_cells,
 )
-from napari_cellcam.buttons import button
-from napari_cellcam.charts import AccuracyCurve
-from napari_cellcam.child_process import ChildProcess
+from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.charts import AccuracyCurve
+from napari_cellcam.work.child_process import ChildProcess
 
 if TYPE_CHECKING:
-    from napari_cellcam.session import Session
+    from napari_cellcam.state.session import Session
 
 _READ_EVERY_MS = 500
 _BUTTONS_PER_ROW = 3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
     from numpy.typing import NDArray
 
-    from napari_cellcam.layers import Placement
+    from napari_cellcam.layers.stack_layers import Placement
 
 _GUESSES = {2: "YX", 3: "ZYX", 4: "TZYX"}
 

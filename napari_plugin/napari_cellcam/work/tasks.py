@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_cellcam.torch_loading import leave_a_core, load_torch
+from napari_cellcam.work.torch_loading import leave_a_core, load_torch
 
 if TYPE_CHECKING:
     import napari.utils

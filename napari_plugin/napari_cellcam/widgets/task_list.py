@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_cellcam.tasks import Task
+from napari_cellcam.work.tasks import Task
 
 if TYPE_CHECKING:
     from cellcam.progress import Progress
-    from napari_cellcam.status_line import StatusLine
+    from napari_cellcam.widgets.status_line import StatusLine
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")

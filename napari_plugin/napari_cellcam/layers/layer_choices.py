@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellcam.request import Request
-from napari_cellcam.layers import cellcam_metadata
-from napari_cellcam.stack_from_layers import stack_from_labels, stack_from_layers
+from napari_cellcam.layers.stack_from_layers import stack_from_labels, stack_from_layers
+from napari_cellcam.layers.stack_layers import cellcam_metadata
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels

@@ -10,8 +10,13 @@ import numpy as np
 
 from cellcam.reporting.colours import IMPORTANCE_GAMMA, UNKNOWN_CLASS, class_colours
 from cellcam.stacks.stack import Stack
-from napari_cellcam.appearance import cell_colormap, features_by_label, importance_colormap
-from napari_cellcam.layers import CellCamMetadata, LayerData, channel_pixels, stack_placement
+from napari_cellcam.layers.appearance import cell_colormap, features_by_label, importance_colormap
+from napari_cellcam.layers.stack_layers import (
+    CellCamMetadata,
+    LayerData,
+    channel_pixels,
+    stack_placement,
+)
 
 if TYPE_CHECKING:
     import dask.array as da

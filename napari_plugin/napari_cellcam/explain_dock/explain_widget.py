@@ -17,24 +17,24 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError, InputError
-from napari_cellcam.buttons import button
-from napari_cellcam.card import CellCardView
-from napari_cellcam.cells_table import CellsTable
-from napari_cellcam.choice_panel import ChoicePanel, disconnect_layer_list
-from napari_cellcam.model_choice import preferred_model
-from napari_cellcam.preview import FindingPreview
-from napari_cellcam.result_layers import ResultLayers
-from napari_cellcam.session import CellCard, EvidenceMaps, Session, classify
-from napari_cellcam.status_line import StatusLine
-from napari_cellcam.task_list import TaskList
-from napari_cellcam.tasks import StepTimer
-from napari_cellcam.train_panel import TrainPanel
+from napari_cellcam.explain_dock.card import CellCardView
+from napari_cellcam.explain_dock.cells_table import CellsTable
+from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.preview import FindingPreview
+from napari_cellcam.explain_dock.train_panel import TrainPanel
+from napari_cellcam.layers.result_layers import ResultLayers
+from napari_cellcam.state.session import CellCard, EvidenceMaps, Session, classify
+from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.status_line import StatusLine
+from napari_cellcam.widgets.task_list import TaskList
+from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent, QKeyEvent
 
-    from napari_cellcam.layer_choices import LayerChoices
+    from napari_cellcam.layers.layer_choices import LayerChoices
 
 
 class ExplainWidget(QScrollArea):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
-from napari_cellcam.layers import LayerData, stack_layers
+from napari_cellcam.layers.stack_layers import LayerData, stack_layers
 
 if TYPE_CHECKING:
     from cellcam.progress import Progress
@@ -41,7 +41,7 @@ def read_results(file: Path, out: Path, name: str, _: Progress | None = None) ->
         If neither the image nor a result can be read.
     """
     from cellcam import open_stack
-    from napari_cellcam.saved_results import cell_layers, importance_layers
+    from napari_cellcam.files.saved_results import cell_layers, importance_layers
 
     message = f"{name} with its cells and the evidence for their classes."
     layers: list[LayerData] = []
