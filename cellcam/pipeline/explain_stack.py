@@ -80,7 +80,7 @@ def explain_stack(
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
     written = write_images(stack, out, fields)
     written += write_table(out / f"{stack.name}.cells", cells)
-    written.append(_write_overview(matched, out, fields[0]))
+    written.append(_write_overview(matched, model.spec.network, out, fields[0]))
     written.append(out / "run.json")
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
@@ -88,7 +88,7 @@ def explain_stack(
     return StackResult(cells, fields, written)
 
 
-def _write_overview(matched: MatchedStack, out: Path, field: FieldResult) -> Path:
+def _write_overview(matched: MatchedStack, network: str, out: Path, field: FieldResult) -> Path:
     from cellcam.reporting.overview import FieldPicture, draw_overview
 
     stack = matched.stack
@@ -102,7 +102,7 @@ def _write_overview(matched: MatchedStack, out: Path, field: FieldResult) -> Pat
         pixel_size_um=stack.pixel_size_um.x,
     )
     path = out / f"{stack.name}.overview.png"
-    draw_overview(path, picture, f"{stack.name}: {matched.spec.network}, Integrated Grad-CAM")
+    draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")
     return path
 
 

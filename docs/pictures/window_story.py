@@ -22,6 +22,7 @@ import napari
 import numpy as np
 import pandas as pd
 import typer
+from napari_cellcam.state.cell_card import brief_card
 from qtpy.QtWidgets import QApplication, QTabWidget
 
 from cellcam import open_stack, samples
@@ -129,7 +130,7 @@ class Story:
         session = self.widget.session
         if truth is None:
             rows = session.table["margin"].argsort()[:2].tolist()
-            wanted = [session.brief_card(row).runner_up for row in rows]
+            wanted = [brief_card(session, row).runner_up for row in rows]
         else:
             calls = session.table["class"]
             rows = [row for row, name in enumerate(truth) if name != calls[row]]

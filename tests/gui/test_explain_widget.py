@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from napari_cellcam.explain_dock import choice_panel
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
-from napari_cellcam.state.session import CellCard
+from napari_cellcam.state.cell_card import CellCard
 from napari_cellcam.widgets import device_choice, model_choice
 from qtpy.QtCore import Qt
 from support.window import (

@@ -7,9 +7,12 @@ import threading
 import numpy as np
 import pytest
 import torch
+from napari_cellcam.explain_dock import explain_widget
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.layers import appearance
-from napari_cellcam.state.session import CellCard, EvidenceMaps, Session
+from napari_cellcam.state.cell_card import CellCard, explained_card
+from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.session import Session
 from napari_cellcam.work.tasks import Task
 from qtpy.QtCore import Qt
 from support.window import PLACEMENT, Until, classified, click, explain
@@ -21,16 +24,15 @@ pytestmark = pytest.mark.gui
 
 
 def pause_explaining(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
-    """Let `Session.explain` wait; the events tell that it has begun, and let it go on."""
+    """Let `explain_session` wait; the events tell that it has begun, and let it go on."""
     begun, go_on = threading.Event(), threading.Event()
-    original = Session.explain
 
-    def paused(self: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
+    def paused(session: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
         begun.set()
         go_on.wait(30)
-        return original(self, classes, progress)
+        return explain_session(session, classes, progress)
 
-    monkeypatch.setattr(Session, "explain", paused)
+    monkeypatch.setattr(explain_widget, "explain_session", paused)
     return begun, go_on
 
 
@@ -130,7 +132,7 @@ def test_cancelling_ends_an_explanation_between_two_passes(
             go_on.wait(30)
 
     # Facts about the network are found once; their passes must not be counted.
-    session.model.explain(session.fields[0].found.crops)
+    session.model.explain(session.found[0].crops)
     hook = session.model.network.register_forward_pre_hook(count_and_pause)
     widget.explain()
     until(begun.is_set)
@@ -149,14 +151,15 @@ def test_a_card_computed_between_two_passes_changes_neither(
     widget: ExplainWidget, until: Until
 ) -> None:
     session = classified(widget, until)
-    alone, card = session.explain("all", lambda *_: None), session.card(0, lambda *_: None)
+    alone = explain_session(session, "all", lambda *_: None)
+    card = explained_card(session, 0, lambda *_: None)
     between: list[CellCard] = []
 
     def progress(done: int, total: int, note: str = "") -> None:
         if not between:
-            between.append(session.card(0, lambda *_: None))
+            between.append(explained_card(session, 0, lambda *_: None))
 
-    together = session.explain("all", progress)
+    together = explain_session(session, "all", progress)
     for name, image in alone.maps.items():
         np.testing.assert_array_equal(together.maps[name], image)
     for name, image in card.maps.items():

@@ -14,7 +14,7 @@ from napari_cellcam.widgets.charts import Bars, Pictures
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_cellcam.state.session import CellCard
+    from napari_cellcam.state.cell_card import CellCard
 
 
 class CardPanel(Protocol):

@@ -126,6 +126,7 @@ class ChoicePanel(QWidget):
             layers=self._chosen_layers(),
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
+            model=self.model.identity,
             request=Request(
                 finder=self._chosen_finder() if labels is None else ThresholdFinder(),
                 z=self.planes.chosen(),

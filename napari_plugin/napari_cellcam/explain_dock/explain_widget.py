@@ -22,8 +22,11 @@ from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
+from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.result_layers import ResultLayers
-from napari_cellcam.state.session import CellCard, EvidenceMaps, Session, classify
+from napari_cellcam.state.cell_card import CellCard, brief_card, explained_card
+from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.session import Session, classify
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.status_line import StatusLine
@@ -50,6 +53,7 @@ class ExplainWidget(QScrollArea):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.results: ResultLayers | None = None
+        self.revisions = LayerRevisions(lambda: None)
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self._build()
         # napari keeps the Python object after Qt has deleted the widget with its window.
@@ -66,6 +70,7 @@ class ExplainWidget(QScrollArea):
         """Disconnect from the viewer and cancel all work."""
         self.choices.release()
         self.preview.release()
+        self.revisions.release()
         self.tasks.cancel()
         self.layer_timer.stop()
         self.training.cancel()
@@ -132,6 +137,7 @@ class ExplainWidget(QScrollArea):
         """Find and classify all cells of the chosen layers."""
         try:
             choices = self.choices.choices()
+            origin = choices.origin(self.revisions.state)
             stack, labels = choices.stack(), choices.label_stack()
         except CellCamError as error:
             self.status.show_error(error)
@@ -141,10 +147,10 @@ class ExplainWidget(QScrollArea):
             "Classifying cells",
             lambda session: self._show_session(session, choices),
             classify,
+            origin,
             stack,
-            choices.model_folder,
             labels,
-            choices.request,
+            choices.model_folder,
             choices.device,
         )
 
@@ -157,7 +163,8 @@ class ExplainWidget(QScrollArea):
         self.tasks.start(
             "Explaining cells",
             lambda evidence: self._show_evidence(session, evidence),
-            session.explain,
+            explain_session,
+            session,
             self.choices.chosen_classes(),
         )
 
@@ -175,9 +182,11 @@ class ExplainWidget(QScrollArea):
         self.table.select_cell(row, extend)
         if self.results:
             self.results.show_cell(session.table.iloc[row], row)
-        self._show_card(session.brief_card(row))
+        self._show_card(brief_card(session, row))
         self.tasks.cancel_short()  # the card of another cell, which is no longer shown
-        self.tasks.start("Explaining a cell", self._show_card, session.card, row, short=True)
+        self.tasks.start(
+            "Explaining a cell", self._show_card, explained_card, session, row, short=True
+        )
 
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""

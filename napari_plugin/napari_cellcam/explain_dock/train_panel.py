@@ -79,7 +79,7 @@ class TrainPanel(QWidget):
         self.session = session
         if not same:
             self.true_classes = {}
-        names = [*session.model.spec.classes, *self.true_classes.values()]
+        names = [*session.spec.classes, *self.true_classes.values()]
         self.classes = list(dict.fromkeys(names))
         self._show_classes()
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellcam.request import Request
 from napari_cellcam.layers.stack_from_layers import stack_from_labels, stack_from_layers
 from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.state.origin import ImageKey, LayerState, Origin
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from cellcam.stacks.stack import Stack
 
@@ -26,6 +27,7 @@ class LayerChoices:
     layers : image layer of each channel of the model
     axes : axes of the layers, letters of TZYX
     model_folder : the model's folder
+    model : folder and hash of its weights
     request : how to find cells, what the model sees, which classes to explain
     cells : the user's labels; None: the request's finder finds the cells
     device : auto, cpu, cuda, cuda:1 or mps
@@ -34,6 +36,7 @@ class LayerChoices:
     layers: Mapping[str, Image]
     axes: str
     model_folder: str
+    model: str
     request: Request
     cells: Labels | None = None
     device: str = "auto"
@@ -50,6 +53,24 @@ class LayerChoices:
     def label_stack(self) -> Stack | None:
         """The user's cells as a stack, or None."""
         return None if self.cells is None else stack_from_labels(self.cells, self.axes)
+
+    def origin(self, state: Callable[[Layer], LayerState]) -> Origin:
+        """What results of these choices are about.
+
+        Parameters
+        ----------
+        state : the present state of a layer
+        """
+        metadata = cellcam_metadata(self.first)
+        place = metadata.get("path") or str(self.first.unique_id)
+        return Origin(
+            image=ImageKey(place, metadata.get("image", self.first.name)),
+            layers=tuple((name, state(layer)) for name, layer in self.layers.items()),
+            axes=self.axes,
+            model=self.model,
+            request=self.request.with_classes("predicted"),
+            labels=None if self.cells is None else state(self.cells),
+        )
 
     def command(self) -> str:
         """The command that does the same without a window.

@@ -16,7 +16,8 @@ from napari_cellcam.layers.appearance import (
 )
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
-from napari_cellcam.state.session import EvidenceMaps, Session
+from napari_cellcam.state.evidence import EvidenceMaps
+from napari_cellcam.state.session import Session
 
 if TYPE_CHECKING:
     import napari
@@ -53,12 +54,12 @@ class ResultLayers:
         self, viewer: napari.viewer.Viewer, session: Session, source: Image, axes: str
     ) -> None:
         self.viewer, self.session = viewer, session
-        self.colours = class_colours(session.model.spec.classes)
+        self.colours = class_colours(session.spec.classes)
         self.clicked: Callable[[int, bool], None] = lambda row, extend: None
         self._placement = layer_placement(source, axes, session.kept_axes)
         self._metadata: CellCamMetadata = {
             "image": session.stack.name,
-            "model": session.model.spec.weights_sha256[:12],
+            "model": session.origin.model,
         }
         self.maps: list[Image] = []
         self.cells = self._add_cells()

@@ -72,6 +72,7 @@ def save_annotations(
 
     classes = dict(true_classes)
     if sure_calls:
+        assert session.model is not None
         limit = session.model.spec.uncertain_below
         for row, facts in session.table.iterrows():
             if facts["probability"] >= limit:
@@ -82,7 +83,7 @@ def save_annotations(
     folder.mkdir(parents=True, exist_ok=True)
     crops = np.stack([session.crop(row) for row in rows])
     volumes = crops if crops.ndim == 5 else crops[:, :, None]
-    write_ome_tiff(folder / "crops.tif", volumes, session.model.spec.channels, PixelSize())
+    write_ome_tiff(folder / "crops.tif", volumes, session.spec.channels, PixelSize())
     table = session.table.iloc[rows][[*_CELL]].reset_index(drop=True)
     table.insert(0, "cls", [classes[row] for row in rows])
     table.insert(0, "index", range(len(rows)))
@@ -140,7 +141,7 @@ def _recipe(session: Session) -> str:
     """Recipe of a model with the channels, pixel size and finder of the session's model."""
     import json
 
-    spec = session.model.spec
+    spec = session.spec
     shared: dict[str, object] = {
         "channels": list(spec.channels),
         "field": spec.field,

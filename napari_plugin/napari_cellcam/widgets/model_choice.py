@@ -63,6 +63,11 @@ class ModelChoice(QWidget):
         form.addRow(self._about)
         form.addRow("Device", self.device)
 
+    @property
+    def identity(self) -> str:
+        """Folder of the model and hash of its weights; empty before the first choice."""
+        return f"{self.folder} {self.spec.weights_sha256[:12]}" if self.spec else ""
+
     def choose(self, folder: str) -> None:
         """Choose the model in a folder; only its description is read."""
         from cellcam.models.bundle import read_spec
