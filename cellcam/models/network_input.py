@@ -40,7 +40,7 @@ class ClassifierDraft:
     Attributes
     ----------
     channels : names of the stains
-    crop_size : pixels, (y, x) or (z, y, x)
+    crop_size : pixels, (y, x) or (z, y, x); empty until it is measured on the first cells
     pixel_size_um : of a crop, (y, x) or (z, y, x); None if unknown
     classes : names; empty before the user has named them
     field : input from a stack with several planes, see `ModelSpec`
@@ -48,7 +48,7 @@ class ClassifierDraft:
     """
 
     channels: tuple[str, ...]
-    crop_size: tuple[int, ...]
+    crop_size: tuple[int, ...] = ()
     pixel_size_um: tuple[float, ...] | None = None
     classes: tuple[str, ...] = ()
     field: Planes = "plane"
@@ -56,5 +56,5 @@ class ClassifierDraft:
 
     @property
     def spatial_dims(self) -> int:
-        """2, or 3 for volumes."""
-        return len(self.crop_size)
+        """3 for volumes, else 2."""
+        return 3 if self.field == "volume" else 2

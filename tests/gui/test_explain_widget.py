@@ -73,7 +73,7 @@ def test_a_click_shows_the_card_of_that_cell(widget: ExplainWidget, until: Until
     widget.card.show_card = lambda card, colours: shown.append(card)
     layer = widget.results.cells
     number = int(layer.data[20, 40])
-    click(layer, (20, 40))
+    click(widget, (20, 40))
     assert not shown[0].maps  # at once, before the maps are computed
     until(lambda: len(shown) == 2)
     assert {card.label for card in shown} == {widget.session.table["label"][number - 1]}
@@ -84,12 +84,12 @@ def test_a_click_shows_the_card_of_that_cell(widget: ExplainWidget, until: Until
 
 def test_clicks_with_shift_select_several_cells(widget: ExplainWidget, until: Until) -> None:
     classified(widget, until)
-    click(widget.results.cells, (20, 15))
-    click(widget.results.cells, (20, 40), "Shift")
+    click(widget, (20, 15))
+    click(widget, (20, 40), "Shift")
     assert sorted(widget.table.selected_rows()) == [0, 1]
     widget.training.assign_number(1)
     assert widget.training.true_classes == {0: "M", 1: "M"}
-    click(widget.results.cells, (20, 40), "Shift")
+    click(widget, (20, 40), "Shift")
     assert len(widget.table.selected_rows()) == 1
 
 

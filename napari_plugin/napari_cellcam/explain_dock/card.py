@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
 
 
+_NOTHING_YET = "Click a cell to see its class, and the evidence for it."
+
+
 class CardPanel(Protocol):
     """One part of the card, and a `QWidget`."""
 
@@ -46,7 +49,7 @@ class Headline(TextPanel):
     """Class, probability and number of the cell, and doubts about it."""
 
     def __init__(self) -> None:
-        super().__init__("Click a cell to see its class, and the evidence for it.")
+        super().__init__(_NOTHING_YET)
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         doubts = f" Doubts: {card.flags.replace(';', ', ')}." if card.flags else ""
@@ -137,6 +140,13 @@ class CellCardView(QWidget):
             column.addWidget(panel)
             panel.setVisible(isinstance(panel, Headline))
         column.addStretch()
+
+    def clear(self) -> None:
+        """Show no cell."""
+        for panel in self._panels:
+            panel.setVisible(isinstance(panel, Headline))
+            if isinstance(panel, Headline):
+                panel.setText(_NOTHING_YET)
 
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""

@@ -57,6 +57,10 @@ class CellsTable(QTableView):
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
 
+    def clear(self) -> None:
+        """Show no cells."""
+        self._cells.replace({})
+
     def show_true_classes(self, classes: list[str]) -> None:
         """Show the class that the user assigned to each cell; empty for none."""
         self._cells.replace_column(_TRUE_CLASS, classes)

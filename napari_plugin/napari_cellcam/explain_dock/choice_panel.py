@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -20,21 +21,23 @@ from cellcam.cells.finder import CellFinder, finder_names, make_finder
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.request import Classes, Request
+from napari_cellcam.explain_dock.new_classifier import NewClassifier, NewClassifierDialog
 from napari_cellcam.layers.layer_choices import LayerChoices
 from napari_cellcam.layers.result_layers import is_result
-from napari_cellcam.layers.stack_from_layers import layer_axes
+from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
 from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import napari
     from napari.layers import Image, Layer
     from napari.utils.events import Event, EventEmitter
 
-    from cellcam.models.spec import ModelSpec
+    from cellcam.models.network_input import ClassifierDraft, NetworkInput
     from napari_cellcam.widgets.device_choice import DeviceChoice
 
 _FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
@@ -46,26 +49,34 @@ class ChoicePanel(QWidget):
     Attributes
     ----------
     sources : choice of a layer for each channel of the model
+    draft : a classifier that is not trained yet, instead of a model; None with a model
 
     Signals
     -------
     changed : a choice that decides which cells are found
+    drafted : a new classifier was begun
     failed : an error
     """
 
     changed = Signal()
+    drafted = Signal()
     failed = Signal(object)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.sources: dict[str, QComboBox] = {}
+        self.draft: ClassifierDraft | None = None
+        self._n_changing = 0
+        self._is_scaled = True  # whether the pixel size of the first layer is known
         self._axes_layer: Image | None = None  # the layer that the text in `axes` is about
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self.model = ModelChoice()
         self.model.chosen.connect(self._show_model)
         self.model.failed.connect(self.failed)
+        new = button("New...", self.new_classifier, self.model.buttons)
+        new.setToolTip("Begin a classifier of your own from the open image, without any model.")
         column.addWidget(self.model)
         self.channels = QFormLayout()
         column.addLayout(self.channels)
@@ -79,9 +90,9 @@ class ChoicePanel(QWidget):
         self.device.release()
 
     @property
-    def spec(self) -> ModelSpec | None:
-        """Description of the chosen model."""
-        return self.model.spec
+    def spec(self) -> NetworkInput | None:
+        """What the chosen model, or the draft, sees of a cell."""
+        return self.draft or self.model.spec
 
     @property
     def model_folder(self) -> str:
@@ -97,19 +108,67 @@ class ChoicePanel(QWidget):
         """Choose the model in a folder."""
         self.model.choose(folder)
 
+    def new_classifier(self) -> None:
+        """Ask what a new classifier sees, and begin it."""
+        layers = [layer for layer in self.viewer.layers if not is_result(layer)]
+        images = [layer for layer in layers if _kind(layer) == "image"]
+        if not images:
+            self.failed.emit(InputError("Open an image first: its stains and cells are learned."))
+            return
+        dialog = NewClassifierDialog(images, self._labels_layers(), self)
+        if dialog.exec():
+            self.begin_draft(dialog.answer())
+            self.drafted.emit()
+
+    def begin_draft(self, new: NewClassifier) -> None:
+        """Choose a classifier that is not trained yet, with its layers."""
+        self.draft = new.draft
+        self.model.show_draft(new.draft)
+        with self._one_change():
+            self._show_channels(new.draft, dict(new.layers))
+            _offer(self.cells, self._labels_layers(), new.labels, first_item=_FIND)
+
+    def keep_draft(self, draft: ClassifierDraft) -> None:
+        """Keep what was measured for the draft, for further images."""
+        if self.draft is not None:
+            self.draft = draft
+
     def _show_model(self) -> None:
-        assert self.spec is not None
-        chosen = self._chosen()  # channels of the same name keep their layers
+        assert self.model.spec is not None
+        self.draft = None
+        self._show_channels(self.model.spec, self._chosen())
+
+    def _show_channels(self, spec: NetworkInput, chosen: dict[str, Image | None]) -> None:
+        """A choice of a layer for each channel; channels of the same name keep their layers."""
+        with self._one_change():
+            self._fill_channels(spec, chosen)
+
+    def _fill_channels(self, spec: NetworkInput, chosen: dict[str, Image | None]) -> None:
         while self.channels.rowCount():
             self.channels.removeRow(0)
-        self.sources = {name: QComboBox() for name in self.spec.channels}
+        self.sources = {name: QComboBox() for name in spec.channels}
         for name, choice in self.sources.items():
             self.channels.addRow(name, choice)
+            choice.setToolTip(f"The layer that shows {name}.")
             choice.currentIndexChanged.connect(self._suggest_axes)
-            choice.currentIndexChanged.connect(self.changed)
+            choice.currentIndexChanged.connect(self._note_change)
         self.classes.clear()
-        self.classes.addItems([_PREDICTED, _ALL, *self.spec.classes])
+        self.classes.addItems([_PREDICTED, _ALL, *spec.classes])
         self._offer_layers(chosen)
+
+    @contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """Tell of all changes inside at once, when they are complete."""
+        self._n_changing += 1
+        try:
+            yield
+        finally:
+            self._n_changing -= 1
+            self._note_change()
+
+    def _note_change(self, *_: object) -> None:
+        if not self._n_changing:
+            self.changed.emit()
 
     def choices(self) -> LayerChoices:
         """The present choices.
@@ -126,7 +185,8 @@ class ChoicePanel(QWidget):
             layers=self._chosen_layers(),
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
-            model=self.model.identity,
+            model=self.model.identity if self.draft is None else _identity(self.draft),
+            draft=self.draft,
             request=Request(
                 finder=self._chosen_finder() if labels is None else ThresholdFinder(),
                 z=self.planes.chosen(),
@@ -139,7 +199,7 @@ class ChoicePanel(QWidget):
     def _chosen_finder(self) -> CellFinder:
         options = {
             "channel": self._find_channel(),
-            "diameter_um": self.diameter.value() or None,
+            "diameter_um" if self._is_scaled else "diameter": self.diameter.value() or None,
             "threshold": self.threshold.value() or None,
         }
         given = {name: value for name, value in options.items() if value is not None}
@@ -151,9 +211,14 @@ class ChoicePanel(QWidget):
         words: dict[str, Classes] = {_PREDICTED: "predicted", _ALL: "all"}
         return words.get(chosen, (chosen,))
 
+    def refresh_unit(self) -> None:
+        """Follow a change of the pixel size."""
+        self._show_unit(self._first_image())
+
     def refresh_layers(self, _: Event | None = None) -> None:
         """Offer the layers of the viewer; chosen layers stay, new channels are matched by name."""
-        self._offer_layers(self._chosen())
+        with self._one_change():
+            self._offer_layers(self._chosen())
 
     def _offer_layers(self, chosen: dict[str, Image | None]) -> None:
         others = [layer for layer in self.viewer.layers if not is_result(layer)]
@@ -164,11 +229,14 @@ class ChoicePanel(QWidget):
             if wanted not in images:
                 wanted = _best_match(name, images, len(self.sources))
             _offer(choice, images, wanted)
-        labels = [layer for layer in others if _kind(layer) == "labels"]
-        _offer(self.cells, labels, self.cells.currentData(), first_item=_FIND)
+        _offer(self.cells, self._labels_layers(), self.cells.currentData(), first_item=_FIND)
         if self._first_image() is not first_before:
             self._suggest_axes()
-            self.changed.emit()
+            self._note_change()
+
+    def _labels_layers(self) -> list[Layer]:
+        layers = [layer for layer in self.viewer.layers if not is_result(layer)]
+        return [layer for layer in layers if _kind(layer) == "labels"]
 
     def _suggest_axes(self) -> None:
         """Fill in the axes of another first layer; what the user wrote for the same layer stays."""
@@ -176,6 +244,7 @@ class ChoicePanel(QWidget):
         if first is not self._axes_layer:
             self._axes_layer = first
             self.axes.setText(layer_axes(first) if first is not None else "")
+            self._show_unit(first)
 
     def _cell_rows(self) -> QFormLayout:
         form = QFormLayout()
@@ -196,6 +265,7 @@ class ChoicePanel(QWidget):
         row.addWidget(self.threshold, 1)
         row.addWidget(self.preview)
         self.classes = QComboBox()
+        self.axes.textChanged.connect(self._note_change)
         form.addRow("Axes", self.axes)
         form.addRow("Planes", self.planes)
         form.addRow("Cells", self.cells)
@@ -205,15 +275,22 @@ class ChoicePanel(QWidget):
         form.addRow("Threshold", row)
         form.addRow("Explain", self.classes)
         self.preview.setChecked(bool(preference("preview")))
-        self.preview.toggled.connect(self.changed)
+        self.preview.toggled.connect(self._note_change)
         for field in (self.diameter, self.threshold):
-            field.valueChanged.connect(self.changed)
+            field.valueChanged.connect(self._note_change)
         for choice in (self.cells, self.planes, self.finder):
-            choice.currentIndexChanged.connect(self.changed)
+            choice.currentIndexChanged.connect(self._note_change)
         return form
 
     def _first_image(self) -> Image | None:
         return next((c.currentData() for c in self.sources.values() if c.currentData()), None)
+
+    def _show_unit(self, first: Image | None) -> None:
+        """Give the diameter in um, or in pixels where the image's pixel size is unknown."""
+        self._is_scaled = (
+            first is None or None not in layer_pixel_size(first, layer_axes(first))[1:]
+        )
+        self.diameter.setSuffix(" um" if self._is_scaled else " pixels")
 
     def _chosen(self) -> dict[str, Image | None]:
         return {name: choice.currentData() for name, choice in self.sources.items()}
@@ -277,6 +354,11 @@ def _number(largest: float, special: str, suffix: str = "") -> QDoubleSpinBox:
     field.setSpecialValueText(special)
     field.setSuffix(suffix)
     return field
+
+
+def _identity(draft: ClassifierDraft) -> str:
+    """What a draft is, whatever is measured or named later."""
+    return f"new classifier of {', '.join(draft.channels)}, {draft.field}, {draft.finding}"
 
 
 def _kind(layer: Layer) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
+    QLabel,
     QScrollArea,
     QTabWidget,
     QToolButton,
@@ -17,17 +18,21 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.errors import CellCamError, InputError
+from cellcam.models.network_input import ClassifierDraft
 from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
-from napari_cellcam.layers.result_layers import ResultLayers
+from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
+from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.cell_card import CellCard, brief_card, explained_card
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
-from napari_cellcam.state.session import Session, classify
+from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.keyboard import DockKeys
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
@@ -35,9 +40,14 @@ from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
     import napari
-    from qtpy.QtGui import QCloseEvent, QKeyEvent
+    from qtpy.QtGui import QCloseEvent
 
     from napari_cellcam.layers.layer_choices import LayerChoices
+    from napari_cellcam.state.origin import Origin
+
+_END = object()
+_LEFT = 1  # mouse button
+_STILL = 3  # screen pixels that a hand moves while it clicks
 
 
 class ExplainWidget(QScrollArea):
@@ -53,13 +63,18 @@ class ExplainWidget(QScrollArea):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.results: ResultLayers | None = None
-        self.revisions = LayerRevisions(lambda: None)
+        self.kept = KeptResults()
+        self.revisions = LayerRevisions(self._layer_changed)
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self._build()
         # napari keeps the Python object after Qt has deleted the widget with its window.
         refresh = self.choices.refresh_layers
         self.destroyed.connect(partial(disconnect_layer_list, napari_viewer, refresh))
+        self.choices.changed.connect(self._follow_choices)
+        self.choices.drafted.connect(self.classify)
         self.choices.choose_model(preferred_model())
+        napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.keys = DockKeys(self, self._key_actions(), lambda: self.session is not None)
 
     @property
     def busy(self) -> bool:
@@ -68,6 +83,9 @@ class ExplainWidget(QScrollArea):
 
     def release(self) -> None:
         """Disconnect from the viewer and cancel all work."""
+        self.keys.release()
+        if self._on_mouse in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.choices.release()
         self.preview.release()
         self.revisions.release()
@@ -91,6 +109,9 @@ class ExplainWidget(QScrollArea):
         self._build_choices(column)
         column.addLayout(self._buttons())
         column.addWidget(self.status)
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        column.addWidget(self.about)
         self.table = CellsTable()
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
@@ -143,23 +164,20 @@ class ExplainWidget(QScrollArea):
             self.status.show_error(error)
             return
         self.choices.preview.setChecked(False)
-        self.tasks.start(
-            "Classifying cells",
-            lambda session: self._show_session(session, choices),
-            classify,
-            origin,
-            stack,
-            labels,
-            choices.model_folder,
-            choices.device,
-        )
+        show = partial(self._show_session, choices)
+        found = origin, stack, labels
+        if choices.draft is None:
+            by = choices.model_folder, choices.device
+            self.tasks.start("Classifying cells", show, classify, *found, *by)
+        else:
+            self.tasks.start("Finding cells", show, find, *found, choices.draft)
 
     def explain(self) -> None:
         """Show importance maps of all cells for the chosen classes."""
-        if self.session is None:
+        session = self.session
+        if session is None or session.model is None:
             self.status.setText("Classify the cells first.")
             return
-        session = self.session
         self.tasks.start(
             "Explaining cells",
             lambda evidence: self._show_evidence(session, evidence),
@@ -182,6 +200,8 @@ class ExplainWidget(QScrollArea):
         self.table.select_cell(row, extend)
         if self.results:
             self.results.show_cell(session.table.iloc[row], row)
+        if session.model is None:
+            return
         self._show_card(brief_card(session, row))
         self.tasks.cancel_short()  # the card of another cell, which is no longer shown
         self.tasks.start(
@@ -198,25 +218,88 @@ class ExplainWidget(QScrollArea):
         self.status.copy_to_clipboard(command)
         return command
 
-    def _show_session(self, session: Session, choices: LayerChoices) -> None:
-        self.session = session
-        if self.results is not None:
-            self.results.remove()
-        self.results = ResultLayers(self.viewer, session, choices.first, choices.axes)
-        self.results.clicked = self.go_to_cell
-        self.table.show_cells(session.table)
-        self.training.show_session(session)
-        counts = session.table["class"].value_counts()
+    def _show_session(self, choices: LayerChoices, session: Session) -> None:
+        if session.origin != self._present_origin():
+            self.status.setText("The choices have changed in the meantime. Try again.")
+            return
+        with view_kept(self.viewer):
+            if self.results is not None:
+                self.results.remove()
+            results = ResultLayers(self.viewer, session, choices.first, choices.axes)
+        if isinstance(session.spec, ClassifierDraft):
+            self.choices.keep_draft(session.spec)
+        self._show_results(results)
         if not len(session.table):
             self.status.setText(
                 "No cells were found. Give their diameter, or choose a labels layer."
             )
             return
-        listed = ", ".join(f"{n} {name}" for name, n in counts.items())
         self.choices_toggle.setChecked(False)
+        self.status.setText(_found_text(session))
+
+    def _show_results(self, results: ResultLayers) -> None:
+        """Show results whose layers are in the viewer."""
+        self.results, self.session = results, results.session
+        self.table.show_cells(self.session.table)
+        self.training.show_session(self.session)
+        self.about.setText(f"Results for {self.session.origin.image.name}")
+        self._offer_actions()
+
+    def _follow_choices(self) -> None:
+        """Take results off the screen that are about other choices; show those about these."""
+        origin = self._present_origin()
+        if self.session is not None and self.session.origin != origin:
+            self._put_away(self.session.origin.difference(origin))
+        if self.session is None:
+            kept = self.kept.take(origin)
+            if kept is not None:
+                with view_kept(self.viewer):
+                    kept.show_again()
+                self._show_results(kept)
+                self.status.setText("These are the results of before, for the same choices.")
+        self._offer_actions()
+
+    def _put_away(self, what: str) -> None:
+        """Take the results off the screen, and say why."""
+        results = self.results
+        assert results is not None
+        name = results.session.origin.image.name
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        self.session = self.results = None
+        self.kept.keep(results)
+        self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
+        self.table.clear()
+        self.card.clear()
+        self.training.clear()
+        self.about.setText("")
+        # In a callback of the layer list, other layers cannot be removed safely.
+        QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
         self.status.setText(
-            f"{len(session.table)} cells: {listed}. Click a cell, or sort by margin."
+            f"The results for {name} were put away: {what} has changed. They come back when it is "
+            "changed back."
         )
+
+    def _present_origin(self) -> Origin | None:
+        """What results of the present choices are about; None if a choice is missing."""
+        try:
+            return self.choices.choices().origin(self.revisions.state)
+        except CellCamError:
+            return None
+
+    def _layer_changed(self) -> None:
+        self.choices.refresh_unit()
+        self._follow_choices()
+
+    def _offer_actions(self) -> None:
+        """Enable what makes sense now."""
+        running = self.tasks.runs_long
+        self.cancel_button.setEnabled(running)
+        is_draft = self.choices.draft is not None
+        self.classify_button.setText("Find cells" if is_draft else "Classify")
+        self.classify_button.setEnabled(not running)
+        has_calls = self.session is not None and self.session.model is not None
+        self.explain_button.setEnabled(not running and has_calls)
 
     def _toggle_choices(self, is_open: bool) -> None:
         """Show the choices, or hide them to make room for the cells."""
@@ -253,7 +336,11 @@ class ExplainWidget(QScrollArea):
         self, session: Session, results: ResultLayers, evidence: EvidenceMaps
     ) -> Iterator[None]:
         """Show the evidence step by step; stop if other cells are classified in between."""
-        for _ in results.show_evidence(evidence):
+        steps = results.show_evidence(evidence)
+        while True:
+            with view_kept(self.viewer):
+                if next(steps, _END) is _END:
+                    break
             yield
             if session is not self.session:
                 return
@@ -270,16 +357,55 @@ class ExplainWidget(QScrollArea):
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
 
-    def _set_running(self, running: bool) -> None:
-        self.cancel_button.setEnabled(running)
-        self.classify_button.setEnabled(not running)
-        self.explain_button.setEnabled(not running)
+    def _set_running(self, _: bool) -> None:
+        self._offer_actions()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, D102 - Qt's name
-        steps = {Qt.Key.Key_N: 1, Qt.Key.Key_P: -1}
-        if event.key() in steps:
-            self.table.step(steps[event.key()])
-        elif Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9:
-            self.training.assign_number(event.key() - Qt.Key.Key_1)
-        else:
-            super().keyPressEvent(event)
+    def _key_actions(self) -> dict[str, Callable[[], object]]:
+        """What the keys do, in the dock and on the canvas."""
+        classes = {str(i + 1): partial(self.training.assign_number, i) for i in range(9)}
+        return {
+            "N": partial(self.table.step, 1),
+            "P": partial(self.table.step, -1),
+            **classes,
+        }
+
+    def _on_mouse(self, _: napari.viewer.Viewer, event: MouseEvent) -> Iterator[None]:
+        """A click on a cell, whichever layer is active; moving the image is not a click."""
+        pressed = tuple(event.pos)
+        is_click = self.results is not None and event.button == _LEFT and not self._is_editing()
+        yield
+        while event.type == "mouse_move":
+            is_click = is_click and _distance(pressed, event.pos) <= _STILL
+            yield
+        if is_click and self.results is not None:
+            row = self.results.row_at(event)
+            if row is not None:
+                self.go_to_cell(row, "Shift" in event.modifiers)
+
+    def _is_editing(self) -> bool:
+        """Whether the mouse draws in the active layer."""
+        active = self.viewer.layers.selection.active
+        return active is not None and str(active.mode) not in ("pan_zoom", "transform")
+
+
+def _found_text(session: Session) -> str:
+    """How many cells there are, and what to do next."""
+    n = len(session.table)
+    if session.model is None:
+        return (
+            f"{n} cells. Click a cell, then its class or press the number of the class. "
+            "Some cells of each class are enough to begin with."
+        )
+    counts = session.table["class"].value_counts()
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{n} cells: {listed}. Click a cell, or sort by margin."
+
+
+def _remove_layers(viewer: napari.viewer.Viewer, results: ResultLayers) -> None:
+    """Remove the layers of results that are not shown, unless they came back already."""
+    with view_kept(viewer):
+        results.remove()
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))

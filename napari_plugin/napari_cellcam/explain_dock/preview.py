@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
     from numpy.typing import NDArray
 
-    from cellcam.models.spec import ModelSpec
+    from cellcam.models.network_input import NetworkInput
     from cellcam.progress import Progress
     from napari_cellcam.explain_dock.choice_panel import ChoicePanel
     from napari_cellcam.layers.layer_choices import LayerChoices
@@ -125,7 +125,7 @@ class FindingPreview(QObject):
 
 
 def _find_cells(
-    choices: LayerChoices, spec: ModelSpec, plane: dict[str, int], _: Progress
+    choices: LayerChoices, spec: NetworkInput, plane: dict[str, int], _: Progress
 ) -> FoundCells:
     """Labels (Y, X) of the plane in view, and the threshold; of a volume the maximum over z."""
     from cellcam.cells.finder import FieldView

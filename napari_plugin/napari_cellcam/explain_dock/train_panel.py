@@ -66,6 +66,7 @@ class TrainPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.session: Session | None = None
+        self._last: Session | None = None
         self.true_classes: dict[int, str] = {}
         self.selected: list[int] = []
         self.classes: list[str] = []
@@ -75,13 +76,17 @@ class TrainPanel(QWidget):
 
     def show_session(self, session: Session) -> None:
         """Begin with the cells of a session; the same cells keep their true classes."""
-        same = self.session is not None and have_same_cells(self.session, session)
-        self.session = session
+        same = self._last is not None and have_same_cells(self._last, session)
+        self.session = self._last = session
         if not same:
             self.true_classes = {}
         names = [*session.spec.classes, *self.true_classes.values()]
         self.classes = list(dict.fromkeys(names))
         self._show_classes()
+
+    def clear(self) -> None:
+        """Show no session; the true classes of the last one are kept."""
+        self.session = None
 
     def assign(self, name: str, rows: list[int] | None = None) -> None:
         """Assign a class to the cells in ``rows``; None: to the selected cells."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cellcam.errors import InputError
 from cellcam.request import Request
 from napari_cellcam.layers.stack_from_layers import stack_from_labels, stack_from_layers
 from napari_cellcam.layers.stack_layers import cellcam_metadata
@@ -15,6 +16,7 @@ from napari_cellcam.state.origin import ImageKey, LayerState, Origin
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
+    from cellcam.models.network_input import ClassifierDraft
     from cellcam.stacks.stack import Stack
 
 
@@ -27,7 +29,8 @@ class LayerChoices:
     layers : image layer of each channel of the model
     axes : axes of the layers, letters of TZYX
     model_folder : the model's folder
-    model : folder and hash of its weights
+    model : folder and hash of its weights, or what a draft is
+    draft : a classifier that is not trained yet, instead of a model
     request : how to find cells, what the model sees, which classes to explain
     cells : the user's labels; None: the request's finder finds the cells
     device : auto, cpu, cuda, cuda:1 or mps
@@ -39,6 +42,7 @@ class LayerChoices:
     model: str
     request: Request
     cells: Labels | None = None
+    draft: ClassifierDraft | None = None
     device: str = "auto"
 
     @property
@@ -76,10 +80,17 @@ class LayerChoices:
         """The command that does the same without a window.
 
         IMAGE and LABELS stand for layers that did not come from a file.
+
+        Raises
+        ------
+        InputError
+            If there is no model yet.
         """
         known = {name: cellcam_metadata(layer) for name, layer in self.layers.items()}
         paths = [metadata["path"] for metadata in known.values() if "path" in metadata]
         channels = {name: metadata.get("channel", name) for name, metadata in known.items()}
+        if self.draft is not None:
+            raise InputError("There is no command yet: the classifier is not trained. Train first.")
         words = ["cellcam", "explain", paths[0] if paths else "IMAGE"]
         words += ["--model", self.model_folder, "--out", "results"]
         if self.cells is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -37,6 +37,9 @@ class MouseEvent(Protocol):
     view_direction: Sequence[float] | None
     dims_displayed: Sequence[int]
     modifiers: Sequence[object]
+    pos: Sequence[float]
+    button: int
+    type: str
 
 
 class ResultLayers:
@@ -47,7 +50,6 @@ class ResultLayers:
     Attributes
     ----------
     colours : colour of each class
-    clicked : called with the table row of the cell that was clicked, and whether Shift was held
     """
 
     def __init__(
@@ -55,7 +57,6 @@ class ResultLayers:
     ) -> None:
         self.viewer, self.session = viewer, session
         self.colours = class_colours(session.spec.classes)
-        self.clicked: Callable[[int, bool], None] = lambda row, extend: None
         self._placement = layer_placement(source, axes, session.kept_axes)
         self._metadata: CellCamMetadata = {
             "image": session.stack.name,
@@ -72,6 +73,26 @@ class ResultLayers:
         """Remove the result layers from the viewer."""
         for layer in self.layers():
             self.viewer.layers.remove(layer)
+
+    def show_again(self) -> None:
+        """Bring the result layers back into the viewer."""
+        for layer in (self.cells, *self.maps):
+            if layer not in self.viewer.layers:
+                self.viewer.layers.append(layer)
+
+    def row_at(self, event: MouseEvent) -> int | None:
+        """Table row of the cell under the mouse, whichever layer is active; None beside cells."""
+        if self.cells not in self.viewer.layers:
+            return None
+        number = self.cells.get_value(
+            event.position,
+            view_direction=event.view_direction,
+            dims_displayed=event.dims_displayed,
+            world=True,
+        )
+        if isinstance(number, tuple):  # (level, label) of a pyramid
+            number = number[1]
+        return int(number) - 1 if number else None
 
     def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
         """Add one importance layer for each class, all on one scale, layer by layer."""
@@ -170,20 +191,7 @@ class ResultLayers:
         self.recolour(table["class"])
         layer.visible = True
         layer.editable = False
-        layer.mouse_drag_callbacks.append(self._on_click)
         return layer
-
-    def _on_click(self, layer: Labels, event: MouseEvent) -> None:
-        number = layer.get_value(
-            event.position,
-            view_direction=event.view_direction,
-            dims_displayed=event.dims_displayed,
-            world=True,
-        )
-        if isinstance(number, tuple):  # (level, label) of a pyramid
-            number = number[1]
-        if number:
-            self.clicked(int(number) - 1, "Shift" in event.modifiers)
 
 
 def is_result(layer: Layer) -> bool:

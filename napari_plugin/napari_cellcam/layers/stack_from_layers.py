@@ -68,10 +68,15 @@ def stack_from_layers(layers: Mapping[str, Image], axes: str) -> Stack:
     return Stack(
         data=da.concatenate(planes, axis=1),
         channels=tuple(layers),
-        pixel_size_um=PixelSize(*(_step(first, axes, axis, "micrometer") for axis in "ZYX")),
+        pixel_size_um=layer_pixel_size(first, axes),
         time_step_s=_step(first, axes, "T", "second"),
         name=first.name,
     )
+
+
+def layer_pixel_size(layer: Layer, axes: str) -> PixelSize:
+    """Pixel size of a layer along z, y and x; None where its unit is not one of length."""
+    return PixelSize(*(_step(layer, axes, axis, "micrometer") for axis in "ZYX"))
 
 
 def stack_from_labels(layer: Labels, axes: str) -> Stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cellcam.request import Request
@@ -21,17 +21,18 @@ class LayerState(NamedTuple):
     revision: int
 
 
-class ImageKey(NamedTuple):
+@dataclass(frozen=True)
+class ImageKey:
     """An image, as corrections remember it.
 
     Attributes
     ----------
     place : path of its file, or the id of a layer that came from no file
-    name : for people
+    name : for people; an image that is renamed is still the same
     """
 
     place: str
-    name: str
+    name: str = field(compare=False)
 
 
 @dataclass(frozen=True)

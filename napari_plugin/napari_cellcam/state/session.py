@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -150,8 +151,15 @@ def find(
     draft: ClassifierDraft,
     progress: Progress,
 ) -> Session:
-    """Find all cells of a stack for a classifier that is not trained yet; see `classify`."""
-    return _ready(Session(origin, _found(_matched(stack, draft, labels, origin.request), progress)))
+    """Find all cells of a stack for a classifier that is not trained yet; see `classify`.
+
+    A draft without crop size gets one that fits the cells.
+    """
+    from napari_cellcam.state.crop_size import measured_draft
+
+    matched = _matched(stack, draft, labels, origin.request)
+    matched = replace(matched, spec=measured_draft(draft, matched))
+    return _ready(Session(origin, _found(matched, progress)))
 
 
 def _matched(

@@ -22,6 +22,7 @@ from napari_cellcam.widgets.device_choice import DeviceChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
+    from cellcam.models.network_input import ClassifierDraft
     from cellcam.models.spec import ModelSpec
 
 _AS_TRAINED = "as the model was trained"
@@ -33,6 +34,7 @@ class ModelChoice(QWidget):
     Attributes
     ----------
     spec, folder : of the model; None and empty before the first choice
+    buttons : the row of the model's name, for more buttons
 
     Signals
     -------
@@ -56,6 +58,7 @@ class ModelChoice(QWidget):
         open_folder.clicked.connect(self._ask)
         row.addWidget(self._name)
         row.addWidget(open_folder)
+        self.buttons = row
         self._about = QLabel()
         self._about.setWordWrap(True)
         self.device = DeviceChoice()
@@ -85,6 +88,14 @@ class ModelChoice(QWidget):
             f"{' x '.join(map(str, spec.crop_size))} pixels{pixel}."
         )
         self.chosen.emit()
+
+    def show_draft(self, draft: ClassifierDraft) -> None:
+        """Show a classifier that is not trained yet, in place of a model."""
+        self.spec, self.folder = None, ""
+        self._name.setText("new classifier")
+        self._about.setText(
+            f"Not trained yet: {', '.join(draft.classes)}. Give cells their class, then train."
+        )
 
     def _ask(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Model folder")

@@ -41,6 +41,11 @@ class TaskList(QObject):
         """Whether a task runs."""
         return bool(self._tasks)
 
+    @property
+    def runs_long(self) -> bool:
+        """Whether a task runs that is not short."""
+        return not all(task.short for task in self._tasks)
+
     def start(
         self,
         title: str,

@@ -1,0 +1,36 @@
+"""What the user has set in the viewer, given back after CellCam has changed its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import napari
+
+
+@contextmanager
+def view_kept(viewer: napari.viewer.Viewer) -> Iterator[None]:
+    """Give selection, active layer, camera and shown planes back at the end."""
+    layers = viewer.layers
+    active, selected = layers.selection.active, set(layers.selection)
+    camera = getattr(viewer, "scene", viewer).camera
+    center, zoom, angles = camera.center, camera.zoom, camera.angles
+    point, order, ndim = viewer.dims.point, viewer.dims.order, viewer.dims.ndim
+    try:
+        yield
+    finally:
+        if viewer.dims.ndim == ndim:
+            if viewer.dims.order != order:
+                viewer.dims.order = order
+            if viewer.dims.point != point:
+                viewer.dims.point = point
+        if (camera.center, camera.zoom, camera.angles) != (center, zoom, angles):
+            camera.center, camera.zoom, camera.angles = center, zoom, angles
+        there = {layer for layer in selected if layer in layers}
+        if set(layers.selection) != there:
+            layers.selection = there
+        if layers.selection.active is not active and active in layers:
+            layers.selection.active = active
+            layers.selection = there
