@@ -19,7 +19,7 @@ from cellcam.explain.network.path_points import PathEvaluator, Paths
 _SAMPLES = 4
 # Estimated error over the root of the summed squares of the doubts about all intervals. It is
 # larger where the gradients jump between nodes, the more so the more ReLUs follow the layer.
-_MARGIN_CONSTANT, _MARGIN_POOLED, _MARGIN_OTHER = 4.0, 5.0, 12.0
+_MARGIN_CONSTANT, _MARGIN_POOLED, _MARGIN_OTHER = 3.5, 4.5, 12.0
 
 
 class Estimate(NamedTuple):
