@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_cellcam.widgets.preferences import preference
 from napari_cellcam.work.child_process import ChildProcess
@@ -29,8 +29,8 @@ class KnownDevices:
     automatic: str
 
 
-class DeviceChoice(QWidget):
-    """A choice of devices with a line about them.
+class DeviceChoice(QComboBox):
+    """A choice of devices.
 
     Loading torch would take seconds here, so a child process lists the devices. Until it ends,
     ``auto`` and ``cpu`` can be chosen.
@@ -40,22 +40,18 @@ class DeviceChoice(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        self.choice = QComboBox()
-        self.about = QLabel("Looking for devices...")
-        self.about.setWordWrap(True)
-        column.addWidget(self.choice)
-        column.addWidget(self.about)
+        self.setToolTip("Looking for devices...")
+        # Long descriptions must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._process: ChildProcess | None = None
         preferred = str(preference("device"))
         for name in dict.fromkeys(["auto", "cpu", preferred]):
-            self.choice.addItem(name, name)
-        self.choice.setCurrentText(preferred)
+            self.addItem(name, name)
+        self.setCurrentIndex(self.findData(preferred))
 
     def chosen(self) -> str:
         """Name of the device, or auto."""
-        return str(self.choice.currentData())
+        return str(self.currentData())
 
     def release(self) -> None:
         """End the child process."""
@@ -72,7 +68,7 @@ class DeviceChoice(QWidget):
 
     def _listed(self, status: int, output: str) -> None:
         if status != 0:
-            self.about.setText("The devices could not be listed; auto takes the best.")
+            self.setToolTip("The devices could not be listed; auto takes the best.")
             return
         information = json.loads(output[output.index("{") :])
         DeviceChoice._known = KnownDevices(information["devices"], information["device auto"])
@@ -80,7 +76,9 @@ class DeviceChoice(QWidget):
 
     def _show(self, known: KnownDevices) -> None:
         for name, description in known.descriptions.items():
-            if self.choice.findData(name) < 0:
-                self.choice.addItem(f"{name}: {description}", name)
-        automatic = known.automatic
-        self.about.setText(f"auto is {automatic}: {known.descriptions.get(automatic, '')}")
+            if self.findData(name) < 0:
+                self.addItem("", name)
+            self.setItemText(self.findData(name), f"{name}: {description}")
+        best = known.descriptions.get(known.automatic, "")
+        self.setItemText(self.findData("auto"), f"auto: {known.automatic}, {best}")
+        self.setToolTip("Where the network runs; auto takes the best device.")
