@@ -30,8 +30,11 @@ IMPORTANCE_COLORMAP = "inferno"
 # Square roots let faint evidence be seen beside strong evidence.
 IMPORTANCE_GAMMA = 0.5
 IMPORTANCE_OPACITY = 0.85
-# Importance below this part of the largest is not drawn in the window: the image stays readable.
-_CLEAR_TO = 0.08
+# Importance up to this part of the largest is not drawn in the window: the image stays readable;
+# this much more hides the image.
+_CLEAR_TO, _OPAQUE_AFTER = 0.1, 0.3
+# What speaks for a class rather than another, and against it; told apart by colour-blind readers.
+FOR, AGAINST = "#FF9A1F", "#3D8BFF"
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
@@ -88,20 +91,40 @@ def under_importance_on_card(
     return (1 - opacity) * grey + opacity * warm
 
 
-def class_importance_stops(
-    rgb: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Colour map of a class in the window: from clear through its colour to white.
-
-    Parameters
-    ----------
-    rgb : (3,) colour of the class, between 0 and 1
+def importance_stops() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Colour map of importance in the window: clear, then from red to pale yellow.
 
     Returns
     -------
     stops (K,) between 0 and 1, and colours (K, 4), RGB and opacity
     """
-    stops = np.array([0.0, _CLEAR_TO, 0.6, 1.0])
-    opacity = np.array([0.0, 0.0, 0.75, 0.95])
-    white = np.array([0.0, 0.0, 0.0, 0.6])[:, None]
-    return stops, np.column_stack([(1 - white) * rgb + white, opacity])
+    import matplotlib as mpl
+
+    stops = np.linspace(0, 1, 33)
+    rgba = np.array(mpl.colormaps[IMPORTANCE_COLORMAP](0.25 + 0.75 * stops))
+    # Importance below a tenth of the largest would only veil the image.
+    rgba[:, 3] = np.clip((stops - _CLEAR_TO) / _OPAQUE_AFTER, 0, 1)
+    return stops, rgba
+
+
+def difference_picture(
+    grey: NDArray[np.float32], difference: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A grey picture under what speaks for a class, in orange, and against it, in blue.
+
+    Parameters
+    ----------
+    grey : (Y, X, 1) between 0 and 1
+    difference : (Y, X) signed, between -1 and 1
+
+    Returns
+    -------
+    (Y, X, 3)
+    """
+    colour = np.where(difference[..., None] > 0, _rgb(FOR), _rgb(AGAINST)).astype(np.float32)
+    opacity = np.clip(np.abs(difference), 0, 1)[..., None] ** IMPORTANCE_GAMMA
+    return (grey * (1 - opacity) + colour * opacity).astype(np.float32)
+
+
+def _rgb(colour: str) -> NDArray[np.float32]:
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)], np.float32)

@@ -6,7 +6,8 @@ import numpy as np
 from cellcam.reporting import colours
 from cellcam.reporting.colours import (
     class_colours,
-    class_importance_stops,
+    difference_picture,
+    importance_stops,
     under_importance,
     under_importance_on_card,
 )
@@ -31,9 +32,20 @@ def test_the_largest_importance_has_the_last_colour_of_the_colour_map() -> None:
     np.testing.assert_allclose(picture[0, 1], colours.IMPORTANCE_OPACITY * np.array(last))
 
 
-def test_a_class_goes_from_clear_through_its_colour_to_white() -> None:
-    stops, rgba = class_importance_stops(np.array([1.0, 0.5, 0.0]))
+def test_importance_goes_from_clear_to_the_last_colour_of_the_colour_map() -> None:
+    stops, rgba = importance_stops()
     assert (stops[0], stops[-1]) == (0, 1)
     assert rgba[0, 3] == 0
+    assert rgba[-1, 3] == 1
     assert (np.diff(rgba[:, 3]) >= 0).all()
-    np.testing.assert_allclose(rgba[2, :3], [1.0, 0.5, 0.0])
+    brightness = rgba[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(brightness) > 0).all()  # more is always brighter
+    np.testing.assert_allclose(rgba[-1, :3], mpl.colormaps["inferno"](1.0)[:3])
+
+
+def test_a_difference_is_orange_where_it_speaks_for_and_blue_where_against() -> None:
+    difference = np.array([[1.0, -1.0, 0.0]], np.float32)
+    picture = difference_picture(np.full((1, 3, 1), 0.5, np.float32), difference)
+    assert picture[0, 0, 0] > picture[0, 0, 2]
+    assert picture[0, 1, 2] > picture[0, 1, 0]
+    np.testing.assert_allclose(picture[0, 2], 0.5)

@@ -22,13 +22,19 @@ from cellcam.models.network_input import ClassifierDraft
 from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
 from napari_cellcam.layers.viewer_state import view_kept
-from napari_cellcam.state.cell_card import CellCard, brief_card, explained_card
+from napari_cellcam.state.cell_card import (
+    CellCard,
+    brief_card,
+    explained_card,
+    with_stain_maps,
+)
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
@@ -109,6 +115,8 @@ class ExplainWidget(QScrollArea):
         self._build_choices(column)
         column.addLayout(self._buttons())
         column.addWidget(self.status)
+        self.evidence = EvidencePanel()
+        column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
         column.addWidget(self.about)
@@ -117,6 +125,7 @@ class ExplainWidget(QScrollArea):
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
         self.card = CellCardView()
+        self.card.compared.connect(self._compare)
         self.training = TrainPanel()
         self.training.classes_assigned.connect(self._show_true_classes)
         self.training.cell_requested.connect(self.go_to_cell)
@@ -199,14 +208,12 @@ class ExplainWidget(QScrollArea):
             return
         self.table.select_cell(row, extend)
         if self.results:
-            self.results.show_cell(session.table.iloc[row], row)
+            with view_kept(self.viewer, planes_and_camera=False):
+                self.results.show_cell(session.table.iloc[row], row)
         if session.model is None:
             return
         self._show_card(brief_card(session, row))
-        self.tasks.cancel_short()  # the card of another cell, which is no longer shown
-        self.tasks.start(
-            "Explaining a cell", self._show_card, explained_card, session, row, short=True
-        )
+        self._explain_card(session, row)
 
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
@@ -242,6 +249,7 @@ class ExplainWidget(QScrollArea):
         self.results, self.session = results, results.session
         self.table.show_cells(self.session.table)
         self.training.show_session(self.session)
+        self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
         self._offer_actions()
 
@@ -271,6 +279,7 @@ class ExplainWidget(QScrollArea):
         self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
         self.table.clear()
         self.card.clear()
+        self.evidence.show_evidence(None)
         self.training.clear()
         self.about.setText("")
         # In a callback of the layer list, other layers cannot be removed safely.
@@ -344,18 +353,39 @@ class ExplainWidget(QScrollArea):
             yield
             if session is not self.session:
                 return
+        self.evidence.show_evidence(results.evidence)
         yield
         session.table = evidence.table
         self.table.show_cells(session.table)
         yield
         self._show_true_classes(self.training.true_classes)
         self.status.setText(
-            "Brighter means more evidence for the class; all classes are on one scale."
+            "Bright is what speaks for the class. E switches between evidence and image."
         )
+
+    def _explain_card(self, session: Session, row: int, rather_than: str | None = None) -> None:
+        """Compute the maps of a card; those of single stains come a moment later."""
+        self.tasks.cancel_short()  # the card of another cell, which is no longer shown
+        show = partial(self._show_explained_card, session)
+        arguments = session, row, rather_than
+        self.tasks.start("Explaining a cell", show, explained_card, *arguments, short=True)
+
+    def _show_explained_card(self, session: Session, card: CellCard) -> None:
+        self._show_card(card)
+        if len(card.channels) > 1:
+            arguments = session, card
+            self.tasks.start(
+                "Explaining stains", self._show_card, with_stain_maps, *arguments, short=True
+            )
 
     def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
+
+    def _compare(self, rather_than: str) -> None:
+        """Compare the call of the cell on the card with another class."""
+        if self.session is not None and self.card.shown is not None:
+            self._explain_card(self.session, self.card.shown.row, rather_than)
 
     def _set_running(self, _: bool) -> None:
         self._offer_actions()
@@ -366,6 +396,7 @@ class ExplainWidget(QScrollArea):
         return {
             "N": partial(self.table.step, 1),
             "P": partial(self.table.step, -1),
+            "E": self.evidence.toggle,
             **classes,
         }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellcam.reporting.colours import IMPORTANCE_GAMMA, UNKNOWN_CLASS, class_colours
+from cellcam.reporting.colours import IMPORTANCE_GAMMA, class_colours
 from cellcam.stacks.stack import Stack
 from napari_cellcam.layers.appearance import cell_colormap, features_by_label, importance_colormap
 from napari_cellcam.layers.stack_layers import (
@@ -42,10 +42,10 @@ def importance_layers(stack: Stack) -> list[LayerData]:
     """One importance layer for each class of ``NAME.maps.ome.tif``, all on one scale.
 
     The scale ends at the largest importance in up to 16 planes of each class, spread over time
-    points and z. Layers without importance in these planes are hidden.
+    points and z. The class with the largest importance is shown, the others are hidden: on top of
+    each other they could not be told apart.
     """
     table = _cells_beside(stack)
-    colours = class_colours(_classes(table) or stack.channels)
     # `is_result` looks for the model, which only the table names.
     metadata: CellCamMetadata = {
         "image": _name(stack),
@@ -60,17 +60,17 @@ def importance_layers(stack: Stack) -> list[LayerData]:
             image,
             {
                 "name": f"evidence for {name}",
-                "colormap": importance_colormap(colours.get(name, UNKNOWN_CLASS)),
+                "colormap": importance_colormap(),
                 "contrast_limits": (0, max(largest) or 1.0),
                 "gamma": IMPORTANCE_GAMMA,
                 "blending": "translucent_no_depth",
-                "visible": class_largest > 0 or len(images) == 1,
+                "visible": index == largest.index(max(largest)),
                 "metadata": {"cellcam": {**metadata, "class": name, "unit": "importance"}},
                 **placement,
             },
             "image",
         )
-        for name, image, class_largest in zip(stack.channels, images, largest, strict=True)
+        for index, (name, image) in enumerate(zip(stack.channels, images, strict=True))
     ]
 
 

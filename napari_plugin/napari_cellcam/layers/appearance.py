@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cellcam.reporting.colours import UNKNOWN_CLASS, class_importance_stops
+from cellcam.reporting.colours import UNKNOWN_CLASS, importance_stops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,10 +65,9 @@ def features_by_label(table: pd.DataFrame, labels: ArrayLike) -> pd.DataFrame:
     return dense
 
 
-def importance_colormap(colour: str) -> Colormap:
-    """Colour map of a class: transparent without importance, then its colour, then white."""
+def importance_colormap() -> Colormap:
+    """Colour map of importance: transparent where there is none, then from red to yellow."""
     from napari.utils import Colormap
-    from napari.utils.colormaps.standardize_color import transform_color
 
-    stops, rgba = class_importance_stops(transform_color(colour)[0][:3])
-    return Colormap(rgba, controls=stops, name=f"clear to {colour}")
+    stops, rgba = importance_stops()
+    return Colormap(rgba, controls=stops, name="importance")

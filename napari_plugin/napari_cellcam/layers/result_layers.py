@@ -1,4 +1,4 @@
-"""Results of a session as layers: cells coloured by class, an importance layer for each class."""
+"""Results of a session as layers: cells outlined by class, the selected cell, the evidence."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cellcam.reporting.colours import IMPORTANCE_GAMMA, class_colours
+from cellcam.reporting.colours import class_colours
 from napari_cellcam.layers.appearance import (
     cell_colormap,
     features_by_label,
-    importance_colormap,
     pyramid_if_large,
 )
+from napari_cellcam.layers.cell_mark import CellMark
+from napari_cellcam.layers.evidence_layers import EvidenceLayers
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
 from napari_cellcam.state.evidence import EvidenceMaps
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.components.camera import Camera
     from napari.layers import Image, Labels, Layer
-    from numpy.typing import NDArray
 
 _OUTLINE = 2  # screen pixels
 _WELL_INSIDE = 0.9  # part of the canvas; a cell inside it does not move the camera
@@ -50,6 +50,8 @@ class ResultLayers:
     Attributes
     ----------
     colours : colour of each class
+    cells : labels layer of the cells
+    evidence : layers of the evidence; None before it was computed
     """
 
     def __init__(
@@ -62,23 +64,27 @@ class ResultLayers:
             "image": session.stack.name,
             "model": session.origin.model,
         }
-        self.maps: list[Image] = []
+        self.evidence: EvidenceLayers | None = None
         self.cells = self._add_cells()
-
-    def layers(self) -> list[Layer]:
-        """The result layers that are still in the viewer."""
-        return [layer for layer in (self.cells, *self.maps) if layer in self.viewer.layers]
+        self._mark = CellMark(
+            viewer, session.cells_image, self._placement, self._metadata, session.is_volume
+        )
 
     def remove(self) -> None:
         """Remove the result layers from the viewer."""
-        for layer in self.layers():
-            self.viewer.layers.remove(layer)
+        self._mark.remove()
+        if self.evidence is not None:
+            self.evidence.remove()
+        if self.cells in self.viewer.layers:
+            self.viewer.layers.remove(self.cells)
 
     def show_again(self) -> None:
         """Bring the result layers back into the viewer."""
-        for layer in (self.cells, *self.maps):
-            if layer not in self.viewer.layers:
-                self.viewer.layers.append(layer)
+        if self.cells not in self.viewer.layers:
+            self.viewer.layers.append(self.cells)
+        if self.evidence is not None:
+            for _ in self.evidence.add():
+                pass
 
     def row_at(self, event: MouseEvent) -> int | None:
         """Table row of the cell under the mouse, whichever layer is active; None beside cells."""
@@ -95,20 +101,19 @@ class ResultLayers:
         return int(number) - 1 if number else None
 
     def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
-        """Add one importance layer for each class, all on one scale, layer by layer."""
-        for layer in self.maps:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self.maps = []
-        for name, image in evidence.maps.items():
-            yield
-            self.maps.append(self._add_map(name, image, evidence.largest or 1.0))
-            yield
-            self.maps[-1].visible = True
-        if len(self.maps) > 1:
-            from napari.experimental import link_layers
+        """Add the evidence, step by step, in place of an earlier one."""
+        if self.evidence is not None:
+            self.evidence.remove()
+            self.evidence.release()
+        self.evidence = EvidenceLayers(
+            self.viewer, evidence, self.cells, self._placement, self._metadata
+        )
+        yield from self.evidence.add()
 
-            link_layers(self.maps, ("contrast_limits", "gamma"))
+    @property
+    def maps(self) -> list[Image]:
+        """The layer of the evidence, if there is any."""
+        return [] if self.evidence is None else [self.evidence.layer]
 
     def show_cell(self, facts: pd.Series, row: int) -> None:
         """Bring a cell into view and select it; nothing moves if it is in view.
@@ -119,7 +124,6 @@ class ResultLayers:
         """
         if self.cells not in self.viewer.layers:
             return
-        self.cells.selected_label = row + 1
         axes = self.session.kept_axes
         z = str(facts["z"])
         position = {
@@ -128,7 +132,9 @@ class ResultLayers:
             "Y": float(facts["y"]),
             "X": float(facts["x"]),
         }
-        world = self.cells.data_to_world([position[axis] for axis in axes])
+        place = [position[axis] for axis in axes]
+        world = self.cells.data_to_world(place)
+        self._mark.show(row + 1, tuple(map(round, place)))
         self._show_plane(world)
         scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
         if not self._in_view(world[-2:], scene.camera):
@@ -158,20 +164,6 @@ class ResultLayers:
         """Colour the cells by these classes, in the order of the table."""
         calls = {i + 1: name for i, name in enumerate(classes)}
         self.cells.colormap = cell_colormap(calls, self.colours)
-
-    def _add_map(self, name: str, image: NDArray[np.float32], largest: float) -> Image:
-        # Made visible in the next step: adding and drawing each take a tenth of a second.
-        return self.viewer.add_image(
-            pyramid_if_large(image),
-            visible=False,
-            name=f"evidence for {name}",
-            colormap=importance_colormap(self.colours[name]),
-            contrast_limits=(0, largest),
-            gamma=IMPORTANCE_GAMMA,
-            blending="translucent_no_depth",
-            metadata={"cellcam": {**self._metadata, "class": name, "unit": "importance"}},
-            **self._placement,
-        )
 
     def _add_cells(self) -> Labels:
         table = self.session.table

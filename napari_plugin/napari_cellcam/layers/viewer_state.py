@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def view_kept(viewer: napari.viewer.Viewer) -> Iterator[None]:
-    """Give selection, active layer, camera and shown planes back at the end."""
+def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> Iterator[None]:
+    """Give selection and active layer back at the end, by default planes and camera too."""
     layers = viewer.layers
     active, selected = layers.selection.active, set(layers.selection)
     camera = getattr(viewer, "scene", viewer).camera
@@ -21,12 +21,16 @@ def view_kept(viewer: napari.viewer.Viewer) -> Iterator[None]:
     try:
         yield
     finally:
-        if viewer.dims.ndim == ndim:
+        if planes_and_camera and viewer.dims.ndim == ndim:
             if viewer.dims.order != order:
                 viewer.dims.order = order
             if viewer.dims.point != point:
                 viewer.dims.point = point
-        if (camera.center, camera.zoom, camera.angles) != (center, zoom, angles):
+        if planes_and_camera and (camera.center, camera.zoom, camera.angles) != (
+            center,
+            zoom,
+            angles,
+        ):
             camera.center, camera.zoom, camera.angles = center, zoom, angles
         there = {layer for layer in selected if layer in layers}
         if set(layers.selection) != there:

@@ -1,4 +1,4 @@
-"""Importance maps of all cells of a session. No Qt here."""
+"""Importance maps of all cells of a session, and the grey image under them. No Qt here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cellcam.pipeline.classify_field import CalledCells
+    from cellcam.pipeline.explain_field import FieldResult
     from cellcam.progress import Progress
     from cellcam.request import Classes
     from napari_cellcam.state.session import Session
 
 Maps = dict[str, NDArray[np.float32]]
+
+# Name of the map that shows for each cell the evidence for its own call.
+OWN_CALL = "each cell's call"
+
+# Percentiles of the pixels of a channel that are drawn black and white in the grey image, which
+# is dimmed so that evidence stands out.
+_SHOWN, _BRIGHTEST = (1.0, 99.8), 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +34,14 @@ class EvidenceMaps:
 
     Attributes
     ----------
-    maps : importance for each class, on the axes of `Session.kept_axes`; of several classes, those
-        without any importance are left out
-    largest : largest importance in all maps
+    maps : importance on the axes of `Session.kept_axes`, for `OWN_CALL` and for each class that
+        was explained and has any importance
+    grey : the image in dim grey, uint8, on the same axes
     table : cell table with its columns about evidence, see `cell_table`
     """
 
     maps: Maps
-    largest: float
+    grey: NDArray[np.uint8]
     table: pd.DataFrame
 
 
@@ -44,19 +53,49 @@ def explain_session(session: Session, classes: Classes, progress: Progress) -> E
 
     assert session.model is not None
     request = session.request.with_classes(classes)
-    results = []
+    results: list[FieldResult] = []
     for called, first in zip(session.called, session.first_rows, strict=False):
         report = partial(_report, progress, int(first), len(session.table))
         results += explain_fields([called], session.model, request, report)
-    names = results[0].classes
-    maps = {
-        name: session.on_axes([result.maps[i] for result in results])
-        for i, name in enumerate(names)
-    }
-    largest = {name: float(image.max()) for name, image in maps.items()}
-    shown = {name: maps[name] for name in names if largest[name] > 0 or len(names) == 1}
+    maps: Maps = {}
+    if isinstance(classes, str):  # every cell was explained for its own call, at least
+        fields = zip(results, session.called, strict=True)
+        maps[OWN_CALL] = session.on_axes([_own_call(result, called) for result, called in fields])
+    for i, name in enumerate(results[0].classes):
+        image = session.on_axes([result.maps[i] for result in results])
+        if image.any() or not isinstance(classes, str):
+            maps[name] = image
+    grey = session.on_axes([_in_grey(called) for called in session.called])
     table = pd.concat([result.cells for result in results], ignore_index=True)
-    return EvidenceMaps(shown, max(largest.values()), table)
+    return EvidenceMaps(maps, grey, table)
+
+
+def _own_call(result: FieldResult, called: CalledCells) -> NDArray[np.float32]:
+    """At each pixel the importance for the call of the cell that the pixel belongs to."""
+    from cellcam.cells.cropping import nearest_cells
+
+    if len(result.classes) == 1:
+        return result.maps[0]
+    found = called.found
+    scale = np.array(found.read.whole) / found.shape_at_scale
+    reach = [round(n * float(scale.max())) for n in found.spec.crop_size]
+    index = np.zeros(int(result.labels.max(initial=0)) + 1, np.intp)
+    index[found.cells.numbers] = called.probabilities.argmax(1)
+    plane = index[nearest_cells(result.labels, reach)]
+    return np.take_along_axis(result.maps, plane[None], axis=0)[0]
+
+
+def _in_grey(called: CalledCells) -> NDArray[np.uint8]:
+    """All stains of a field as one dim grey image."""
+    found = called.found
+    place = found.place
+    total = np.zeros(found.labels.shape, np.float32)
+    for name in found.matched.channels:  # one by one: a channel of a large field is large
+        pixels = found.stack.field(place.t, place.z, [name])[0].astype(np.float32)
+        low, high = np.nanpercentile(pixels, _SHOWN)
+        total += np.clip((pixels - low) / max(high - low, 1e-9), 0, 1)
+    total *= _BRIGHTEST / max(1, len(found.matched.channels)) * 1.5
+    return np.clip(np.nan_to_num(total), 0, _BRIGHTEST).astype(np.uint8)
 
 
 def _report(

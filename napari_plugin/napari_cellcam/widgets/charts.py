@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QPaintEvent
 
-_PICTURE = 112  # screen pixels
-_COLUMNS = 3
-
 
 class Pictures(QWidget):
-    """Pictures with captions, three in a row."""
+    """Pictures with captions.
+
+    Parameters
+    ----------
+    size : of each picture, screen pixels
+    columns : pictures in a row
+    """
 
     _CAPTION, _GAP = 18, 4
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, columns: int) -> None:
         super().__init__()
+        self._size, self._columns = size, columns
         self._pictures: list[tuple[str, QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -39,21 +43,21 @@ class Pictures(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
-        rows = -(-len(self._pictures) // _COLUMNS)
-        step = _PICTURE + self._GAP
-        return QSize(_COLUMNS * step, rows * (step + self._CAPTION))
+        rows = -(-len(self._pictures) // self._columns)
+        step = self._size + self._GAP
+        return QSize(self._columns * step, rows * (step + self._CAPTION))
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
         painter = QPainter(self)
         painter.setPen(self.palette().windowText().color())
-        step = _PICTURE + self._GAP
+        step = self._size + self._GAP
         for i, (caption, image) in enumerate(self._pictures):
-            left, top = i % _COLUMNS * step, i // _COLUMNS * (step + self._CAPTION)
-            size = image.size().scaled(_PICTURE, _PICTURE, Qt.AspectRatioMode.KeepAspectRatio)
+            left, top = i % self._columns * step, i // self._columns * (step + self._CAPTION)
+            size = image.size().scaled(self._size, self._size, Qt.AspectRatioMode.KeepAspectRatio)
             painter.drawImage(QRect(QPoint(left, top), size), image)
             painter.drawText(
-                QRectF(left, top + _PICTURE, _PICTURE, self._CAPTION),
-                _shortened(painter, caption, _PICTURE),
+                QRectF(left, top + self._size, self._size, self._CAPTION),
+                _shortened(painter, caption, self._size),
             )
 
 
