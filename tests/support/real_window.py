@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -82,8 +83,11 @@ class RealWindow:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
-            temporary = tempfile.TemporaryDirectory(prefix="window-", ignore_cleanup_errors=True)
-            self.home = self._given_home or Path(undo.enter_context(temporary))
+            if self._given_home is None:
+                self.home = Path(tempfile.mkdtemp(prefix="window-"))
+                undo.callback(shutil.rmtree, self.home, ignore_errors=True)
+            else:
+                self.home = self._given_home
             self.screen = XScreen(self.size, self.display)
             undo.callback(self.screen.close)
             self._link, theirs = socket.socketpair()
