@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from cellcam.models.spec import Finding
+from cellcam.models.spec import Finding
 
 Planes = Literal["plane", "max", "mean", "volume"]
 

@@ -75,11 +75,12 @@ def test_a_click_shows_the_card_of_that_cell(widget: ExplainWidget, until: Until
     number = int(layer.data[20, 40])
     click(widget, (20, 40))
     assert not shown[0].maps  # at once, before the maps are computed
-    until(lambda: len(shown) == 2)
+    until(lambda: len(shown) == 3)
     assert {card.label for card in shown} == {widget.session.table["label"][number - 1]}
     assert set(shown[1].maps) == {"G1", "M"}
     assert sum(shown[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert set(shown[1].shares) == {"DNA", "actin"}
+    assert set(shown[1].difference.stain_losses) == {"DNA", "actin"}
+    assert set(shown[2].difference.stain_maps) == {"DNA", "actin"}
 
 
 def test_clicks_with_shift_select_several_cells(widget: ExplainWidget, until: Until) -> None:
@@ -398,8 +399,8 @@ def test_preferences_are_the_defaults(
 
 def test_the_automatic_device_is_described(widget: ExplainWidget, until: Until) -> None:
     widget.viewer.window.show()
-    until(lambda: "auto is" in widget.choices.device.about.text())
-    text = widget.choices.device.about.text()
+    until(lambda: "auto: " in widget.choices.device.itemText(0))
+    text = widget.choices.device.itemText(0)
     assert "thread" in text or "GiB free" in text or "Apple" in text
 
 

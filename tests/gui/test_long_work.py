@@ -155,12 +155,12 @@ def test_a_card_computed_between_two_passes_changes_neither(
 ) -> None:
     session = classified(widget, until)
     alone = explain_session(session, "all", lambda *_: None)
-    card = explained_card(session, 0, lambda *_: None)
+    card = explained_card(session, 0, None, lambda *_: None)
     between: list[CellCard] = []
 
     def progress(done: int, total: int, note: str = "") -> None:
         if not between:
-            between.append(explained_card(session, 0, lambda *_: None))
+            between.append(explained_card(session, 0, None, lambda *_: None))
 
     together = explain_session(session, "all", progress)
     for name, image in alone.maps.items():

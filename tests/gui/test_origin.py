@@ -25,8 +25,8 @@ def test_results_go_when_the_model_changes_and_come_back_with_it(
     first = widget.choices.model_folder
     session = classified(widget, until)
     explain(widget, until)
-    click(widget, (20, 40))
     shown = results_in(widget)
+    click(widget, (20, 40))
     widget.choices.choose_model(str(make_folder()))
     until(lambda: not results_in(widget))
     assert widget.session is None

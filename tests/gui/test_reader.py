@@ -64,10 +64,11 @@ def test_saved_importance_maps_look_like_fresh_maps(results: Path) -> None:
     layers = read(results / "plate1.maps.ome.tif")
     written = tifffile.imread(results / "plate1.maps.ome.tif")
     assert [layer.name for layer in layers] == ["evidence for G1", "evidence for M"]
-    for layer, pixels, colour in zip(layers, written, (ORANGE, BLUE), strict=True):
+    # On top of each other two maps could not be told apart.
+    assert sum(layer.visible for layer in layers) == 1
+    for layer, pixels in zip(layers, written, strict=True):
         np.testing.assert_array_equal(np.asarray(layer.data), pixels)
         assert tuple(layer.contrast_limits) == pytest.approx((0, written.max()))
-        assert layer.colormap.name == f"clear to {colour}"
         assert layer.colormap.map(np.array([0.0]))[0, 3] == 0
         assert layer.blending == "translucent_no_depth"
         assert layer.scale.tolist() == [0.5, 0.25]

@@ -81,11 +81,10 @@ class Why(Pictures):
         cell = _composite(card)
         why = card.difference
         signed = np.zeros(cell.shape[:2], np.float32) if why is None else _scaled(why.map)
-        other = card.runner_up if why is None else why.rather_than
         self.show_pictures(
             [
                 ("the cell", cell),
-                (f"{card.predicted} rather than {other}", _under_difference(cell, signed)),
+                (f"why {card.predicted}", _under_difference(cell, signed)),
             ]
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -20,24 +21,27 @@ from qtpy.QtWidgets import (
 from cellcam.cells.finder import CellFinder, finder_names, make_finder
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
+from cellcam.models.network_input import ClassifierDraft
 from cellcam.request import Classes, Request
 from napari_cellcam.explain_dock.new_classifier import NewClassifier, NewClassifierDialog
 from napari_cellcam.layers.layer_choices import LayerChoices
 from napari_cellcam.layers.result_layers import is_result
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
 from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import napari
     from napari.layers import Image, Layer
     from napari.utils.events import Event, EventEmitter
+    from pydantic import JsonValue
 
-    from cellcam.models.network_input import ClassifierDraft, NetworkInput
+    from cellcam.models.network_input import NetworkInput
     from napari_cellcam.widgets.device_choice import DeviceChoice
 
 _FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
@@ -127,6 +131,34 @@ class ChoicePanel(QWidget):
         with self._one_change():
             self._show_channels(new.draft, dict(new.layers))
             _offer(self.cells, self._labels_layers(), new.labels, first_item=_FIND)
+
+    def restore_draft(self, described: dict[str, JsonValue], layers: Mapping[str, str]) -> None:
+        """Choose a draft of before, as `opened` described it."""
+        draft = TypeAdapter(ClassifierDraft).validate_python(described)
+        by_name = {layer.name: layer for layer in self.viewer.layers}
+        chosen = {name: by_name[layer] for name, layer in layers.items() if layer in by_name}
+        self.begin_draft(NewClassifier(draft, chosen, None))
+
+    def choose_layers(self, names: Mapping[str, str]) -> None:
+        """Choose layers by name, as far as they are there."""
+        with self._one_change():
+            for channel, name in names.items():
+                if channel in self.sources and self.sources[channel].findText(name) >= 0:
+                    self.sources[channel].setCurrentText(name)
+
+    def opened(self) -> Opened:
+        """What is open, for the project."""
+        chosen = {name: layer for name, layer in self._chosen().items() if layer is not None}
+        paths = [cellcam_metadata(layer).get("path", "") for layer in chosen.values()]
+        draft = self.draft
+        return Opened(
+            images=[path for path in dict.fromkeys(paths) if path],
+            model=self.model_folder if draft is None else "",
+            draft=None
+            if draft is None
+            else TypeAdapter(ClassifierDraft).dump_python(draft, mode="json"),
+            layers={name: layer.name for name, layer in chosen.items()},
+        )
 
     def keep_draft(self, draft: ClassifierDraft) -> None:
         """Keep what was measured for the draft, for further images."""

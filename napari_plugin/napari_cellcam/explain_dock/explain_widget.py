@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
+    QFileDialog,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -17,17 +19,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from cellcam import samples
 from cellcam.errors import CellCamError, InputError
 from cellcam.models.network_input import ClassifierDraft
+from cellcam.reporting.colours import class_colours
 from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.class_panel import ClassPanel
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
+from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.cell_card import (
     CellCard,
@@ -36,10 +42,12 @@ from napari_cellcam.state.cell_card import (
     with_stain_maps,
 )
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.keyboard import DockKeys
 from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
 from napari_cellcam.work.tasks import StepTimer
@@ -126,15 +134,19 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.table)
         self.card = CellCardView()
         self.card.compared.connect(self._compare)
-        self.training = TrainPanel()
-        self.training.classes_assigned.connect(self._show_true_classes)
-        self.training.cell_requested.connect(self.go_to_cell)
-        self.training.trained.connect(self._use_trained_model)
+        self.project = Project.new(projects_folder())
+        self.classes = ClassPanel(self.project.corrections)
+        self.classes.changed.connect(self._show_true_classes)
+        self.classes.cell_requested.connect(self.go_to_cell)
+        self.classes.message.connect(self.status.setText)
+        column.addWidget(self.classes)
+        self.training = TrainPanel(self.project, self.tasks)
+        self.training.model_chosen.connect(self._use_model)
         self.training.message.connect(self.status.setText)
         self.training.failed.connect(self.status.show_error)
         tabs = QTabWidget()
         tabs.addTab(self.card, "The cell")
-        tabs.addTab(self.training, "Correct and train")
+        tabs.addTab(self.training, "Train")
         column.addWidget(tabs)
         column.addStretch()
 
@@ -160,6 +172,11 @@ class ExplainWidget(QScrollArea):
         self.explain_button = button("Explain", self.explain, row)
         self.cancel_button = button("Cancel", self.tasks.cancel, row)
         self.copy_button = button("Copy as command", self.copy_command, row)
+        self.project_button = button("Project...", self._ask_project, row)
+        self.project_button.setToolTip(
+            "Go on with an earlier project: its images, corrections and models. Every project is "
+            "written as you work."
+        )
         self._set_running(False)
         return row
 
@@ -215,6 +232,52 @@ class ExplainWidget(QScrollArea):
         self._show_card(brief_card(session, row))
         self._explain_card(session, row)
 
+    def open_project(self, folder: Path) -> None:
+        """Go on with a project: its corrections, and what was open.
+
+        Raises
+        ------
+        InputError
+            If the folder is no project.
+        """
+        project, opened = Project.open(folder)
+        self._use_project(project)
+        missing = missing_files(opened.images)
+        there = {cellcam_metadata(layer).get("path") for layer in self.viewer.layers}
+        for path in opened.images:
+            if path not in missing and path not in there:
+                self.viewer.open(path, plugin="cellcam")
+        if opened.model and Path(opened.model).is_dir():
+            self.choices.choose_model(opened.model)
+        elif opened.draft is not None:
+            self.choices.restore_draft(opened.draft, opened.layers)
+        self.choices.choose_layers(opened.layers)
+        gone = f" Not found any more: {', '.join(missing)}." if missing else ""
+        n = len(project.corrections)
+        self.status.setText(f"Project {folder.name}: {n} corrected cells.{gone}")
+
+    def _use_project(self, project: Project) -> None:
+        self.project = project
+        self.classes.use(project.corrections)
+        self.training.use(project)
+        if self.session is not None:
+            self.classes.show_session(self.session)
+
+    def _remember(self) -> None:
+        """Write down what is open, once there is something worth it."""
+        if not len(self.project.corrections) and not self.project.folder.exists():
+            return
+        self.project.remember(self.choices.opened())
+
+    def _ask_project(self) -> None:
+        start = str(projects_folder())
+        folder = QFileDialog.getExistingDirectory(self, "Open a project", start)
+        if folder:
+            try:
+                self.open_project(Path(folder))
+            except CellCamError as error:
+                self.status.show_error(error)
+
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
         try:
@@ -248,7 +311,7 @@ class ExplainWidget(QScrollArea):
         """Show results whose layers are in the viewer."""
         self.results, self.session = results, results.session
         self.table.show_cells(self.session.table)
-        self.training.show_session(self.session)
+        self._give_session()
         self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
         self._offer_actions()
@@ -280,7 +343,7 @@ class ExplainWidget(QScrollArea):
         self.table.clear()
         self.card.clear()
         self.evidence.show_evidence(None)
-        self.training.clear()
+        self._give_session()
         self.about.setText("")
         # In a callback of the layer list, other layers cannot be removed safely.
         QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
@@ -316,23 +379,35 @@ class ExplainWidget(QScrollArea):
         arrows = Qt.ArrowType
         self.choices_toggle.setArrowType(arrows.DownArrow if is_open else arrows.RightArrow)
 
+    def _give_session(self) -> None:
+        """Let the panels work on the session that is shown, or on none."""
+        folder = self.choices.model_folder if self.choices.draft is None else ""
+        packaged = folder == str(samples.sample_path(samples.DEMO_MODEL))
+        self.classes.show_session(self.session)
+        self.training.show_session(self.session, folder, packaged)
+        if self.session is not None:
+            self._remember()
+
     def _select_for_training(self, rows: list[int]) -> None:
-        self.training.selected = rows
+        self.classes.selected = rows
 
     def _show_true_classes(self, true_classes: dict[int, str]) -> None:
         """Show the classes that the user assigned, in the table and as the cells' colours."""
+        self.training.refresh()
         if self.session is None or self.results is None:
             return
         table = self.session.table
         assigned = [true_classes.get(row, "") for row in range(len(table))]
         table["true class"] = assigned
         self.table.show_true_classes(assigned)
+        calls = table["class"] if "class" in table else [""] * len(table)
+        self.results.colours = class_colours(self.classes.corrections.classes)
         self.results.recolour(
-            [true or predicted for true, predicted in zip(assigned, table["class"], strict=True)]
+            [true or predicted for true, predicted in zip(assigned, calls, strict=True)]
         )
 
-    def _use_trained_model(self, folder: str) -> None:
-        """Classify the cells again, with the new model."""
+    def _use_model(self, folder: str) -> None:
+        """Classify the cells again, with another model."""
         self.choices.choose_model(folder)
         self.classify()
 
@@ -358,7 +433,7 @@ class ExplainWidget(QScrollArea):
         session.table = evidence.table
         self.table.show_cells(session.table)
         yield
-        self._show_true_classes(self.training.true_classes)
+        self._show_true_classes(self.classes.true_classes)
         self.status.setText(
             "Bright is what speaks for the class. E switches between evidence and image."
         )
@@ -392,11 +467,16 @@ class ExplainWidget(QScrollArea):
 
     def _key_actions(self) -> dict[str, Callable[[], object]]:
         """What the keys do, in the dock and on the canvas."""
-        classes = {str(i + 1): partial(self.training.assign_number, i) for i in range(9)}
+        classes = {str(i + 1): partial(self.classes.assign_number, i) for i in range(9)}
         return {
             "N": partial(self.table.step, 1),
             "P": partial(self.table.step, -1),
             "E": self.evidence.toggle,
+            "Backspace": self.classes.clear_selected,
+            "Del": self.classes.clear_selected,
+            "Ctrl+Z": lambda: self.classes.corrections.undo(),
+            "Ctrl+Shift+Z": lambda: self.classes.corrections.redo(),
+            "Ctrl+Y": lambda: self.classes.corrections.redo(),
             **classes,
         }
 

@@ -1,154 +1,135 @@
-"""Assign classes to cells, and train a classifier on them: part of the dock widget."""
+"""Train a classifier on the corrected cells, compare it with the old one, keep one of them."""
 
 from __future__ import annotations
 
-import csv
-import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
-    QInputDialog,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cellcam.errors import CellCamError
-from napari_cellcam.state.annotations import (
-    have_same_cells,
-    load_annotations,
-    save_annotations,
-    suggest_cells,
-)
+from napari_cellcam.state.comparison import Comparison, cells_of_training, compare
+from napari_cellcam.state.project import Project, model_line
+from napari_cellcam.state.training_cells import FOLDS, has_earned_trust, what_lacks, write_training
+from napari_cellcam.state.training_progress import TrainingProgress
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.charts import AccuracyCurve
 from napari_cellcam.work.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from napari_cellcam.state.session import Session
+    from napari_cellcam.widgets.task_list import TaskList
 
 _READ_EVERY_MS = 500
-_BUTTONS_PER_ROW = 3
 
 
 class TrainPanel(QWidget):
-    """True classes from the user, suggestions which cells to look at, and training.
+    """Training, its progress, the comparison of the new model with the old, and all models.
+
+    A new model is never used by itself: the user chooses after the comparison.
+
+    Parameters
+    ----------
+    project : that is open
+    tasks : for the comparison
 
     Attributes
     ----------
-    true_classes : class that the user assigned, by row of the session's table
-    selected : rows that are selected in the table of cells
     process : the latest training, if there was a training
+    comparison : of the latest model with the one before; None before
 
     Signals
     -------
-    classes_assigned : ``true_classes``, after a change
-    cell_requested : row of a cell to show
-    trained : folder of the new model
+    model_chosen : folder of the model to use
     message : text for the user
     failed : an error
     """
 
-    classes_assigned = Signal(dict)
-    cell_requested = Signal(int)
-    trained = Signal(str)
+    model_chosen = Signal(str)
     message = Signal(str)
     failed = Signal(object)
 
-    def __init__(self) -> None:
+    def __init__(self, project: Project, tasks: TaskList) -> None:
         super().__init__()
+        self.project, self._tasks = project, tasks
         self.session: Session | None = None
-        self._last: Session | None = None
-        self.true_classes: dict[int, str] = {}
-        self.selected: list[int] = []
-        self.classes: list[str] = []
         self.process: ChildProcess | None = None
-        self._class_buttons: dict[str, QPushButton] = {}
+        self.comparison: Comparison | None = None
+        self.out = Path()
+        self._old_folder = ""
         self._build()
+        self.refresh()
 
-    def show_session(self, session: Session) -> None:
-        """Begin with the cells of a session; the same cells keep their true classes."""
-        same = self._last is not None and have_same_cells(self._last, session)
-        self.session = self._last = session
-        if not same:
-            self.true_classes = {}
-        names = [*session.spec.classes, *self.true_classes.values()]
-        self.classes = list(dict.fromkeys(names))
-        self._show_classes()
+    @property
+    def running(self) -> bool:
+        """Whether a training runs."""
+        return self.process is not None and self.process.running
 
-    def clear(self) -> None:
-        """Show no session; the true classes of the last one are kept."""
-        self.session = None
+    def use(self, project: Project) -> None:
+        """Work in another project."""
+        self.project = project
+        self._hide_comparison()
+        self.refresh()
 
-    def assign(self, name: str, rows: list[int] | None = None) -> None:
-        """Assign a class to the cells in ``rows``; None: to the selected cells."""
-        for row in self.selected if rows is None else rows:
-            self.true_classes[row] = name
-        self._show_classes()
+    def show_session(self, session: Session | None, model_folder: str, packaged: bool) -> None:
+        """Train on cells that are seen as those of this session.
 
-    def assign_number(self, number: int) -> None:
-        """Assign class ``number``, counted from 0, to the selected cells, if there is such."""
-        if number < len(self.classes):
-            self.assign(self.classes[number])
+        Parameters
+        ----------
+        model_folder : of the session's model; empty without one
+        packaged : whether that is the packaged model
+        """
+        self.session, self._model_folder = session, model_folder
+        model = session.model if session is not None else None
+        earned = model is not None and has_earned_trust(model.spec, packaged)
+        self.with_sure_calls.setEnabled(earned)
+        self.with_sure_calls.setChecked(self.with_sure_calls.isChecked() and earned)
+        self.go_on.setEnabled(model is not None)
+        self.refresh()
 
-    def suggest(self) -> None:
-        """Show the cell whose true class would teach the network most."""
-        rows = suggest_cells(self.session, self.true_classes) if self.session else []
-        if rows:
-            self.cell_requested.emit(rows[0])
-        else:
-            self.message.emit("There is no cell left to look at.")
+    def refresh(self) -> None:
+        """Say what lacks for a training, and list the models."""
+        lacking = what_lacks(self.project.corrections, self.session)
+        self._lacking.setText(lacking)
+        self._lacking.setVisible(bool(lacking))
+        self.train_button.setEnabled(not lacking and not self.running)
+        self.cancel_button.setEnabled(self.running)
+        folders = [str(folder) for folder in self.project.models()]
+        if [self.models.itemData(i) for i in range(self.models.count())] != folders:
+            self.models.clear()
+            for folder in folders:
+                self.models.addItem(model_line(Path(folder)), folder)
+        self._models_row.setVisible(bool(folders))
 
-    def save(self, path: str | None = None) -> None:
-        """Write the true classes, with the crops of their cells, to a folder."""
-        folder = path or QFileDialog.getExistingDirectory(self, "Folder for the cell table")
-        if folder and self.session:
-            try:
-                table = save_annotations(Path(folder), self.session, self.true_classes)
-            except (CellCamError, OSError) as error:
-                self.failed.emit(error)
-                return
-            self.message.emit(f"Saved {table}: {len(self.true_classes)} cells.")
-
-    def load(self, path: str | None = None) -> None:
-        """Add true classes that were saved before."""
-        name = path or QFileDialog.getOpenFileName(self, "Cell table", filter="*.csv")[0]
-        if name and self.session:
-            try:
-                self.true_classes |= load_annotations(Path(name), self.session)
-            except CellCamError as error:
-                self.failed.emit(error)
-                return
-            self._show_classes()
-
-    def train(self, folder: str | None = None) -> None:
-        """Train a new model on the cells with classes, in a child process."""
+    def train(self) -> None:
+        """Train a new model on the corrected cells, in a child process."""
         if self.session is None:
             return
-        place = Path(folder or tempfile.mkdtemp(prefix="cellcam-"))
+        self.out = self.project.new_model()
+        self._old_folder = self._model_folder
         try:
-            table = save_annotations(
-                place / "cells", self.session, self.true_classes, self.with_sure_calls.isChecked()
+            table = write_training(
+                cells_of_training(self.out).parent,
+                self.project.corrections,
+                self.session,
+                self.with_sure_calls.isChecked(),
             )
         except (CellCamError, OSError) as error:
             self.failed.emit(error)
             return
-        self.out = place / "model"
-        words = ["train", str(table), "--out", str(self.out)]
-        self.process = ChildProcess(*words, "--recipe", str(table.with_name("recipe.yaml")))
+        words = ["train", str(table), "--out", str(self.out), "--folds", str(FOLDS)]
+        words += ["--recipe", str(table.with_name("recipe.yaml"))]
+        if self.go_on.isChecked() and self.go_on.isEnabled():
+            words += ["--start-from", self._old_folder]
+        self._hide_comparison()
+        self.process = ChildProcess(*words)
         self.process.ended.connect(self._process_ended)
+        self._progress = TrainingProgress(self.out.with_name(f"{self.out.name}.training"))
         self.curve.show_values([])
         self._timer.start(_READ_EVERY_MS)
-        self._set_running(True)
-        self.message.emit("Training a new model...")
+        self.refresh()
+        self._read_progress()
 
     def cancel(self) -> None:
         """End a training."""
@@ -158,78 +139,88 @@ class TrainPanel(QWidget):
     def _build(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        hint = QLabel("Select cells, then click their true class or press its number.")
-        hint.setWordWrap(True)
-        column.addWidget(hint)
-        self.buttons = QGridLayout()
-        column.addLayout(self.buttons)
-        row = QHBoxLayout()
-        button("New class...", self._new_class, row)
-        button("Suggest a cell", self.suggest, row)
-        button("Save...", self.save, row)
-        button("Load...", self.load, row)
-        column.addLayout(row)
+        self.go_on = QCheckBox("Go on from the present model")
+        self.go_on.setChecked(True)
+        self.go_on.setToolTip("Begin with what the present model knows, instead of from nothing.")
         self.with_sure_calls = QCheckBox("Also learn from sure calls that were not changed")
-        self.with_sure_calls.setChecked(True)
+        self.with_sure_calls.setToolTip(
+            "Only for a model that was right in 90 % of real cells that it had not seen."
+        )
+        column.addWidget(self.go_on)
         column.addWidget(self.with_sure_calls)
+        self._lacking = QLabel()
+        self._lacking.setWordWrap(True)
+        column.addWidget(self._lacking)
         row = QHBoxLayout()
         self.train_button = button("Train", self.train, row)
         self.cancel_button = button("Cancel training", self.cancel, row)
         column.addLayout(row)
+        self._phase = QLabel()
+        self._phase.setWordWrap(True)
+        column.addWidget(self._phase)
         self.curve = AccuracyCurve()
         column.addWidget(self.curve)
-        column.addStretch()
+        self._verdict = QLabel()
+        self._verdict.setWordWrap(True)
+        column.addWidget(self._verdict)
+        row = QHBoxLayout()
+        self.use_button = button("Use the new model", self._use_new, row)
+        self.keep_button = button("Keep the old model", self._keep_old, row)
+        column.addLayout(row)
+        self._models_row = QWidget()
+        row = QHBoxLayout(self._models_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.models = QComboBox()
+        self.models.setToolTip("All models of this project, the latest first.")
+        row.addWidget(self.models, 1)
+        button("Use", lambda: self.model_chosen.emit(str(self.models.currentData())), row)
+        column.addWidget(self._models_row)
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self._read_curve)
-        self._set_running(False)
+        self._timer.timeout.connect(self._read_progress)
+        self._model_folder = ""
+        self._hide_comparison()
 
-    def _show_classes(self) -> None:
-        """A button for each class, with its number key and its number of cells."""
-        for name in set(self._class_buttons) - set(self.classes):
-            self._class_buttons.pop(name).deleteLater()
-        counts = Counter(self.true_classes.values())
-        for i, name in enumerate(self.classes):
-            if name not in self._class_buttons:
-                added = QPushButton()
-                added.clicked.connect(lambda _=False, n=name: self.assign(n))
-                self._class_buttons[name] = added
-            key = f"{i + 1} " if i < 9 else ""
-            self._class_buttons[name].setText(f"{key}{name} ({counts[name]})")
-            self.buttons.addWidget(
-                self._class_buttons[name], i // _BUTTONS_PER_ROW, i % _BUTTONS_PER_ROW
-            )
-        self.classes_assigned.emit(dict(self.true_classes))
-
-    def _new_class(self, name: str | None = None) -> None:
-        if name is None:
-            name, accepted = QInputDialog.getText(self, "New class", "Its name")
-            name = name.strip() if accepted else ""
-        if name and name not in self.classes:
-            self.classes.append(name)
-            self._show_classes()
-
-    def _read_curve(self) -> None:
-        """Draw the validation accuracy that the training has written so far."""
-        metrics = self.out.with_name("model.training") / "final" / "judged" / "metrics.csv"
-        try:
-            with open(metrics, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except OSError:
-            return  # not written yet, or moved into the finished model
-        self.curve.show_values([float(row["balanced_accuracy"]) for row in rows])
+    def _read_progress(self) -> None:
+        self._phase.setText(self._progress.text())
+        self.curve.show_values(self._progress.accuracies())
 
     def _process_ended(self, status: int, output: str) -> None:
         self._timer.stop()
-        self._set_running(False)
+        self._phase.setText("")
+        self.refresh()
         if status == 0:
-            lines = output.strip().splitlines()
-            self.message.emit(lines[-2] if output.count("\n") > 1 else output)
-            self.trained.emit(str(self.out))
+            old = self.session.model if self.session is not None else None
+            cells = cells_of_training(self.out)
+            arguments = self.out, cells, old, Path(self._old_folder)
+            self._tasks.start("Comparing models", self._show_comparison, compare, *arguments)
         elif status == -1:
             self.message.emit("Training was cancelled.")
         else:
-            self.failed.emit(RuntimeError(output.strip()[-600:]))
+            self.failed.emit(CellCamError(_last_message(output)))
 
-    def _set_running(self, running: bool) -> None:
-        self.train_button.setEnabled(not running)
-        self.cancel_button.setEnabled(running)
+    def _show_comparison(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self._verdict.setText(f"{self.out.name} is trained. {comparison.text()}")
+        self.keep_button.setVisible(bool(self._old_folder))
+        self._verdict.setVisible(True)
+        self.use_button.setVisible(True)
+        self.message.emit("The new model is trained: compare, then choose.")
+
+    def _hide_comparison(self) -> None:
+        for widget in (self._verdict, self.use_button, self.keep_button):
+            widget.setVisible(False)
+
+    def _use_new(self) -> None:
+        self._hide_comparison()
+        self.model_chosen.emit(str(self.out))
+
+    def _keep_old(self) -> None:
+        self._hide_comparison()
+        self.message.emit(f"The old model stays. {self.out.name} is kept in the list of models.")
+
+
+def _last_message(output: str) -> str:
+    """What the command said last, without its name in front."""
+    lines = [line for line in output.strip().splitlines() if line.strip()]
+    errors = [line.removeprefix("cellcam: ") for line in lines if line.startswith("cellcam: ")]
+    return errors[-1] if errors else "\n".join(lines[-5:]) or "The training ended without a word."

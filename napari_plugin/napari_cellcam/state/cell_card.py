@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,9 +160,8 @@ def _difference(
     if model.spec.formula == "complete":
         maps, errors = explained.maps[0, [called, other]], explained.error[0, [called, other]]
     else:
-        complete: Literal["complete"] = "complete"
         again = model.explain(
-            crop, [called, other], formula=complete, rtol=_CARD_RTOL, progress=progress
+            crop, [called, other], formula="complete", rtol=_CARD_RTOL, progress=progress
         )
         maps, errors = again.maps[0], again.error[0]
     difference = maps[0] - maps[1]

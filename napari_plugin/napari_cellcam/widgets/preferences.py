@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-_DEFAULTS: dict[str, str | bool] = {"device": "auto", "model_folder": "", "preview": False}
+from pathlib import Path
+
+_DEFAULTS: dict[str, str | bool] = {
+    "device": "auto",
+    "model_folder": "",
+    "preview": False,
+    "projects": "",
+}
+
+
+def projects_folder() -> Path:
+    """Folder of all projects: from the preferences, or ``CellCam`` in the home folder."""
+    return Path(str(preference("projects") or Path.home() / "CellCam"))
 
 
 def preference(name: str) -> str | bool:

@@ -23,6 +23,8 @@ class Recipe(BaseModel):
     network : name in the registry, or ``auto``: chosen by the size and number of the crops
     pretrained : for torchvision networks: file with ImageNet weights; ``auto``: weights that
         torchvision has on disk or can download; ``no``: random weights
+    start_from : folder of a model that the training goes on from: its network, normalisation and
+        weights; it must have the same channels, crop size and pixel size
     crop_size : pixels, (y, x) or (z, y, x); default: see `CropSettings`
     channels : names of the images' channels, overruling those in the files
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
@@ -49,6 +51,7 @@ class Recipe(BaseModel):
 
     network: str = "auto"
     pretrained: Path | Literal["auto", "no"] = "auto"
+    start_from: Path | None = None
     crop_size: tuple[PositiveInt, ...] | None = None
     channels: tuple[str, ...] | None = None
     pixel_size_um: tuple[PositiveFloat, ...] | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from cellcam import __version__
-from cellcam.models.bundle import save_model
+from cellcam.models.bundle import read_spec, save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
 from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
@@ -195,7 +195,8 @@ def _two_trainings(progress: Progress) -> tuple[Progress, Progress]:
 
 def _discard_outdated(scratch: Path, recipe: Recipe, data: TrainingData) -> None:
     """Empty the folder if another version, another recipe or other cells have written it."""
-    content = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode())
+    start = read_spec(recipe.start_from).weights_sha256 if recipe.start_from else ""
+    content = hashlib.sha256(f"{__version__} {recipe.model_dump_json()} {start}".encode())
     for array in (data.pixels, data.truth, data.validation):
         content.update(np.ascontiguousarray(array).data)
     fingerprint = scratch / "fingerprint.txt"
