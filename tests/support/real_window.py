@@ -264,7 +264,10 @@ class RealWindow:
 
     def _ask(self, code: str, is_expression: bool, seconds: float) -> str:
         request = {"code": code, "is_expression": is_expression}
-        self._link.sendall(json.dumps(request).encode() + b"\n")
+        try:
+            self._link.sendall(json.dumps(request).encode() + b"\n")
+        except ConnectionError as error:
+            raise self._ended() from error
         answer = self._receive(seconds)
         if "error" in answer:
             raise WindowError(answer["error"])
@@ -278,10 +281,13 @@ class RealWindow:
                 raise TimeoutError(f"No answer in {seconds} s. {self._where_it_hangs()}")
             received = self._link.recv(1 << 16)
             if not received:
-                raise ConnectionError(f"The window's process has ended.\n{self.log()[-3000:]}")
+                raise self._ended()
             self._received += received
         line, self._received = self._received.split(b"\n", 1)
         return json.loads(line)
+
+    def _ended(self) -> ConnectionError:
+        return ConnectionError(f"The window's process has ended.\n{self.log()[-5000:]}")
 
     def _where_it_hangs(self) -> str:
         self._process.send_signal(signal.SIGUSR1)  # Python writes its stacks to the log

@@ -120,6 +120,8 @@ class Names:
     def _note(self, notification: Any) -> None:
         if str(notification.severity.value) in ("error", "warning"):
             self.errors.append(str(notification.message))
+            if (error := getattr(notification, "exception", None)) is not None:
+                traceback.print_exception(error)  # into the log of the test
 
     def find_all(self, kind: type | str = QtWidgets.QWidget, text: str = "") -> list[Any]:
         """Visible widgets of a class (or of a class's name) whose text begins with ``text``.
@@ -300,6 +302,7 @@ class Answers:
 
 def main(descriptor: str, width: str, height: str, theme: str) -> None:
     """Open napari's window over the whole screen and run its event loop."""
+    faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # a test that waits in vain asks where it hangs
     link = socket.socket(fileno=int(descriptor))
     viewer = napari.Viewer(show=False)

@@ -229,9 +229,7 @@ def _symbol(name: str) -> int:
     return symbol
 
 
-def _start_xvfb(
-    size: tuple[int, int], display: int | None
-) -> tuple[subprocess.Popen[bytes], int]:
+def _start_xvfb(size: tuple[int, int], display: int | None) -> tuple[subprocess.Popen[bytes], int]:
     """Start Xvfb and wait until it accepts clients; return it and its display's number."""
     if shutil.which("Xvfb") is None:
         raise FileNotFoundError("Xvfb is missing; `make test` installs or names it.")
@@ -261,5 +259,3 @@ def _start_xvfb(
         server.wait()
         raise
     return server, int(number)
-
-
