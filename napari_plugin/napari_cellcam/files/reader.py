@@ -58,10 +58,14 @@ def _read_with_asked_facts(
         series, facts = dialog.answer()
         y, x = facts.pixel_size_um
         given = FileFacts(
-            facts.axes or None, facts.channels or None, series, (facts.z_step_um, y, x)
+            facts.axes or None,
+            facts.channels or None,
+            series,
+            (facts.z_step_um, y, x),
+            facts.time_step_s,
         )
         try:
-            layers = without_freezing(partial(_opened, file, given, facts.time_step_s))
+            layers = without_freezing(partial(_opened, file, given))
         except InputError as problem:
             dialog.show_problem(str(problem))
         else:
@@ -70,7 +74,7 @@ def _read_with_asked_facts(
     return _NOTHING
 
 
-def _opened(file: str, given: FileFacts, time_step_s: float | None = None) -> list[LayerData]:
+def _opened(file: str, given: FileFacts) -> list[LayerData]:
     """Layers of a file, computed without the GUI.
 
     Parameters
@@ -92,7 +96,7 @@ def _opened(file: str, given: FileFacts, time_step_s: float | None = None) -> li
         channels=given.channels,
         series=given.series,
         pixel_size_um=given.pixel_size_um,
-        time_step_s=time_step_s,
+        time_step_s=given.time_step_s,
     )
     if holds_maps(stack):
         return importance_layers(stack)

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellcam.stacks.stack import Stack
+from napari_cellcam.layers.channel_sources import full_resolution, layer_shape
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
 _WORD = re.compile(
     r"(^|[^a-z])(labels?|labelled|labeled|masks?|seg|segmentations?)([^a-z]|$)", re.IGNORECASE
 )
+# Larger images are not looked at while the user waits.
+_LARGEST_LOOKED_AT = 2**24
+# Answers about layers, by their unique id and shape.
+_ANSWERS: dict[tuple[object, tuple[int, ...]], bool] = {}
 # Part of neighbouring pixels inside of cells that are equal. Noise and blur of an image leave few
 # equal neighbours; of cells only those at touching borders differ.
 _EQUAL_NEIGHBOURS = 0.8
@@ -42,6 +48,22 @@ def could_be_labels(pixels: NDArray[np.generic]) -> bool:
         return False
     n_equal = int(np.count_nonzero(inside & (left == right)))
     return n_equal >= _EQUAL_NEIGHBOURS * n_pairs
+
+
+def image_could_be_labels(layer: Layer) -> bool:
+    """Whether an image layer could be used as cells, by a plane of it that is in memory."""
+    from napari.layers import Image
+
+    if not isinstance(layer, Image) or layer.rgb or layer.dtype.kind not in "ui":
+        return False
+    key = (layer.unique_id, layer_shape(layer))
+    if key not in _ANSWERS:
+        pixels = full_resolution(layer)
+        middle = tuple(n // 2 for n in pixels.shape[:-2])
+        _ANSWERS[key] = pixels.nbytes <= _LARGEST_LOOKED_AT and could_be_labels(
+            np.asarray(pixels[middle])
+        )
+    return _ANSWERS[key]
 
 
 def are_certainly_labels(pixels: NDArray[np.generic]) -> bool:

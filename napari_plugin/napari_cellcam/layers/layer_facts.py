@@ -60,12 +60,14 @@ def apply_facts(facts: ImageFacts, layers: Sequence[Layer], also: Iterable[Layer
 
 def layers_on_the_same_pixels(layer: Layer, layers: Iterable[Layer]) -> list[Layer]:
     """Images and labels with the height, width and scale of a layer, without the layer itself."""
+    from napari.layers import Image, Labels
+
     height_width, scale, units = _grid(layer)
     return [
         other
         for other in layers
-        if other is not layer
-        and type(other).__name__ in ("Image", "Labels")
+        if other.unique_id != layer.unique_id
+        and isinstance(other, Image | Labels)
         and other.ndim <= layer.ndim
         and (_grid(other)[0], _grid(other)[2]) == (height_width, units)
         and np.allclose(_grid(other)[1], scale)

@@ -64,12 +64,16 @@ def stack_from_layers(layers: Mapping[str, Image | ColourSample], axes: str) -> 
     Raises
     ------
     InputError
-        If the layers differ in shape or scale, or if the axes do not fit them.
+        If the layers differ in shape or scale, if a whole RGB layer is meant to be one channel, or
+        if the axes do not fit the layers.
     """
     import dask.array as da
 
     chosen = [source_layer(source) for source in layers.values()]
     first = chosen[0]
+    for source in layers.values():
+        if not isinstance(source, ColourSample) and source.rgb:
+            raise InputError(f"{source.name} is an RGB image. Split it (right click, Split RGB).")
     for layer in chosen:
         if layer_shape(layer) != layer_shape(first) or not np.allclose(layer.scale, first.scale):
             raise InputError(f"{layer.name} and {first.name} differ in shape or scale.")

@@ -45,10 +45,12 @@ class FileFacts(NamedTuple):
     channels: tuple[str, ...] | None = None
     series: int | None = None
     pixel_size_um: tuple[float | None, float | None, float | None] | None = None
+    time_step_s: float | None = None
 
 
+_UNSAID = FileFacts()
 # ``unit`` is that of the pixel values; ``given`` is what the user said about the file, and
-# ``stated_um`` the pixel size that the file states.
+# ``axes``, ``stated_um`` and ``stated_s`` what the file itself states of the layer.
 CellCamMetadata = TypedDict(
     "CellCamMetadata",
     {
@@ -60,7 +62,9 @@ CellCamMetadata = TypedDict(
         "unit": str,
         "preview": bool,
         "given": FileFacts,
+        "axes": str,
         "stated_um": PixelSize,
+        "stated_s": float | None,
     },
     total=False,
 )
@@ -72,7 +76,7 @@ def cellcam_metadata(layer: Layer) -> CellCamMetadata:
     return metadata
 
 
-def stack_layers(stack: Stack, given: FileFacts = FileFacts()) -> list[LayerData]:
+def stack_layers(stack: Stack, given: FileFacts = _UNSAID) -> list[LayerData]:
     """One image layer for each channel of a stack, lazily read; one RGB layer for a picture.
 
     An RGB layer has no contrast, so that pictures of more than 8 bits, in which most values are
@@ -88,7 +92,13 @@ def stack_layers(stack: Stack, given: FileFacts = FileFacts()) -> list[LayerData
     single = len(stack.channels) == 1
     placement = stack_placement(stack)
     stated = UNKNOWN_PIXEL_SIZE if given.pixel_size_um else stack.pixel_size_um
-    metadata: CellCamMetadata = {"path": str(stack.path), "given": given, "stated_um": stated}
+    metadata: CellCamMetadata = {
+        "path": str(stack.path),
+        "given": given,
+        "axes": _kept_axes(stack),
+        "stated_um": stated,
+        "stated_s": None if given.time_step_s else stack.time_step_s,
+    }
     if stack.is_colour and stack.data.dtype == np.uint8:
         return [_rgb_layer(stack, metadata, placement)]
     colours = _COLOURS_OF_SAMPLES if stack.is_colour else _COLOURS

@@ -244,7 +244,8 @@ class LayerFactsDialog(QDialog):
         self._layers = list(dict.fromkeys(layers))
         first = self._layers[0]
         alike = layers_on_the_same_pixels(first, others)
-        self._also = [layer for layer in alike if layer not in self._layers]
+        known = {layer.unique_id for layer in self._layers}
+        self._also = [layer for layer in alike if layer.unique_id not in known]
         column = QVBoxLayout(self)
         names = ", ".join(layer.name for layer in self._layers)
         column.addWidget(_text(f"Facts about {names}. They are kept by the layers themselves."))
