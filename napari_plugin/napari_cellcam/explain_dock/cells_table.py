@@ -39,6 +39,8 @@ class CellsTable(QTableView):
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        # What was sorted for comes first: Qt would stay with the rows that were in view.
+        self.horizontalHeader().sortIndicatorChanged.connect(self.scrollToTop)
         self.verticalHeader().hide()
         self.horizontalHeader().setResizeContentsPrecision(_ROWS_MEASURED)
         self.setMinimumHeight(140)

@@ -63,7 +63,13 @@ class EvidenceLayers:
                 layer.visible = False
                 self.viewer.layers.insert(self._index(), layer)
                 yield
-        self._show_or_hide()
+        self.grey.visible = self._shows_grey
+        yield
+        self.layer.visible = self._is_on
+        yield
+        colour_bar = getattr(self.layer, "colorbar", None)  # napari 0.9
+        if colour_bar is not None:
+            colour_bar.visible = True
 
     def remove(self) -> None:
         """Remove the layers from the viewer."""
@@ -97,9 +103,13 @@ class EvidenceLayers:
         self.layer.opacity = opacity
 
     def _show_or_hide(self, _: object = None) -> None:
-        # Seen from aside, the grey image would hide all that is in it.
-        self.grey.visible = self._is_on and self.viewer.dims.ndisplay == 2
+        self.grey.visible = self._shows_grey
         self.layer.visible = self._is_on
+
+    @property
+    def _shows_grey(self) -> bool:
+        # Seen from aside, the grey image would hide all that is in it.
+        return self._is_on and self.viewer.dims.ndisplay == 2
 
     def _set_scale(self) -> None:
         shared = max(self._largest.values())
@@ -113,7 +123,7 @@ class EvidenceLayers:
     def _map_layer(self, placement: Placement) -> Image:
         from napari.layers import Image
 
-        layer = Image(
+        return Image(
             pyramid_if_large(self.maps[self.shown]),
             name=_NAME,
             colormap=importance_colormap(),
@@ -123,10 +133,6 @@ class EvidenceLayers:
             metadata={"cellcam": self._map_metadata()},
             **placement,
         )
-        colour_bar = getattr(layer, "colorbar", None)  # napari 0.9
-        if colour_bar is not None:
-            colour_bar.visible = True
-        return layer
 
     def _index(self) -> int:
         layers = self.viewer.layers
