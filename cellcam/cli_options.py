@@ -50,7 +50,10 @@ def request_from_options(
         typer.Option("--map", help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated."),
     ] = None,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in um, where the file does not state it.")
+        str | None,
+        typer.Option(
+            help="Pixel size in um, where the file does not state it: one number, Y,X or Z,Y,X."
+        ),
     ] = None,
     series: Annotated[
         int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
@@ -81,7 +84,7 @@ def request_from_options(
     options |= {name: value for name, value in known.items() if value is not None}
     names = tuple(comma_separated(channels)) or None
     return Request(
-        image=ImageOptions(axes, names, pixel_size, series),
+        image=ImageOptions(axes, names, _pixel_size(pixel_size), series),
         finder=make_finder(finder, options),
         channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
         t=t,
@@ -127,6 +130,14 @@ def _plane(text: str | None) -> ZChoice:
     if text in PLANE_WORDS:
         return PLANE_WORDS[text]
     raise UsageError(f"--z {text}: give a plane number, max, mean or volume.")
+
+
+def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
+    try:
+        sizes = tuple(map(float, comma_separated(text)))
+    except ValueError:
+        raise UsageError(f"--pixel-size {text}: write one number, Y,X or Z,Y,X, in um.") from None
+    return sizes if len(sizes) > 1 else (sizes or (None,))[0]
 
 
 def _pair(text: str, form: str) -> tuple[str, str]:

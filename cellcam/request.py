@@ -45,19 +45,25 @@ class ImageOptions:
     Attributes
     ----------
     axes, channels, series : see `open_stack`
-    pixel_size_um : edge of a pixel along y and x
+    pixel_size_um : edge of a pixel along y and x; or (y, x), or (z, y, x)
     """
 
     axes: str | None = None
     channels: tuple[str, ...] | None = None
-    pixel_size_um: float | None = None
+    pixel_size_um: float | tuple[float, ...] | None = None
     series: int | None = None
 
     def __post_init__(self) -> None:
         if self.channels is not None:
             object.__setattr__(self, "channels", tuple(self.channels))
-        if self.pixel_size_um is not None and not self.pixel_size_um > 0:
-            raise UsageError(f"pixel_size_um={self.pixel_size_um!r} must be positive (um).")
+        if isinstance(self.pixel_size_um, Sequence):
+            object.__setattr__(self, "pixel_size_um", tuple(self.pixel_size_um))
+        sizes = _sizes(self.pixel_size_um)
+        if len(sizes) > 3 or not all(size > 0 for size in sizes):
+            raise UsageError(
+                f"pixel_size_um={self.pixel_size_um!r} must be positive (um): one number, "
+                "(y, x) or (z, y, x)."
+            )
         if self.series is not None and self.series < 0:
             raise UsageError(f"series={self.series!r}: images of a file are counted from 0.")
 
@@ -127,7 +133,7 @@ class Request:
         values: list[tuple[str, object]] = [
             ("--axes", image.axes),
             ("--channels", image.channels and ",".join(image.channels)),
-            ("--pixel-size", image.pixel_size_um),
+            ("--pixel-size", ",".join(map(_text, _sizes(image.pixel_size_um))) or None),
             ("--series", image.series),
             *(("--map", f"{model}={image}") for model, image in self.channel_map),
             *self._finder_words(),
@@ -150,7 +156,9 @@ class Request:
         return {
             "axes": image.axes,
             "channels": list(image.channels) if image.channels else None,
-            "pixel_size_um": image.pixel_size_um,
+            "pixel_size_um": list(image.pixel_size_um)
+            if isinstance(image.pixel_size_um, tuple)
+            else image.pixel_size_um,
             "series": image.series,
             "finder": {"name": self.finder.name, **_plain(finder_options(self.finder))},
             "channel_map": dict(self.channel_map),
@@ -187,6 +195,12 @@ def _checked_classes(classes: Sequence[str] | str) -> Classes:
     if not classes:
         raise UsageError("classes is empty: use 'predicted', 'all' or a list of class names.")
     return tuple(classes)
+
+
+def _sizes(pixel_size_um: float | tuple[float, ...] | None) -> tuple[float, ...]:
+    if pixel_size_um is None:
+        return ()
+    return pixel_size_um if isinstance(pixel_size_um, tuple) else (pixel_size_um,)
 
 
 def _text(value: object) -> str:

@@ -312,7 +312,7 @@ def test_the_copied_command_has_the_choices(widget: ExplainWidget) -> None:
     command = widget.copy_command()
     assert command.startswith("cellcam explain 'a b.tif' --model ")
     assert command.endswith(
-        "--out results --map DNA=DAPI --diameter-um 7 --threshold 120 --classes M"
+        "--out results --pixel-size 0.5 --map DNA=DAPI --diameter-um 7 --threshold 120 --classes M"
     )
 
 

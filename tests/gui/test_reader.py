@@ -13,11 +13,10 @@ import tifffile
 from napari.layers import Image, Layer
 from napari_cellcam.files.reader import get_reader
 from napari_cellcam.layers.result_layers import is_result
-from napari_cellcam.layers.stack_layers import add_stack
 from npe2 import PluginManager
 from support.window import TWO_CENTRES, discs
 
-from cellcam import Request, load_model, open_stack
+from cellcam import Request, load_model
 from cellcam.errors import InputError
 from cellcam.pipeline.explain_stack import explain_stack
 from cellcam.reporting.colours import class_colours
@@ -231,31 +230,6 @@ def test_real_files_open_with_their_channels_and_scale(
         if scale:
             np.testing.assert_allclose(layer.scale, scale, rtol=1e-4)
         assert shape is None or layer.data.shape == shape
-
-
-def test_unstated_axes_are_refused_with_the_line_that_opens_the_file(
-    shared_data: Path, make_napari_viewer_proxy: Any
-) -> None:
-    path = shared_data / "tiff_zoo" / "galaxy" / "qyx.tiff"
-    viewer = make_napari_viewer_proxy()
-    with pytest.raises(InputError, match="axes QYX") as caught:
-        viewer.open(path, plugin="cellcam")
-    line = str(caught.value).partition("console: ")[2].partition(". Or save")[0]
-    exec(line.replace("...", 'axes="CYX"'), {"viewer": viewer})
-    assert len(viewer.layers) == len(tifffile.imread(path))
-
-
-def test_an_image_of_a_file_with_several_is_opened_from_the_console(
-    tmp_path: Path, make_napari_viewer_proxy: Any
-) -> None:
-    path = tmp_path / "two.ome.tif"
-    with tifffile.TiffWriter(path, ome=True) as tif:
-        for size in (8, 16):
-            tif.write(np.full((size, size), size, np.uint8), metadata={"axes": "YX"})
-    with pytest.raises(InputError, match=r"holds 2 images.*series=.*add_stack"):
-        read(path)
-    (layer,) = add_stack(make_napari_viewer_proxy(), open_stack(path, series=1))
-    assert layer.data.shape == (16, 16)
 
 
 def test_a_file_that_is_no_tiff_is_refused(tmp_path: Path) -> None:

@@ -24,12 +24,21 @@ from cellcam.errors import InputError
 from cellcam.models.network_input import ClassifierDraft
 from cellcam.request import Classes, Request
 from napari_cellcam.explain_dock.new_classifier import NewClassifier, NewClassifierDialog
+from napari_cellcam.layers.channel_sources import (
+    ColourSample,
+    channel_sources,
+    source_channel,
+    source_layer,
+    source_name,
+)
+from napari_cellcam.layers.label_images import image_could_be_labels
 from napari_cellcam.layers.layer_choices import LayerChoices
 from napari_cellcam.layers.result_layers import is_result
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
 from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
     from cellcam.models.network_input import NetworkInput
     from napari_cellcam.widgets.device_choice import DeviceChoice
 
+USE_AS_CELLS = "use as cells: "
 _FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
 
 
@@ -84,6 +94,9 @@ class ChoicePanel(QWidget):
         column.addWidget(self.model)
         self.channels = QFormLayout()
         column.addLayout(self.channels)
+        self.facts = FactsPanel()
+        self.facts.applied.connect(self._after_facts)
+        column.addWidget(self.facts)
         column.addLayout(self._cell_rows())
         for event in _layer_list_events(viewer):
             event.connect(self.refresh_layers)
@@ -135,7 +148,8 @@ class ChoicePanel(QWidget):
     def restore_draft(self, described: dict[str, JsonValue], layers: Mapping[str, str]) -> None:
         """Choose a draft of before, as `opened` described it."""
         draft = TypeAdapter(ClassifierDraft).validate_python(described)
-        by_name = {layer.name: layer for layer in self.viewer.layers}
+        images = [layer for layer in self.viewer.layers if _kind(layer) == "image"]
+        by_name = {source_name(source): source for source in channel_sources(images)}
         chosen = {name: by_name[layer] for name, layer in layers.items() if layer in by_name}
         self.begin_draft(NewClassifier(draft, chosen, None))
 
@@ -149,7 +163,7 @@ class ChoicePanel(QWidget):
     def opened(self) -> Opened:
         """What is open, for the project."""
         chosen = {name: layer for name, layer in self._chosen().items() if layer is not None}
-        paths = [cellcam_metadata(layer).get("path", "") for layer in chosen.values()]
+        paths = [cellcam_metadata(source_layer(s)).get("path", "") for s in chosen.values()]
         draft = self.draft
         return Opened(
             images=[path for path in dict.fromkeys(paths) if path],
@@ -157,7 +171,7 @@ class ChoicePanel(QWidget):
             draft=None
             if draft is None
             else TypeAdapter(ClassifierDraft).dump_python(draft, mode="json"),
-            layers={name: layer.name for name, layer in chosen.items()},
+            layers={name: source_name(source) for name, source in chosen.items()},
         )
 
     def keep_draft(self, draft: ClassifierDraft) -> None:
@@ -183,6 +197,7 @@ class ChoicePanel(QWidget):
             self.channels.addRow(name, choice)
             choice.setToolTip(f"The layer that shows {name}.")
             choice.currentIndexChanged.connect(self._suggest_axes)
+            choice.currentIndexChanged.connect(self._show_facts)
             choice.currentIndexChanged.connect(self._note_change)
         self.classes.clear()
         self.classes.addItems([_PREDICTED, _ALL, *spec.classes])
@@ -213,8 +228,10 @@ class ChoicePanel(QWidget):
             If the finder lacks an option that is set.
         """
         labels = self.cells.currentData()
+        layers = self._chosen_layers()
+        self._require_pixel_size()
         return LayerChoices(
-            layers=self._chosen_layers(),
+            layers=layers,
             axes=self.axes.text().upper(),
             model_folder=self.model_folder,
             model=self.model.identity if self.draft is None else _identity(self.draft),
@@ -227,6 +244,19 @@ class ChoicePanel(QWidget):
             cells=labels,
             device=self.device.chosen(),
         )
+
+    def _require_pixel_size(self) -> None:
+        first = self._first_image()
+        is_scaled = self.spec is not None and self.spec.pixel_size_um is not None
+        if first is None or not is_scaled:
+            return
+        sizes = layer_pixel_size(first, self.axes.text().upper() or "YX")
+        wanted = sizes if self.spec is not None and self.spec.field == "volume" else sizes[1:]
+        if None in wanted:
+            raise InputError(
+                f"The pixel size of {first.name} is unknown, and the model was trained on pixels "
+                f"of a known size. Give it with the button {FACTS_BUTTON}"
+            )
 
     def _chosen_finder(self) -> CellFinder:
         options = {
@@ -255,20 +285,36 @@ class ChoicePanel(QWidget):
     def _offer_layers(self, chosen: dict[str, Image | None]) -> None:
         others = [layer for layer in self.viewer.layers if not is_result(layer)]
         images = [layer for layer in others if _kind(layer) == "image"]
+        offered = channel_sources(images)
         first_before = self._first_image()
         for name, choice in self.sources.items():
             wanted = chosen.get(name)
-            if wanted not in images:
-                wanted = _best_match(name, images, len(self.sources))
-            _offer(choice, images, wanted)
+            if wanted not in offered:
+                wanted = _best_match(name, offered, len(self.sources))
+            _offer(choice, offered, wanted)
         _offer(self.cells, self._labels_layers(), self.cells.currentData(), first_item=_FIND)
         if self._first_image() is not first_before:
             self._suggest_axes()
             self._note_change()
+        self._show_facts()
 
     def _labels_layers(self) -> list[Layer]:
+        """Labels layers, and images whose whole numbers lie in patches."""
         layers = [layer for layer in self.viewer.layers if not is_result(layer)]
-        return [layer for layer in layers if _kind(layer) == "labels"]
+        labels = [layer for layer in layers if _kind(layer) == "labels"]
+        return [*labels, *filter(image_could_be_labels, layers)]
+
+    def _show_facts(self) -> None:
+        """Say what is unknown about the chosen layers."""
+        chosen = [source_layer(source) for source in self._chosen().values() if source is not None]
+        self.facts.show_layers(chosen, self.viewer.layers)
+
+    def _after_facts(self) -> None:
+        """Follow facts that were written to the layers."""
+        self._axes_layer = None
+        self.refresh_unit()
+        self._suggest_axes()
+        self._note_change()
 
     def _suggest_axes(self) -> None:
         """Fill in the axes of another first layer; what the user wrote for the same layer stays."""
@@ -315,7 +361,8 @@ class ChoicePanel(QWidget):
         return form
 
     def _first_image(self) -> Image | None:
-        return next((c.currentData() for c in self.sources.values() if c.currentData()), None)
+        chosen = (choice.currentData() for choice in self.sources.values())
+        return next((source_layer(source) for source in chosen if source), None)
 
     def _show_unit(self, first: Image | None) -> None:
         """Give the diameter in um, or in pixels where the image's pixel size is unknown."""
@@ -324,10 +371,10 @@ class ChoicePanel(QWidget):
         )
         self.diameter.setSuffix(" um" if self._is_scaled else " pixels")
 
-    def _chosen(self) -> dict[str, Image | None]:
+    def _chosen(self) -> dict[str, Image | ColourSample | None]:
         return {name: choice.currentData() for name, choice in self.sources.items()}
 
-    def _chosen_layers(self) -> dict[str, Image]:
+    def _chosen_layers(self) -> dict[str, Image | ColourSample]:
         chosen = {name: layer for name, layer in self._chosen().items() if layer is not None}
         missing = [name for name in self.sources if name not in chosen]
         if missing:
@@ -367,14 +414,15 @@ def _offer(
     first_item: str | None = None,
 ) -> None:
     """Fill a choice with layers; it emits no change if the chosen layer stays."""
-    same = choice.currentData() is wanted
+    same = choice.currentData() == wanted
     blocked = choice.blockSignals(same or choice.signalsBlocked())
     choice.clear()
     if first_item is not None:
         choice.addItem(first_item, None)
     for layer in layers:
-        choice.addItem(layer.name, layer)
-    at = next((i for i in range(choice.count()) if choice.itemData(i) is wanted), -1)
+        use = USE_AS_CELLS if first_item == _FIND and _kind(layer) == "image" else ""
+        choice.addItem(use + source_name(layer), layer)
+    at = next((i for i in range(choice.count()) if choice.itemData(i) == wanted), -1)
     choice.setCurrentIndex(max(at, -1 if first_item is None else 0))
     choice.blockSignals(blocked)
 
@@ -397,10 +445,11 @@ def _kind(layer: Layer) -> str:
     return str(layer._type_string) if hasattr(layer, "_type_string") else ""
 
 
-def _best_match(name: str, images: Sequence[Image], n_channels: int) -> Image | None:
+def _best_match(
+    name: str, images: Sequence[Image | ColourSample], n_channels: int
+) -> Image | ColourSample | None:
     """Layer for a channel by its name, or the only layer for the only channel; never by order."""
-    for layer in images:
-        channel = cellcam_metadata(layer).get("channel", layer.name)
-        if name.lower() in (channel.lower(), layer.name.lower()):
-            return layer
+    for source in images:
+        if name.lower() in (source_channel(source).lower(), source_name(source).lower()):
+            return source
     return images[0] if n_channels == len(images) == 1 else None

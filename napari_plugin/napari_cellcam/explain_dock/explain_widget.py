@@ -281,11 +281,15 @@ class ExplainWidget(QScrollArea):
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
         try:
-            command = self.choices.choices().command()
+            choices = self.choices.choices()
+            command = choices.command()
+            left_out = choices.not_in_command()
         except InputError as error:
             self.status.show_error(error)
             return ""
         self.status.copy_to_clipboard(command)
+        if left_out:
+            self.status.setText(f"Copied, but not all of it can be said: {' '.join(left_out)}")
         return command
 
     def _show_session(self, choices: LayerChoices, session: Session) -> None:

@@ -22,8 +22,14 @@ from qtpy.QtWidgets import (
 
 from cellcam.models.network_input import ClassifierDraft
 from cellcam.models.spec import Finding
+from napari_cellcam.layers.channel_sources import (
+    ColourSample,
+    channel_sources,
+    source_channel,
+    source_layer,
+    source_name,
+)
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
-from napari_cellcam.layers.stack_layers import cellcam_metadata
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -50,7 +56,7 @@ class NewClassifier:
     """
 
     draft: ClassifierDraft
-    layers: dict[str, Image]
+    layers: dict[str, Image | ColourSample]
     labels: Labels | None
 
 
@@ -67,7 +73,7 @@ class NewClassifierDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("New classifier")
-        self._images = list(images)
+        self._images = channel_sources(images)
         column = QVBoxLayout(self)
         column.addWidget(
             _text("Which layers does the classifier see, and what is stained in each of them?")
@@ -90,7 +96,7 @@ class NewClassifierDialog(QDialog):
     def answer(self) -> NewClassifier:
         """What the user said."""
         layers = self._stains()
-        first = next(iter(layers.values()))
+        first = source_layer(next(iter(layers.values())))
         field = _PLANES[self._planes.currentText()] if self._has_planes() else "plane"
         pixel = layer_pixel_size(first, layer_axes(first))
         sizes = pixel[-(3 if field == "volume" else 2) :]
@@ -114,10 +120,10 @@ class NewClassifierDialog(QDialog):
         self._used: list[QCheckBox] = []
         self._names: list[QLineEdit] = []
         for row, layer in enumerate(self._images, start=1):
-            used = QCheckBox(layer.name)
+            used = QCheckBox(source_name(layer))
             used.setChecked(True)
             used.toggled.connect(self._check)
-            name = QLineEdit(cellcam_metadata(layer).get("channel", layer.name))
+            name = QLineEdit(source_channel(layer))
             name.setToolTip("Name of the stain, such as DNA or actin.")
             name.textChanged.connect(self._check)
             grid.addWidget(used, row, 0)
@@ -153,7 +159,7 @@ class NewClassifierDialog(QDialog):
         self._offer_cells()
         known = (
             self._images
-            and None not in layer_pixel_size(self._images[0], layer_axes(self._images[0]))[-2:]
+            and None not in layer_pixel_size(self._first(), layer_axes(self._first()))[-2:]
         )
         self._diameter.setSuffix(" um" if known else "")
         self._diameter.setEnabled(bool(known) and isinstance(self._cells.currentData(), str))
@@ -189,7 +195,7 @@ class NewClassifierDialog(QDialog):
     def _rows(self) -> list[tuple[QLineEdit, QCheckBox]]:
         return list(zip(self._names, self._used, strict=True))
 
-    def _stains(self) -> dict[str, Image]:
+    def _stains(self) -> dict[str, Image | ColourSample]:
         rows = zip(self._rows(), self._images, strict=True)
         return {n.text().strip(): layer for (n, used), layer in rows if used.isChecked()}
 
@@ -200,7 +206,10 @@ class NewClassifierDialog(QDialog):
         return self._diameter.value() or None if self._diameter.isEnabled() else None
 
     def _has_planes(self) -> bool:
-        return any("Z" in layer_axes(layer) for layer in self._images)
+        return any("Z" in layer_axes(source_layer(source)) for source in self._images)
+
+    def _first(self) -> Image:
+        return source_layer(self._images[0])
 
 
 def _text(text: str) -> QLabel:

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from cellcam.errors import CellCamError, InputError
 from cellcam.stacks.formats import TIFF
 from cellcam.stacks.stack import Stack
-from napari_cellcam.layers.stack_from_layers import layer_axes, stack_from_layers
+from napari_cellcam.layers.stack_from_layers import (
+    axes_are_known,
+    layer_axes,
+    stack_from_layers,
+)
 from napari_cellcam.layers.stack_layers import LayerData, cellcam_metadata
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 _KEPT = ("name", "scale", "units", "axis_labels", "metadata", "rgb", "multiscale")
-# An axis without label is T or Z only if its unit is compatible with this unit.
-_UNIT_OF_AXIS = {"T": "second", "Z": "micrometer"}
 
 
 def write_images(path: str, layers: Sequence[LayerData]) -> list[str]:
@@ -137,17 +139,10 @@ def _channel(image: Image) -> str:
 def _known_axes(layer: Layer) -> str:
     """Axes of a layer from its labels or units; a file must not hold guesses."""
     axes = layer_axes(layer)
-    named = axes == "".join(layer.axis_labels).upper()
-    measured = all(
-        unit.is_compatible_with(_UNIT_OF_AXIS[axis])
-        for axis, unit in zip(axes[:-2], layer.units, strict=False)
-    )
-    if not axes or not (named or measured):
-        example = ("t", "z", "y", "x")[-layer.ndim :]
+    if not axes_are_known(layer):
         raise InputError(
-            f"The {layer.ndim} axes of {layer.name} are unknown. Name them with letters of tzyx in "
-            f"napari's console, such as viewer.layers[{layer.name!r}].axis_labels = "
-            f"{example}, and save again."
+            f"The {layer.ndim} axes of {layer.name} are unknown. Name them with the button "
+            "Image facts... of the dock Classify and explain cells, and save again."
         )
     return axes
 

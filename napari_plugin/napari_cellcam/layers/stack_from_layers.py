@@ -9,6 +9,13 @@ import numpy as np
 
 from cellcam.errors import InputError
 from cellcam.stacks.stack import PixelSize, Stack, to_tczyx
+from napari_cellcam.layers.channel_sources import (
+    ColourSample,
+    full_resolution,
+    layer_shape,
+    source_layer,
+    source_pixels,
+)
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
     from napari_cellcam.layers.stack_layers import Placement
 
 _GUESSES = {2: "YX", 3: "ZYX", 4: "TZYX"}
+# An axis without label is T or Z only if its unit is compatible with this unit.
+_UNIT_OF_AXIS = {"T": "second", "Z": "micrometer"}
 
 
 def layer_axes(layer: Layer) -> str:
@@ -33,27 +42,40 @@ def layer_axes(layer: Layer) -> str:
     return _GUESSES.get(layer.ndim, "")
 
 
-def stack_from_layers(layers: Mapping[str, Image], axes: str) -> Stack:
-    """Stack with one channel for each layer; nothing is read or copied.
+def axes_are_known(layer: Layer) -> bool:
+    """Whether the axes of a layer follow from its labels or units, and are no guess."""
+    axes = layer_axes(layer)
+    named = axes == "".join(layer.axis_labels).upper()
+    measured = all(
+        unit.is_compatible_with(_UNIT_OF_AXIS[axis])
+        for axis, unit in zip(axes[:-2], layer.units, strict=False)
+    )
+    return bool(axes) and (named or measured)
+
+
+def stack_from_layers(layers: Mapping[str, Image | ColourSample], axes: str) -> Stack:
+    """Stack with one channel for each layer, or colour of an RGB layer; nothing is read or copied.
 
     Parameters
     ----------
-    layers : image layer of each channel, all of one shape
+    layers : source of each channel, all of one shape
     axes : axes of the layers, letters of TZYX
 
     Raises
     ------
     InputError
-        If the layers differ in shape or scale or are RGB, or if the axes do not fit them.
+        If the layers differ in shape or scale, if a whole RGB layer is meant to be one channel, or
+        if the axes do not fit the layers.
     """
     import dask.array as da
 
-    chosen = list(layers.values())
+    chosen = [source_layer(source) for source in layers.values()]
     first = chosen[0]
+    for source in layers.values():
+        if not isinstance(source, ColourSample) and source.rgb:
+            raise InputError(f"{source.name} is an RGB image. Split it (right click, Split RGB).")
     for layer in chosen:
-        if layer.rgb:
-            raise InputError(f"{layer.name} is an RGB image. Split it (right click, Split RGB).")
-        if layer.data.shape != first.data.shape or not np.allclose(layer.scale, first.scale):
+        if layer_shape(layer) != layer_shape(first) or not np.allclose(layer.scale, first.scale):
             raise InputError(f"{layer.name} and {first.name} differ in shape or scale.")
     if len(axes) != first.ndim or axes[-2:] != "YX" or not set(axes[:-2]) <= set("TZ"):
         raise InputError(
@@ -63,13 +85,14 @@ def stack_from_layers(layers: Mapping[str, Image], axes: str) -> Stack:
     whole = tuple(slice(None) if axis in axes else None for axis in "TZYX")
     order = [axes.index(axis) for axis in "TZYX" if axis in axes]
     planes = [
-        da.transpose(da.asarray(_full_resolution(layer)), order)[whole][:, None] for layer in chosen
+        da.transpose(_lazy(source_pixels(source)), order)[whole][:, None]
+        for source in layers.values()
     ]
     return Stack(
         data=da.concatenate(planes, axis=1),
         channels=tuple(layers),
         pixel_size_um=layer_pixel_size(first, axes),
-        time_step_s=_step(first, axes, "T", "second"),
+        time_step_s=layer_time_step(first, axes),
         name=first.name,
     )
 
@@ -79,11 +102,14 @@ def layer_pixel_size(layer: Layer, axes: str) -> PixelSize:
     return PixelSize(*(_step(layer, axes, axis, "micrometer") for axis in "ZYX"))
 
 
+def layer_time_step(layer: Layer, axes: str) -> float | None:
+    """Seconds between time points of a layer; None where its unit is not one of time."""
+    return _step(layer, axes, "T", "second")
+
+
 def stack_from_labels(layer: Labels, axes: str) -> Stack:
     """The user's labels as a stack of one channel; ``axes`` are those of the image."""
-    import dask.array as da
-
-    data = da.asarray(_full_resolution(layer))
+    data = _lazy(full_resolution(layer))
     if data.dtype.kind not in "ui":
         data = data.astype(np.int32)
     return Stack(to_tczyx(data, axes[-layer.ndim :]), ("cells",), name=layer.name)
@@ -97,7 +123,7 @@ def plane_in_view(layer: Layer, axes: str, point: Sequence[float]) -> dict[str, 
     point : the viewer's position in world coordinates, one number for each of its axes
     """
     position = layer.world_to_data(point[len(point) - layer.ndim :])
-    shape = _full_resolution(layer).shape
+    shape = layer_shape(layer)
     return {
         axis: int(np.clip(round(float(index)), 0, n - 1))
         for axis, index, n in zip(axes, position, shape, strict=True)
@@ -116,8 +142,13 @@ def layer_placement(layer: Layer, axes: str, kept: str) -> Placement:
     }
 
 
-def _full_resolution(layer: Layer) -> NDArray[np.generic] | da.Array:
-    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+def _lazy(pixels: NDArray[np.generic] | da.Array) -> da.Array:
+    """Pixels as a dask array; those in memory are not hashed for a name, as Dask would."""
+    import dask.array as da
+
+    return (
+        da.from_array(pixels, name=False) if isinstance(pixels, np.ndarray) else da.asarray(pixels)
+    )
 
 
 def _step(layer: Layer, axes: str, axis: str, unit: str) -> float | None:
