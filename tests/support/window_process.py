@@ -115,6 +115,7 @@ class Names:
         self.viewer = viewer
         self.main = viewer.window._qt_window
         self.errors: list[str] = []
+        self._types: dict[str, type] = {}
         notification_manager.notification_ready.connect(self._note)
 
     def _note(self, notification: Any) -> None:
@@ -128,12 +129,25 @@ class Names:
 
         Those whose whole text it is come first.
         """
+        kind = self._type_called(kind) if isinstance(kind, str) else kind
+        windows = [w for w in QtWidgets.QApplication.topLevelWidgets() if w.isVisible()]
         found = [
             widget
-            for widget in QtWidgets.QApplication.allWidgets()
-            if _is_a(widget, kind) and widget.isVisible() and text_of(widget).startswith(text)
+            for window in windows
+            for widget in [window, *window.findChildren(kind)]
+            if isinstance(widget, kind) and widget.isVisible() and text_of(widget).startswith(text)
         ]
+        found = list(dict.fromkeys(found))  # a dialog is a window and a child
         return sorted(found, key=lambda widget: text_of(widget) != text)
+
+    def _type_called(self, name: str) -> type:
+        """Type of a widget by its name; once it is known, Qt searches faster than Python."""
+        if name not in self._types:
+            for widget in QtWidgets.QApplication.allWidgets():
+                self._types |= {base.__name__: base for base in type(widget).__mro__}
+        if name not in self._types:
+            raise LookupError(f"There is no {name} yet.")
+        return self._types[name]
 
     def find(self, kind: type | str = QtWidgets.QWidget, text: str = "") -> Any:
         """The first of `find_all`."""
@@ -252,12 +266,6 @@ def text_of(widget: Any) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("&", "").split("\t")[0]
-
-
-def _is_a(widget: Any, kind: type | str) -> bool:
-    if isinstance(kind, str):
-        return any(base.__name__ == kind for base in type(widget).__mro__)
-    return isinstance(widget, kind)
 
 
 def _is_open_menu(widget: Any) -> bool:
