@@ -88,8 +88,8 @@ def test_clicks_with_shift_select_several_cells(widget: ExplainWidget, until: Un
     click(widget, (20, 15))
     click(widget, (20, 40), "Shift")
     assert sorted(widget.table.selected_rows()) == [0, 1]
-    widget.training.assign_number(1)
-    assert widget.training.true_classes == {0: "M", 1: "M"}
+    widget.classes.assign_number(1)
+    assert widget.classes.true_classes == {0: "M", 1: "M"}
     click(widget, (20, 40), "Shift")
     assert len(widget.table.selected_rows()) == 1
 
@@ -116,7 +116,7 @@ def test_keys_step_through_the_cells_and_assign_classes(
         qtbot.keyClick(widget.table, getattr(Qt.Key, f"Key_{key}"))
         assert gone_to == expected
     qtbot.keyClick(widget.table, Qt.Key.Key_2)
-    assert widget.training.true_classes == {0: "M"}
+    assert widget.classes.true_classes == {0: "M"}
 
 
 def test_sorting_keeps_the_selection_and_steps_follow_the_new_order(

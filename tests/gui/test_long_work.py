@@ -51,7 +51,7 @@ def test_a_click_during_an_explanation_shows_the_card_of_the_last_clicked_cell(
     classified(widget, until)
     shown: list[CellCard] = []
     widget.card.show_card = lambda card, colours: shown.append(card)
-    widget.training.assign("M", [1])
+    widget.classes.assign("M", [1])
     widget.explain()
     widget.go_to_cell(0)
     widget.go_to_cell(1)

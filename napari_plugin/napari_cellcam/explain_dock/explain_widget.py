@@ -265,7 +265,7 @@ class ExplainWidget(QScrollArea):
 
     def _remember(self) -> None:
         """Write down what is open, once there is something worth it."""
-        if not len(self.project.corrections) and not self.project.folder.exists():
+        if self.session is None or not (self.project.corrections or self.project.folder.exists()):
             return
         self.project.remember(self.choices.opened())
 
@@ -385,8 +385,6 @@ class ExplainWidget(QScrollArea):
         packaged = folder == str(samples.sample_path(samples.DEMO_MODEL))
         self.classes.show_session(self.session)
         self.training.show_session(self.session, folder, packaged)
-        if self.session is not None:
-            self._remember()
 
     def _select_for_training(self, rows: list[int]) -> None:
         self.classes.selected = rows
@@ -394,6 +392,7 @@ class ExplainWidget(QScrollArea):
     def _show_true_classes(self, true_classes: dict[int, str]) -> None:
         """Show the classes that the user assigned, in the table and as the cells' colours."""
         self.training.refresh()
+        self._remember()
         if self.session is None or self.results is None:
             return
         table = self.session.table

@@ -213,6 +213,9 @@ class Corrections:
         try:
             names = json.loads((folder / "classes.json").read_text("utf-8"))
             table = pd.read_csv(folder / TABLE, dtype={"z": str, "cls": str}, keep_default_na=False)
+            lacking = [name for name in _COLUMNS if name not in table]
+            if lacking:
+                raise ValueError(f"{TABLE} has no column {lacking[0]}")
             given = {}
             for row in table.astype(str).to_dict("records"):
                 pixels = np.load(folder / CROPS / row["crop"], allow_pickle=False)

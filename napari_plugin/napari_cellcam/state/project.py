@@ -47,6 +47,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.corrections = Corrections(folder)
+        self._remembered: dict[str, object] = {}
 
     @classmethod
     def new(cls, projects: Path) -> Project:
@@ -77,11 +78,13 @@ class Project:
         return project, opened
 
     def remember(self, opened: Opened) -> None:
-        """Write down what is open."""
+        """Write down what is open, if it is something else than before."""
         from cellcam.stacks.writing import write_json
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / _FILE, vars(opened))
+        if vars(opened) != self._remembered:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / _FILE, vars(opened))
+            self._remembered = dict(vars(opened))
 
     def new_model(self) -> Path:
         """Folder for the next model, which does not exist yet."""

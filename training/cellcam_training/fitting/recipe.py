@@ -35,7 +35,7 @@ class Recipe(BaseModel):
         stops and the weights of the best epoch are used; default: none, all epochs are run and
         the last weights are used
     batch_size : default: 64, or 32 for fewer than 1000 cells
-    learning_rate, weight_decay : of AdamW
+    learning_rate, weight_decay : of AdamW; a training that goes on takes a tenth of this rate
     label_smoothing : share of each label that is spread over all classes; default: 0.05, or 0
         for fewer than 500 cells
     validation_share : share of the cells used for validation, if the table has no split
