@@ -71,7 +71,7 @@ def test_a_command_for_a_file_without_facts_gives_the_cells_of_the_window(
     session = classified(scaled, until)
     words = shlex.split(scaled.copy_command())
     assert not scaled.choices.choices().not_in_command()
-    assert ["--axes", "CYX", "--channels", "DNA,actin", "--pixel-size", "0.5"] == words[7:13]
+    assert words[7:13] == ["--axes", "CYX", "--channels", "DNA,actin", "--pixel-size", "0.5"]
     run(words, tmp_path)
     table = pd.read_csv(tmp_path / "results" / "two pages.cells.csv")
     columns = ["label", "y", "x", "class"]

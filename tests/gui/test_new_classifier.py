@@ -89,6 +89,7 @@ def test_large_cells_are_seen_at_a_coarser_pixel_size(empty: ExplainWidget, unti
     assert spec.pixel_size_um == pytest.approx([0.5 * 1.5 * 170 / 128] * 2)
 
 
+@pytest.mark.timeout(900)  # eight small trainings, maybe on a busy machine
 def test_a_first_classifier_is_trained_and_found_again_in_its_project(
     empty: ExplainWidget, until: Until, projects: Path
 ) -> None:
@@ -102,7 +103,7 @@ def test_a_first_classifier_is_trained_and_found_again_in_its_project(
     assert empty.training.train_button.isEnabled()
     assert not empty.training.go_on.isEnabled()
     empty.training.train()
-    until(lambda: empty.training.comparison is not None, 400)
+    until(lambda: empty.training.comparison is not None, 800)
     comparison = empty.training.comparison
     assert comparison.old is None
     assert comparison.n == 12
