@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
-_LARGE, _SMALL = 168, 82  # screen pixels of a picture
+_LARGE, _SMALL = 148, 72  # screen pixels of a picture
 _DIM = 0.45  # of a cell under a map
 
 

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QMenu,
     QMessageBox,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.corrections import Corrections
     from napari_cellcam.state.session import Session
 
-_PER_ROW = 3
+_PER_ROW = 2
 
 
 class ClassPanel(QWidget):
@@ -64,13 +65,15 @@ class ClassPanel(QWidget):
         self.undo_button = button("Undo", lambda: self.corrections.undo(), row)
         self.redo_button = button("Redo", lambda: self.corrections.redo(), row)
         clear = button("Clear", self.clear_selected, row)
-        new = button("New class...", self.ask_new_class, row)
-        suggest = button("Suggest a cell", self.suggest, row)
+        new = button("New...", self.ask_new_class, row)
+        suggest = button("Suggest", self.suggest, row)
         self.undo_button.setToolTip("Take the last change back (Ctrl+Z).")
         self.redo_button.setToolTip("Make it again (Ctrl+Shift+Z).")
         clear.setToolTip("Take the true class of the selected cells away (Backspace).")
         new.setToolTip("Add a class. Right click on a class to rename or delete it.")
         suggest.setToolTip("Go to the cell whose true class would teach the network most.")
+        for small in (self.undo_button, self.redo_button, clear, new, suggest):
+            small.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         column.addLayout(row)
         self.use(corrections)
 
@@ -144,6 +147,7 @@ class ClassPanel(QWidget):
     def _button_of(self, name: str) -> QPushButton:
         if name not in self._class_buttons:
             added = QPushButton()
+            added.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             added.setToolTip(f"The selected cells are {name}. Right click: rename or delete.")
             added.clicked.connect(lambda: self.assign(name))
             added.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)

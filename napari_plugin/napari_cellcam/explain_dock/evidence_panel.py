@@ -14,6 +14,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cellcam.widgets.charts import ColourBar
+
 if TYPE_CHECKING:
     from napari_cellcam.layers.evidence_layers import EvidenceLayers
 
@@ -52,6 +54,9 @@ class EvidencePanel(QWidget):
         grid.addWidget(self.choice, 0, 1)
         grid.addWidget(self.shared, 1, 0)
         grid.addWidget(self.opacity, 1, 1)
+        # napari's own colour bar takes a second to appear (docs/decisions/0010).
+        self.bar = ColourBar()
+        grid.addWidget(self.bar, 2, 0, 1, 2)
         grid.setColumnStretch(1, 1)
         self.setVisible(False)
 
@@ -64,6 +69,7 @@ class EvidencePanel(QWidget):
             self.choice.setCurrentText(evidence.shown)
             self.switch.setChecked(evidence.is_on)
             evidence.set_opacity(self.opacity.value() / 100)
+            self.bar.show_scale(evidence.largest)
         self._evidence = evidence
         self.setVisible(evidence is not None)
 
@@ -79,10 +85,12 @@ class EvidencePanel(QWidget):
     def _choose(self, name: str) -> None:
         if self._evidence is not None and name:
             self._evidence.show_map(name)
+            self.bar.show_scale(self._evidence.largest)
 
     def _share(self, shared: bool) -> None:
         if self._evidence is not None:
             self._evidence.share_scale(shared)
+            self.bar.show_scale(self._evidence.largest)
 
     def _fade(self, percent: int) -> None:
         if self._evidence is not None:

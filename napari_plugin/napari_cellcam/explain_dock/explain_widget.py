@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.origin import Origin
 
 _END = object()
+_WIDTH = 340  # screen pixels
 _LEFT = 1  # mouse button
 _STILL = 3  # screen pixels that a hand moves while it clicks
 
@@ -116,7 +117,8 @@ class ExplainWidget(QScrollArea):
         column = QVBoxLayout(content)
         self.setWidget(content)
         self.setWidgetResizable(True)
-        self.setMinimumWidth(400)
+        self.setMinimumWidth(_WIDTH)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.status = StatusLine()
         self.tasks = TaskList(self.status)
         self.tasks.long_running.connect(self._set_running)
@@ -166,11 +168,15 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.choices_toggle)
         column.addWidget(self.choices)
 
-    def _buttons(self) -> QHBoxLayout:
-        row = QHBoxLayout()
+    def _buttons(self) -> QVBoxLayout:
+        """Two rows: the dock must leave half of a small window to the canvas."""
+        rows, row = QVBoxLayout(), QHBoxLayout()
+        rows.addLayout(row)
         self.classify_button = button("Classify", self.classify, row)
         self.explain_button = button("Explain", self.explain, row)
         self.cancel_button = button("Cancel", self.tasks.cancel, row)
+        row = QHBoxLayout()
+        rows.addLayout(row)
         self.copy_button = button("Copy as command", self.copy_command, row)
         self.project_button = button("Project...", self._ask_project, row)
         self.project_button.setToolTip(
@@ -178,7 +184,7 @@ class ExplainWidget(QScrollArea):
             "written as you work."
         )
         self._set_running(False)
-        return row
+        return rows
 
     def classify(self) -> None:
         """Find and classify all cells of the chosen layers."""

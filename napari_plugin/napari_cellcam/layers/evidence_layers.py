@@ -66,10 +66,6 @@ class EvidenceLayers:
         self.grey.visible = self._shows_grey
         yield
         self.layer.visible = self._is_on
-        yield
-        colour_bar = getattr(self.layer, "colorbar", None)  # napari 0.9
-        if colour_bar is not None:
-            colour_bar.visible = True
 
     def remove(self) -> None:
         """Remove the layers from the viewer."""
@@ -111,11 +107,15 @@ class EvidenceLayers:
         # Seen from aside, the grey image would hide all that is in it.
         return self._is_on and self.viewer.dims.ndisplay == 2
 
-    def _set_scale(self) -> None:
+    @property
+    def largest(self) -> float:
+        """Importance at the end of the scale that is drawn."""
         shared = max(self._largest.values())
-        largest = shared if self._has_shared_scale else self._largest[self.shown]
-        self.layer.contrast_limits_range = (0, largest or 1.0)
-        self.layer.contrast_limits = (0, largest or 1.0)
+        return (shared if self._has_shared_scale else self._largest[self.shown]) or 1.0
+
+    def _set_scale(self) -> None:
+        self.layer.contrast_limits_range = (0, self.largest)
+        self.layer.contrast_limits = (0, self.largest)
 
     def _map_metadata(self) -> CellCamMetadata:
         return {**self._metadata, "class": self.shown, "unit": "importance"}

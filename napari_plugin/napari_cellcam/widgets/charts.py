@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPolygonF
+from qtpy.QtGui import QColor, QImage, QLinearGradient, QPainter, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from cellcam.reporting.colours import SKY_BLUE, VERMILION
+from cellcam.reporting.colours import (
+    IMPORTANCE_GAMMA,
+    SKY_BLUE,
+    VERMILION,
+    importance_stops,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,6 +115,37 @@ class Bars(QWidget):
                 QRectF(self._NAME + length + 4, top, self._NUMBER, self._ROW),
                 self._number_format.format(value),
             )
+
+
+class ColourBar(QWidget):
+    """The colours of importance, from 0 to the end of the scale."""
+
+    _BAR, _TEXT = 10, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 1.0
+        self.setFixedHeight(self._BAR + self._TEXT)
+        self.setToolTip("Importance: how much a place adds to the score of the class.")
+
+    def show_scale(self, largest: float) -> None:
+        """Show the end of the scale."""
+        self.largest = largest
+        self.update()
+
+    def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
+        painter = QPainter(self)
+        gradient = QLinearGradient(0, 0, self.width(), 0)
+        for stop, rgba in zip(*importance_stops(), strict=True):
+            # The map is drawn with the root of the importance.
+            gradient.setColorAt(float(stop) ** (1 / IMPORTANCE_GAMMA), QColor.fromRgbF(*rgba))
+        bar = QRectF(0, 0, self.width(), self._BAR)
+        painter.fillRect(bar, QColor("#404040"))
+        painter.fillRect(bar, gradient)
+        painter.setPen(self.palette().windowText().color())
+        below = QRectF(0, self._BAR, self.width(), self._TEXT)
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "no importance")
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, f"{self.largest:.2g}")
 
 
 class AccuracyCurve(QWidget):
