@@ -35,18 +35,23 @@ CLASSES = read_spec(samples.sample_path(samples.DEMO_MODEL)).classes
 # A cell in the middle of the image whose neighbours do not touch it, and two others.
 CELL, ANOTHER, THIRD = 25, 30, 35
 
-# Seconds. What we aim at is 0.2. A test cannot ask for it on a machine that it shares: the GUI
-# thread waits for others' work, and the first picture of each kind of layer compiles shaders in
-# software. A loop that computes the cells, the maps or a card in the GUI thread takes longer.
-MOST_COMPUTING, LONGEST_GAP = 1.0, 5.0
+# Seconds. The aim is 0.2, which a test cannot ask for on a machine that it shares: the GUI thread
+# waits for other processes, and Mesa compiles the shaders of each new kind of layer on the CPU.
+# The bounds are below what cells, maps or a card would take if they were computed in this thread.
+# Computing time is what the thread itself used, so that it is trusted more. The steps before
+# Classify (napari starts, and imports the readers) are printed, but not judged.
+MOST_COMPUTING, LONGEST_GAP = 0.6, 5.0
+BEFORE_CLASSIFY = ("start", "open the sample", "open the dock")
 
 
 @pytest.fixture
 def window(tmp_path: Path) -> Iterator[RealWindow]:
     """The sample, opened through the menu, beside the dock."""
     with RealWindow(size=(1600, 1000), home=tmp_path) as window:
+        window.step("open the sample")
         window.menu("File", "Open Sample", "Simulated cells")
         window.until("len(viewer.layers) == 3")
+        window.step("open the dock")
         window.menu("Layers", "Classify", CLASSIFY_TITLE)
         window.until(DOCK)
         yield window
@@ -254,9 +259,8 @@ def test_the_loop_never_freezes(window: RealWindow, capsys: pytest.CaptureFixtur
     gaps = window.gaps()
     with capsys.disabled():
         print(*_lines(gaps), sep="\n")
-    for gap in gaps:
-        assert gap.computing < MOST_COMPUTING or gap.step == "start", gap
-        assert gap.seconds < LONGEST_GAP, gap
+    too_long = [g for g in gaps if g.computing > MOST_COMPUTING or g.seconds > LONGEST_GAP]
+    assert [gap for gap in too_long if gap.step not in BEFORE_CLASSIFY] == []
 
 
 def _lines(gaps: list[Gap]) -> Iterator[str]:

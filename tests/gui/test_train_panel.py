@@ -165,6 +165,7 @@ def test_sure_calls_are_learned_only_of_a_model_that_earned_it(many: ExplainWidg
     assert not has_earned_trust(spec.model_copy(update={"training": poor}), packaged=False)
 
 
+@pytest.mark.timeout(900)  # eight small trainings, maybe on a busy machine
 def test_a_new_model_is_compared_and_used_only_when_chosen(
     many: ExplainWidget, until: Until
 ) -> None:
@@ -172,7 +173,7 @@ def test_a_new_model_is_compared_and_used_only_when_chosen(
     before, old = many.session, many.choices.model_folder
     many.training.go_on.setChecked(False)  # from an untrained model
     many.training.train()
-    until(lambda: many.training.comparison is not None, 400)
+    until(lambda: many.training.comparison is not None, 800)
     comparison = many.training.comparison
     assert many.session is before
     assert many.choices.model_folder == old

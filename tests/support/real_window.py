@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, Self
 from support.x_screen import XScreen
 
 _TESTS = Path(__file__).parents[1]
-_LOOK_EVERY_S = 0.03
+_LOOK_EVERY_S = 0.05  # each look takes a millisecond or two of the window's time
 _MOST_SCROLLS = 60
 # Of the user's desktop: Qt would take its dialogs, scale and keyboard from there.
 _NOT_INHERITED = (

@@ -14,16 +14,17 @@ import faulthandler
 import io
 import json
 import os
+import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import napari
 import numpy as np
@@ -71,25 +72,29 @@ class EventLoopGaps:
         self._beat_at, self._cpu_at = now, cpu
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(_SAMPLE_S)
-            if time.perf_counter() - self._beat_at > _GAP_S / 2:
-                frame = sys._current_frames().get(self._gui_thread)
-                if frame is not None:
-                    self._where[_place(frame)] += 1
+        with tempfile.TemporaryFile() as file:
+            while True:
+                time.sleep(_SAMPLE_S)
+                if time.perf_counter() - self._beat_at > _GAP_S / 2:
+                    self._where[self._place(file)] += 1
 
+    def _place(self, file: IO[bytes]) -> str:
+        """The innermost functions of the GUI thread, and the innermost of this project's.
 
-def _place(frame: FrameType | None) -> str:
-    """The innermost functions of a thread, and the innermost of this project's."""
-    names, own = [], ""
-    while frame is not None:
-        name = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-        if len(names) < _FRAMES:
-            names.append(name)
-        elif not own and "cellcam" in frame.f_code.co_filename:
-            own = f" < ... {name}"
-        frame = frame.f_back
-    return " < ".join(names) + own
+        Written by `faulthandler`, which keeps no reference to a frame: a reference would keep the
+        painter of a ``paintEvent`` alive beyond its end, and Qt does not survive that.
+        """
+        file.seek(0)
+        file.truncate()
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        threads = file.read().decode("utf-8", "replace").split("\n\n")
+        stack = next((t for t in threads if f"{self._gui_thread:#018x}" in t), "")
+        frames = re.findall(r'File "(.*)", line (\d+) in', stack)
+        names = [f"{os.path.basename(name)}:{line}" for name, line in frames]
+        own = [short for (name, _), short in zip(frames, names, strict=True) if "cellcam" in name]
+        place = " < ".join(names[:_FRAMES])
+        return place if not own or own[0] in names[:_FRAMES] else f"{place} < ... {own[0]}"
 
 
 class InputCounter(QtCore.QAbstractNativeEventFilter):
@@ -115,6 +120,7 @@ class Names:
         self.viewer = viewer
         self.main = viewer.window._qt_window
         self.errors: list[str] = []
+        self._types: dict[str, type] = {}
         notification_manager.notification_ready.connect(self._note)
 
     def _note(self, notification: Any) -> None:
@@ -128,12 +134,25 @@ class Names:
 
         Those whose whole text it is come first.
         """
+        kind = self._type_called(kind) if isinstance(kind, str) else kind
+        windows = [w for w in QtWidgets.QApplication.topLevelWidgets() if w.isVisible()]
         found = [
             widget
-            for widget in QtWidgets.QApplication.allWidgets()
-            if _is_a(widget, kind) and widget.isVisible() and text_of(widget).startswith(text)
+            for window in windows
+            for widget in [window, *window.findChildren(kind)]
+            if isinstance(widget, kind) and widget.isVisible() and text_of(widget).startswith(text)
         ]
+        found = list(dict.fromkeys(found))  # a dialog is a window and a child
         return sorted(found, key=lambda widget: text_of(widget) != text)
+
+    def _type_called(self, name: str) -> type:
+        """Type of a widget by its name; once it is known, Qt searches faster than Python."""
+        if name not in self._types:
+            for widget in QtWidgets.QApplication.allWidgets():
+                self._types |= {base.__name__: base for base in type(widget).__mro__}
+        if name not in self._types:
+            raise LookupError(f"There is no {name} yet.")
+        return self._types[name]
 
     def find(self, kind: type | str = QtWidgets.QWidget, text: str = "") -> Any:
         """The first of `find_all`."""
@@ -210,11 +229,18 @@ class Names:
         return None
 
     def world(self, y: float, x: float) -> tuple[int, int]:
-        """Screen position of world coordinates (y, x) on the 2-D canvas."""
+        """Screen position of world coordinates (y, x) on the 2-D canvas.
+
+        Raises
+        ------
+        LookupError
+            If they are out of view, or something lies over the canvas there.
+        """
         canvas = self.viewer.window._qt_viewer.canvas
         to_canvas = canvas.view.transform * canvas.view.scene.transform
         left, top = to_canvas.map([x, y])[:2]
-        return self.pixels(canvas.native.mapToGlobal(QtCore.QPoint(round(left), round(top))))
+        place = QtCore.QRect(round(left), round(top), 1, 1)
+        return self._inside(canvas.native, place)
 
     def pixel(self, layer: Any, *position: float) -> tuple[int, int]:
         """Screen position of a pixel (..., y, x) of a layer."""
@@ -236,7 +262,11 @@ class Names:
         seen = rectangle.intersected(widget.rect())
         if seen.isEmpty():
             raise LookupError(f"Not in the visible part of {_described(widget)}.")
-        return self.pixels(widget.mapToGlobal(seen.center()))
+        point = widget.mapToGlobal(seen.center())
+        top = QtWidgets.QApplication.widgetAt(point)
+        if top is not widget:
+            raise LookupError(f"{_described(top)} lies over {_described(widget)}.")
+        return self.pixels(point)
 
 
 def text_of(widget: Any) -> str:
@@ -252,12 +282,6 @@ def text_of(widget: Any) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("&", "").split("\t")[0]
-
-
-def _is_a(widget: Any, kind: type | str) -> bool:
-    if isinstance(kind, str):
-        return any(base.__name__ == kind for base in type(widget).__mro__)
-    return isinstance(widget, kind)
 
 
 def _is_open_menu(widget: Any) -> bool:

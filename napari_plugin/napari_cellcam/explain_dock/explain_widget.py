@@ -403,10 +403,12 @@ class ExplainWidget(QScrollArea):
         assigned = [true_classes.get(row, "") for row in range(len(table))]
         table["true class"] = assigned
         self.table.show_true_classes(assigned)
-        calls = table["class"] if "class" in table else [""] * len(table)
         self.results.colours = class_colours(self.classes.corrections.classes)
         self.results.recolour(
-            [true or predicted for true, predicted in zip(assigned, calls, strict=True)]
+            [
+                true or predicted
+                for true, predicted in zip(assigned, self.session.calls, strict=True)
+            ]
         )
 
     def _use_model(self, folder: str) -> None:

@@ -180,7 +180,7 @@ class ResultLayers:
         )
         self.cells = layer
         layer.contour = 0 if is_volume else _OUTLINE  # napari draws no outlines in 3-D
-        self.recolour(table["class"])
+        self.recolour(self.session.calls)
         layer.visible = True
         layer.editable = False
         return layer

@@ -93,6 +93,13 @@ class Session:
             images.append(lookup[found.labels])
         return self.on_axes(images)
 
+    @property
+    def calls(self) -> list[str]:
+        """Called class of each cell; empty texts if there is no model yet."""
+        if not self.called:
+            return [""] * len(self.table)
+        return [str(name) for name in self.table["class"]]
+
     def crop(self, row: int) -> NDArray[np.generic]:
         """Counts (C, *crop_size) of the cell in one row of the table."""
         field, index = self.locate(row)
