@@ -28,7 +28,7 @@ requests = st.builds(
         ImageOptions,
         axes=optional(st.sampled_from(["CYX", "TZYX"])),
         channels=optional(st.lists(names, min_size=1, max_size=3).map(tuple)),
-        pixel_size_um=optional(positive),
+        pixel_size_um=optional(positive | st.lists(positive, min_size=2, max_size=3).map(tuple)),
         series=optional(st.integers(0, 9)),
     ),
     finder=st.builds(

@@ -19,6 +19,8 @@ from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.layers.layer_facts import apply_facts
 from napari_cellcam.layers.stack_layers import FileFacts, stack_layers
 from napari_cellcam.state.image_facts import ImageFacts
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 from support.window import CLASSIFY_TITLE, TWO_CENTRES, Until, classified, discs
 
 from cellcam import open_stack
@@ -88,6 +90,28 @@ def test_a_missing_pixel_size_is_asked_for_by_the_name_of_the_button(
     assert "--" not in str(caught.value)
     assert scaled.choices.facts.about.text() == "Unknown: pixel size"
     assert scaled.choices.facts.button.isEnabled()
+
+
+def test_facts_from_the_dock_leave_the_plane_and_show_the_whole_image(
+    scaled: ExplainWidget, qtbot: Any
+) -> None:
+    viewer = scaled.viewer
+    viewer.add_image(np.zeros((7, 40, 60)), name="DNA", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 3)
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        dialog.form.pixel_y.setValue(0.1)
+        dialog.form.z_step.setValue(0.5)
+        dialog.accept()
+
+    QTimer.singleShot(50, answer)
+    with qtbot.waitSignal(scaled.choices.facts.applied):
+        scaled.choices.facts.button.click()
+    assert viewer.dims.current_step[0] == 3
+    scene = getattr(viewer, "scene", viewer)  # napari below 0.9 has no scene
+    assert scene.camera.center[-2:] == pytest.approx((1.95, 2.95))
+    assert scaled.choices.axes.text() == "ZYX"
 
 
 def test_what_no_command_can_say_is_told(widget: ExplainWidget) -> None:

@@ -83,6 +83,7 @@ class ChoicePanel(QWidget):
         self.draft: ClassifierDraft | None = None
         self._n_changing = 0
         self._is_scaled = True  # whether the pixel size of the first layer is known
+        self._planes_seen: tuple[int, ...] = ()
         self._axes_layer: Image | None = None  # the layer that the text in `axes` is about
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -95,6 +96,7 @@ class ChoicePanel(QWidget):
         self.channels = QFormLayout()
         column.addLayout(self.channels)
         self.facts = FactsPanel()
+        self.facts.asked.connect(self._remember_planes)
         self.facts.applied.connect(self._after_facts)
         column.addWidget(self.facts)
         column.addLayout(self._cell_rows())
@@ -307,10 +309,17 @@ class ChoicePanel(QWidget):
     def _show_facts(self) -> None:
         """Say what is unknown about the chosen layers."""
         chosen = [source_layer(source) for source in self._chosen().values() if source is not None]
-        self.facts.show_layers(chosen, self.viewer.layers)
+        images = [n for n in self.viewer.layers if _kind(n) == "image" and not is_result(n)]
+        self.facts.show_layers(chosen or images[:1], self.viewer.layers)
+
+    def _remember_planes(self) -> None:
+        self._planes_seen = self.viewer.dims.current_step
 
     def _after_facts(self) -> None:
-        """Follow facts that were written to the layers."""
+        """Follow facts that were written to the layers; the same planes stay in view."""
+        self.viewer.reset_view()
+        for axis, step in enumerate(self._planes_seen):
+            self.viewer.dims.set_current_step(axis, step)
         self._axes_layer = None
         self.refresh_unit()
         self._suggest_axes()

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from cellcam.stacks.image_file import StatedImage
 
-_MISSING = "#E69F00"  # a colour that is seen on dark and on light
+_MISSING = "#C77700"  # a colour that is seen on dark and on light
 _WRONG = "#D55E00"
 _ANY_AXES = "TCZYXS"
 _LAYER_AXES = "TZYX"
@@ -277,9 +277,11 @@ class FactsPanel(QWidget):
 
     Signals
     -------
+    asked : the facts are going to be asked for
     applied : facts were written to the layers
     """
 
+    asked = Signal()
     applied = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -316,6 +318,7 @@ class FactsPanel(QWidget):
 
     def ask(self) -> None:
         """Ask for the facts and write them to the layers."""
+        self.asked.emit()
         if LayerFactsDialog(self._layers, self._others, self).exec():
             self.show_layers(self._layers, self._others)
             self.applied.emit()
@@ -361,9 +364,16 @@ def _problem_and_buttons(
     return problem, buttons
 
 
+class _Number(QDoubleSpinBox):
+    """A number without the zeros at its end."""
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
+        return self.locale().toString(value, "g", 7)
+
+
 def _length(value: float | None, unit: str = " um") -> QDoubleSpinBox:
     """A field for a positive number; 0 means unknown."""
-    field = QDoubleSpinBox()
+    field = _Number()
     field.setDecimals(6)
     field.setRange(0, 1e6)
     field.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
