@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -37,3 +39,32 @@ def _activations_and_gradient(
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradient
+
+
+def complete_difference(
+    network: nn.Module, layer: str, start: Tensor, x: Tensor, pair: tuple[int, int], m: int
+) -> Tensor:
+    """Complete map at the layer of one class score less another, by the trapezoid rule.
+
+    Parameters
+    ----------
+    start, x : (1, C, *spatial) float64
+
+    Returns
+    -------
+    (*spatial of the layer) float64
+    """
+    network = deepcopy(network).double()
+    total: Tensor | None = None
+    last: tuple[Tensor, Tensor] | None = None
+    for t in range(m + 1):
+        point = start + t / m * (x - start)
+        activations, first = _activations_and_gradient(network, layer, point, pair[0])
+        _, second = _activations_and_gradient(network, layer, point, pair[1])
+        here = activations, first - second
+        if last is not None:
+            term = ((last[1] + here[1]) / 2 * (here[0] - last[0])).sum(1)[0]
+            total = term if total is None else total + term
+        last = here
+    assert total is not None
+    return total
