@@ -46,7 +46,7 @@ def test_a_difference_map_is_that_of_plain_autograd_on_the_difference_of_two_sco
     crops = counts(1)
     start, x = ends(model, crops)
     for pair in ((0, 1), (2, 0)):
-        truth = complete_difference(model.network, layer, start, x, pair, 1000)
+        truth = complete_difference(model.network, layer, start, x, pair, 300)
         found = at_layer(model, crops, pair)
         error = float((found.maps[0, 0] - truth).norm() / truth.norm())
         assert error <= 0.02
@@ -83,7 +83,9 @@ def test_the_error_that_is_asked_for_is_that_of_the_difference_not_of_its_parts(
     start, x = ends(model, crops)
     truth = torch.stack(
         [
-            complete_difference(model.network, "features.1", start[i : i + 1], x[i : i + 1], (0, 1), 1000)
+            complete_difference(
+                model.network, "features.1", start[i : i + 1], x[i : i + 1], (0, 1), 300
+            )
             for i in range(4)
         ]
     )
@@ -120,11 +122,15 @@ def test_stains_move_one_by_one() -> None:
     found = model.explain_differences(crops, [(0, 1)], rtol=0.02, channels="each")
     assert found.maps.shape == (1, 1, 2, 16, 16)
     first, second = (model.channel_shares(crops, k) for k in (0, 1))
-    np.testing.assert_allclose(found.channel_shares[0, 0], (first - second)[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        found.channel_shares[0, 0], (first - second)[0], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_volumes_have_differences_too() -> None:
     model = untrained_model(
+        spatial_dims=3,
+        field="volume",
         crop_size=(8, 16, 16),
         normalisation=Normalisation(offset=(100, 100), scale=(50, 50)),
     )

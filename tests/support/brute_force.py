@@ -35,7 +35,7 @@ def _activations_and_gradient(
         return output.clone()  # what follows may work in place
 
     handle = network.get_submodule(layer).register_forward_hook(keep)
-    score = network(x.clone().requires_grad_())[0, class_idx]
+    score = network(x.clone().requires_grad_())[:, class_idx].sum()
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradient
@@ -55,16 +55,11 @@ def complete_difference(
     (*spatial of the layer) float64
     """
     network = deepcopy(network).double()
-    total: Tensor | None = None
-    last: tuple[Tensor, Tensor] | None = None
-    for t in range(m + 1):
-        point = start + t / m * (x - start)
-        activations, first = _activations_and_gradient(network, layer, point, pair[0])
-        _, second = _activations_and_gradient(network, layer, point, pair[1])
-        here = activations, first - second
-        if last is not None:
-            term = ((last[1] + here[1]) / 2 * (here[0] - last[0])).sum(1)[0]
-            total = term if total is None else total + term
-        last = here
-    assert total is not None
-    return total
+    t = torch.linspace(0, 1, m + 1, dtype=torch.float64).view(-1, *[1] * (x.ndim - 1))
+    activations, gradients = [], []
+    for points in (start + t * (x - start)).split(100):
+        by_class = [_activations_and_gradient(network, layer, points, k) for k in pair]
+        activations.append(by_class[0][0])
+        gradients.append(by_class[0][1] - by_class[1][1])
+    values, slopes = torch.cat(activations), torch.cat(gradients)
+    return ((slopes[1:] + slopes[:-1]) / 2 * (values[1:] - values[:-1])).sum((0, 1))

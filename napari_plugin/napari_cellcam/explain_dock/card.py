@@ -232,8 +232,8 @@ class CellCardView(QWidget):
         self._content = QWidget()
         inner = QVBoxLayout(self._content)
         inner.setContentsMargins(4, 4, 4, 4)
-        self._panels = [panel() for panel in PANELS]
-        for panel in self._panels:
+        self.panels = [panel() for panel in PANELS]
+        for panel in self.panels:
             inner.addWidget(panel)
             panel.setVisible(isinstance(panel, Headline))
         self._other = QComboBox()
@@ -254,7 +254,7 @@ class CellCardView(QWidget):
     def clear(self) -> None:
         """Show no cell."""
         self.shown = None
-        for panel in self._panels:
+        for panel in self.panels:
             panel.setVisible(isinstance(panel, Headline))
             if isinstance(panel, Headline):
                 panel.setText(_NOTHING_YET)
@@ -264,10 +264,10 @@ class CellCardView(QWidget):
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""
         self.shown = card
-        for panel in self._panels:
+        for panel in self.panels:
             panel.show_card(card, colours)
         self._offer_classes(card)
-        for widget in (*self._panels, *self._tools):
+        for widget in (*self.panels, *self._tools):
             widget.setVisible(True)
 
     def _offer_classes(self, card: CellCard) -> None:
@@ -291,6 +291,8 @@ def why_text(card: CellCard) -> str:
         f"<span style='color:{FOR}'>Orange</span> speaks for {card.predicted}, "
         f"<span style='color:{AGAINST}'>blue</span> for {other}. "
     )
+    if len(why.stain_losses) == 1:
+        return text
     if loss <= 0:
         return f"{text}No single stain carries it: without any of them the lead does not fall."
     left = why.lead - loss

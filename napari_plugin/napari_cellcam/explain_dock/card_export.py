@@ -128,9 +128,7 @@ class CardExport(QWidget):
         painter.end()
 
 
-def _button(
-    text: str, tip: str, action: Callable[[], object], row: QHBoxLayout
-) -> QToolButton:
+def _button(text: str, tip: str, action: Callable[[], object], row: QHBoxLayout) -> QToolButton:
     made = QToolButton()
     made.setText(text)
     made.setToolTip(tip)

@@ -43,6 +43,11 @@ class Pictures(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
+    def size_of_pictures(self) -> int:
+        """Side of each picture, screen pixels."""
+        return self._size
+
+    @property
     def captions(self) -> list[str]:
         """Captions of the pictures that are shown."""
         return [caption for caption, _ in self._pictures]
