@@ -173,6 +173,19 @@ def test_the_difference_is_larger_than_all_other_pictures(qtbot: object) -> None
     assert panel(view, Why).difference.size_of_pictures > 2 * max(sizes)
 
 
+def test_the_card_is_no_wider_than_the_dock(qtbot: object) -> None:
+    names = ["A", "B", *(f"a class with a long name {i}" for i in range(20))]
+    card = replace(
+        card_with({"DNA": 2.5, "actin": 0.3, "a stain with a long name": 0.1}),
+        probabilities=dict.fromkeys(names, 0.05),
+        class_maps={},
+    )
+    view = CellCardView()
+    view.show_card(card, class_colours(names))
+    assert view.minimumSizeHint().width() <= 300
+    assert max(panel(view, kind).sizeHint().width() for kind in (Why, StainMaps, ClassMaps)) <= 300
+
+
 def test_nothing_jumps_when_the_maps_come(qtbot: object) -> None:
     card = card_with({"DNA": 2.5, "actin": 0.3})
     view = shown_view(without_maps(card))
@@ -255,6 +268,8 @@ def test_a_pinned_card_stays_beside_the_next(qtbot: object) -> None:
     QApplication.processEvents()
     assert pinned.isVisible()
     assert pinned.pixmap().toImage() == before
+    screen = pinned.screen().availableGeometry()
+    assert screen.contains(pinned.geometry())
     second = view.export.pin()
     assert second.windowTitle() == "Cell 8 of plate.tif"
     assert second.pos() != pinned.pos()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
-_DIFFERENCE, _CELL, _STAIN, _CLASS = 212, 96, 100, 76  # screen pixels of the pictures
+_DIFFERENCE, _CELL, _STAIN, _CLASS = 196, 88, 92, 68  # screen pixels of the pictures
 _DIM = 0.45  # of a cell under a map
 
 
@@ -75,10 +75,12 @@ class Why(QWidget):
         self.stains.setToolTip("The stains, in the colours that they have in the picture.")
         self.stains.setMaximumWidth(_CELL)
         beside = QVBoxLayout()
+        beside.setContentsMargins(0, 0, 0, 0)
         beside.addWidget(self.cell)
         beside.addWidget(self.stains)
         beside.addStretch()
         row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.difference)
         row.addLayout(beside, 1)
         self.bar = DifferenceBar()
@@ -118,7 +120,7 @@ class StainMaps(Pictures):
     """What each stain contributes to the lead, in place and in number; empty for a single stain."""
 
     def __init__(self) -> None:
-        super().__init__(_STAIN, 3, "Each stain alone, and how much of the lead is lost without it")
+        super().__init__(_STAIN, 3, "By stain, and what the lead loses without it")
         self.setToolTip(
             "The same difference, with one stain moving alone from background to cell. Negative: "
             "the stain speaks for the other class. All on one scale."
@@ -169,11 +171,11 @@ class Probabilities(Bars):
     """Calibrated probability of each class."""
 
     def __init__(self) -> None:
-        super().__init__("{:.0%}", "Probability")
+        super().__init__("{:.0f} %", "Probability")
         self.setToolTip("Calibrated: of cells called with 80 %, about 80 % are right.")
 
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        self.show_values(card.probabilities, colours)
+        self.show_values({name: 100 * p for name, p in card.probabilities.items()}, colours)
 
 
 class Exactness(TextPanel):
@@ -192,10 +194,10 @@ class Exactness(TextPanel):
             self.setText(f"Explaining...<br><br>{about}")
             return
         # Reserves the place of the second number: nothing may jump.
-        of_classes = f"{card.class_error:.0%}" if card.class_maps else "..."
+        of_classes = _percent(card.class_error) if card.class_maps else "..."
         self.setText(
-            f"Estimated error: {card.difference.error:.0%} of the difference map, {of_classes} of "
-            f"the strongest class map.<br>{about}"
+            f"Estimated error: {_percent(card.difference.error)} of the difference map, "
+            f"{of_classes} of the strongest class map.<br>{about}"
         )
 
 
@@ -238,16 +240,18 @@ class CellCardView(QWidget):
             panel.setVisible(isinstance(panel, Headline))
         self._other = QComboBox()
         self._other.setToolTip("The class to compare the call with.")
-        self._other.activated.connect(lambda _: self.compared.emit(self._other.currentText()))
-        versus = QLabel("rather than")
+        # No wider than the dock, however long the names are.
+        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self._other.setSizeAdjustPolicy(adjust)
+        self._other.setMinimumContentsLength(8)
+        self._other.activated.connect(lambda _: self.compared.emit(self._other.currentData()))
         self.export = CardExport(self._content, lambda: self.shown)
         row = QHBoxLayout()
-        row.addWidget(versus)
         row.addWidget(self._other, 1)
         row.addWidget(self.export)
         column.addLayout(row)
         column.addWidget(self._content)
-        self._tools = (versus, self._other, self.export)
+        self._tools = (self._other, self.export)
         column.addStretch()
         self.clear()
 
@@ -272,11 +276,13 @@ class CellCardView(QWidget):
 
     def _offer_classes(self, card: CellCard) -> None:
         names = [name for name in card.probabilities if name != card.predicted]
-        if [self._other.itemText(i) for i in range(self._other.count())] != names:
+        if [self._other.itemData(i) for i in range(self._other.count())] != names:
             self._other.clear()
-            self._other.addItems(names)
+            for name in names:
+                self._other.addItem(f"rather than {name}", name)
         why = card.difference
-        self._other.setCurrentText(card.runner_up if why is None else why.rather_than)
+        other = card.runner_up if why is None else why.rather_than
+        self._other.setCurrentIndex(self._other.findData(other))
 
 
 def why_text(card: CellCard) -> str:

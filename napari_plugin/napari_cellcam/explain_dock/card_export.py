@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _KINDS = "Picture (*.png);;Drawing (*.svg)"
 _SHARPER = 2  # pixels of an exported picture for each on the screen
-_APART = 40  # screen pixels between pinned cards
+_APART = 30  # screen pixels between pinned cards
+_OF_SCREEN = 0.85  # height of the tallest pinned card
 
 
 class CardExport(QWidget):
@@ -71,16 +72,20 @@ class CardExport(QWidget):
     def pin(self) -> QWidget:
         """Show the card as it is now in a window of its own, for comparison with others."""
         card, pinned = self._shown(), QLabel()
-        pinned.setPixmap(self.picture())
+        screen = self.screen().availableGeometry()
+        picture = self.picture()
+        # A card is as tall as a small screen.
+        too_tall = picture.height() / picture.devicePixelRatio() / (_OF_SCREEN * screen.height())
+        picture.setDevicePixelRatio(picture.devicePixelRatio() * max(1, too_tall))
+        pinned.setPixmap(picture)
         pinned.setWindowTitle(f"Cell {card.label} of {card.image}" if card else "Cell")
         pinned.setToolTip("A pinned card: a picture of what was known when it was pinned.")
         pinned.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         pinned.destroyed.connect(lambda: self._pinned.remove(pinned))
         pinned.setParent(self.window(), Qt.WindowType.Tool)
         further = _APART * (1 + len(self._pinned))
-        pinned.move(
-            self.mapToGlobal(QPoint(-pinned.sizeHint().width() - further, further - _APART))
-        )
+        left = self.mapToGlobal(QPoint(0, 0)).x() - pinned.sizeHint().width() - further
+        pinned.move(max(screen.left(), left), screen.top() + further)
         pinned.show()
         self._pinned.append(pinned)
         return pinned
