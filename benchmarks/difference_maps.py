@@ -52,7 +52,8 @@ def main(
     """Print a table in Markdown."""
     torch.set_num_threads(threads)
     print(
-        "| cells | other class | pairs | EBPG: call | difference | beyond the call | Bbox: call | difference | beyond the call |"
+        "| cells | other class | pairs | EBPG: call | difference | beyond the call "
+        "| Bbox: call | difference | beyond the call |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in DIFFICULTIES:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
-_DIFFERENCE, _CELL, _STAIN, _CLASS = 196, 88, 92, 68  # screen pixels of the pictures
+_LARGE, _SMALL = 192, 92  # screen pixels of the pictures
 _DIM = 0.45  # of a cell under a map
 
 
@@ -68,12 +68,12 @@ class Why(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.difference, self.cell = Pictures(_DIFFERENCE, 1), Pictures(_CELL, 1)
+        self.difference, self.cell = Pictures(_LARGE, 1), Pictures(_SMALL, 1)
         self.difference.setToolTip("Where the decision between the two classes was made.")
         self.cell.setToolTip("The cell in the colours of its stains.")
         self.stains = QLabel()
         self.stains.setToolTip("The stains, in the colours that they have in the picture.")
-        self.stains.setMaximumWidth(_CELL)
+        self.stains.setMaximumWidth(_SMALL)
         beside = QVBoxLayout()
         beside.setContentsMargins(0, 0, 0, 0)
         beside.addWidget(self.cell)
@@ -94,7 +94,7 @@ class Why(QWidget):
         image = _nothing(card) if why is None else why.map
         other = card.runner_up if why is None else why.rather_than
         largest = _largest([image])
-        title = f"Why {card.predicted} rather than {other}"
+        title = f"Why {card.predicted}, not {other}"
         self.difference.show_pictures([(title, _under_difference(cell, image / largest))])
         self.cell.show_pictures([("The cell", cell)])
         self.stains.setText("<br>".join(_in_its_colour(card.channels)))
@@ -120,7 +120,7 @@ class StainMaps(Pictures):
     """What each stain contributes to the lead, in place and in number; empty for a single stain."""
 
     def __init__(self) -> None:
-        super().__init__(_STAIN, 3, "By stain, and what the lead loses without it")
+        super().__init__(_SMALL, 3, "By stain, and what the lead loses without it")
         self.setToolTip(
             "The same difference, with one stain moving alone from background to cell. Negative: "
             "the stain speaks for the other class. All on one scale."
@@ -144,25 +144,22 @@ class StainMaps(Pictures):
 
 
 class ClassMaps(Pictures):
-    """What speaks for and against each class, most probable first."""
+    """What speaks for and against the most probable classes."""
 
     def __init__(self) -> None:
-        super().__init__(_CLASS, 4, "Each class rather than the mean of all")
+        super().__init__(_SMALL, 3, "Each class rather than the mean of all")
         self.setToolTip(
             "Orange speaks for the class, blue against it, compared with the mean score of all "
-            "classes. All on one scale. Orange in an improbable class is outweighed by its blue."
+            "classes; the most probable classes, on one scale. Orange in an improbable class is "
+            "outweighed by its blue."
         )
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         cell, largest = _composite(card), _largest(card.class_maps.values())
-        names = sorted(card.probabilities, key=card.probabilities.__getitem__, reverse=True)
         self.show_pictures(
             [
-                (
-                    f"{_percent(card.probabilities[name])} {name}",
-                    _under_difference(cell, card.class_maps.get(name, _nothing(card)) / largest),
-                )
-                for name in names
+                (name, _under_difference(cell, card.class_maps.get(name, _nothing(card)) / largest))
+                for name in card.probable_classes
             ]
         )
 

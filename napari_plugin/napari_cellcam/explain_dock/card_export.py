@@ -78,6 +78,7 @@ class CardExport(QWidget):
         too_tall = picture.height() / picture.devicePixelRatio() / (_OF_SCREEN * screen.height())
         picture.setDevicePixelRatio(picture.devicePixelRatio() * max(1, too_tall))
         pinned.setPixmap(picture)
+        pinned.setFixedSize(pinned.sizeHint())  # Qt would show two thirds of a tall one
         pinned.setWindowTitle(f"Cell {card.label} of {card.image}" if card else "Cell")
         pinned.setToolTip("A pinned card: a picture of what was known when it was pinned.")
         pinned.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent
 
+    from cellcam.progress import Progress
     from napari_cellcam.layers.layer_choices import LayerChoices
     from napari_cellcam.state.origin import Origin
 
@@ -454,21 +455,18 @@ class ExplainWidget(QScrollArea):
     def _explain_card(self, session: Session, row: int) -> None:
         """Compute the card of a cell."""
         self.tasks.cancel_short()  # the card of another cell, which is no longer shown
-        self._compute_card(session, explained_card, session, row, None)
+        self._compute_card(session, partial(explained_card, session, row, None))
 
-    def _compute_card(
-        self, session: Session, work: Callable[..., CellCard], *arguments: object
-    ) -> None:
+    def _compute_card(self, session: Session, work: Callable[[Progress], CellCard]) -> None:
         """Show the difference map first; the other maps come a moment later."""
 
         def show(card: CellCard) -> None:
-            if session is not self.session:
-                return
-            self._show_card(card)
-            more = completed_card, session, card
-            self.tasks.start("Explaining a cell further", self._show_card, *more, short=True)
+            if session is self.session:
+                self._show_card(card)
+                more = partial(completed_card, session, card)
+                self.tasks.start("Explaining a cell further", self._show_card, more, short=True)
 
-        self.tasks.start("Explaining a cell", show, work, *arguments, short=True)
+        self.tasks.start("Explaining a cell", show, work, short=True)
 
     def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
@@ -479,7 +477,7 @@ class ExplainWidget(QScrollArea):
         session, card = self.session, self.card.shown
         if session is not None and card is not None:
             self.tasks.cancel_short()
-            self._compute_card(session, compared_card, session, card, rather_than)
+            self._compute_card(session, partial(compared_card, session, card, rather_than))
 
     def _set_running(self, _: bool) -> None:
         self._offer_actions()

@@ -20,6 +20,7 @@ Map = NDArray[np.float32]
 
 # Of the map itself. The user waits, and does not see an error of 10 %; the true one is mostly 4 %.
 _CARD_RTOL = 0.1
+_MOST_CLASSES = 6  # that get a map of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,8 @@ class CellCard:
     channels : C names
     probabilities : of each class, calibrated; empty without a model
     difference : why this class and not another; None before it is explained
-    class_maps : (Y, X) signed map of each class rather than the mean of all; empty until they are
-        computed
+    class_maps : (Y, X) signed map of each of `probable_classes` rather than the mean of all; empty
+        until they are computed
     class_error : estimated error of the strongest of these maps, relative to it
     """
 
@@ -79,6 +80,12 @@ class CellCard:
     difference: Difference | None = None
     class_maps: dict[str, Map] = field(default_factory=dict)
     class_error: float = float("nan")
+
+    @property
+    def probable_classes(self) -> list[str]:
+        """The most probable classes, most probable first."""
+        ordered = sorted(self.probabilities, key=self.probabilities.__getitem__, reverse=True)
+        return ordered[:_MOST_CLASSES]
 
     @property
     def runner_up(self) -> str:
@@ -191,10 +198,10 @@ def _with_class_maps(
     """
     from cellcam.explain.differences import MEAN
 
-    names = model.spec.classes
+    names = card.probable_classes
     explained = model.explain_differences(
         crop,
-        [(i, MEAN) for i in range(len(names))],
+        [(model.spec.classes.index(name), MEAN) for name in names],
         rtol=_CARD_RTOL,
         rtol_of="strongest",
         progress=progress,
