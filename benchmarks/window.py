@@ -106,7 +106,7 @@ def in_the_window(device: str) -> None:
     viewer.add_labels(labels, name="true cells", visible=False, **place)
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
     widget.choices.cells.setCurrentText("true cells")
-    device_choice = widget.choices.device.choice
+    device_choice = widget.choices.device
     device_choice.setCurrentIndex(max(0, device_choice.findData(device)))
     settle()
     watch = LoopWatch()

@@ -144,7 +144,7 @@ def panel(view: CellCardView, kind: type) -> QWidget:
 
 def test_the_sentence_says_which_stain_decided() -> None:
     text = why_text(card_with({"DNA": 2.5, "actin": 0.3}))
-    assert "A (75 %) rather than B (20 %)" in text
+    assert "A (75 %) rather than B (20 %)" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Mostly DNA: without it the lead of A falls from 3.0 to 0.5." in text
     assert "so that B would win" in why_text(card_with({"DNA": 3.4, "actin": 0.3}))
     assert "No single stain" in why_text(card_with({"DNA": -0.4, "actin": -0.1}))

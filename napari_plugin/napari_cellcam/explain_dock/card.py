@@ -68,6 +68,8 @@ class Why(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.question = TextPanel()
+        self.question.setToolTip("Another class to compare with can be chosen above.")
         self.difference, self.cell = Pictures(_LARGE, 1), Pictures(_SMALL, 1)
         self.difference.setToolTip("Where the decision between the two classes was made.")
         self.cell.setToolTip("The cell in the colours of its stains.")
@@ -86,6 +88,7 @@ class Why(QWidget):
         self.bar = DifferenceBar()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.question)
         column.addLayout(row)
         column.addWidget(self.bar)
 
@@ -94,8 +97,8 @@ class Why(QWidget):
         image = _nothing(card) if why is None else why.map
         other = card.runner_up if why is None else why.rather_than
         largest = _largest([image])
-        title = f"Why {card.predicted}, not {other}"
-        self.difference.show_pictures([(title, _under_difference(cell, image / largest))])
+        self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
+        self.difference.show_pictures([("", _under_difference(cell, image / largest))])
         self.cell.show_pictures([("The cell", cell)])
         self.stains.setText("<br>".join(_in_its_colour(card.channels)))
         self.bar.show_scale(card.predicted, other, 0.0 if why is None else largest)
@@ -338,4 +341,4 @@ def _in_its_colour(channels: Sequence[str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

@@ -89,7 +89,9 @@ class Pictures(QWidget):
         if isinstance(event, QHelpEvent):
             for i, caption in enumerate(self.captions):
                 if self._place(i).adjusted(0, 0, 0, self._CAPTION).contains(event.pos()):
-                    QToolTip.showText(event.globalPos(), f"{caption}\n\n{self.toolTip()}", self)
+                    QToolTip.showText(
+                        event.globalPos(), f"{caption}\n\n{self.toolTip()}".strip(), self
+                    )
                     return True
         return bool(super().event(event))
 
