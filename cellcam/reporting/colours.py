@@ -78,28 +78,6 @@ def under_importance(
     return grey * (1 - opacity) + mpl.colormaps[IMPORTANCE_COLORMAP](strength)[..., :3] * opacity
 
 
-def under_importance_on_card(
-    grey: NDArray[np.float32], importance: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """A grey picture under importance from red to yellow, for the card of a cell.
-
-    Parameters
-    ----------
-    grey : (Y, X, 1) between 0 and 1
-    importance : (Y, X) between 0 and 1
-
-    Returns
-    -------
-    (Y, X, 3)
-    """
-    strength = np.clip(importance, 0, 1)[..., None]
-    warm = np.concatenate(
-        [np.ones_like(strength), strength**1.5, np.full_like(strength, 0.15)], axis=2
-    )
-    opacity = strength**IMPORTANCE_GAMMA
-    return (1 - opacity) * grey + opacity * warm
-
-
 def importance_stops() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Colour map of importance in the window: clear, then from red to pale yellow.
 

@@ -13,7 +13,6 @@ from cellcam.reporting.colours import (
     difference_picture,
     importance_stops,
     under_importance,
-    under_importance_on_card,
 )
 
 # Machado, Oliveira and Fernandes 2009, complete dichromats, on linear RGB.
@@ -88,7 +87,7 @@ def test_every_class_has_another_colour_and_keeps_it() -> None:
 def test_without_importance_the_picture_stays_as_it_is() -> None:
     grey = np.random.default_rng(0).random((4, 5, 1)).astype(np.float32)
     nothing = np.zeros((4, 5), np.float32)
-    for draw in (under_importance, under_importance_on_card):
+    for draw in (under_importance, difference_picture):
         np.testing.assert_allclose(draw(grey, nothing), np.repeat(grey, 3, 2), rtol=1e-6)
 
 
