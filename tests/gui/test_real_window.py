@@ -40,7 +40,7 @@ CELL, ANOTHER, THIRD = 25, 30, 35
 # The bounds are below what cells, maps or a card would take if they were computed in this thread.
 # Computing time is what the thread itself used, so that it is trusted more. The steps before
 # Classify (napari starts, and imports the readers) are printed, but not judged.
-MOST_COMPUTING, LONGEST_GAP = 0.6, 5.0
+MOST_COMPUTING, LONGEST_GAP = 2.0, 10.0
 BEFORE_CLASSIFY = ("start", "open the sample", "open the dock")
 
 
