@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
@@ -90,6 +91,39 @@ class CellModel:
         """
         return self.explainer(self.normalised(crops), class_idx, **settings)
 
+    def explain_differences(
+        self,
+        crops: NDArray[np.generic],
+        pairs: Sequence[tuple[int, int]] | Tensor,
+        **settings: Unpack[SettingOptions],
+    ) -> Explanation:
+        """Why one class rather than another: complete maps of differences of two logits.
+
+        They add up to the change of the difference from the baseline to the crop; positive values
+        speak for the first class of a pair, negative ones for the second.
+
+        Parameters
+        ----------
+        pairs : K pairs of classes for every crop, or an (N, K, 2) tensor of pairs crop by crop; a
+            second class `MEAN` stands for the mean of all classes
+        **settings : keyword arguments of a call of `IntegratedGradCAM`
+
+        Returns
+        -------
+        `Explanation` of (N, K) differences; its logits are the differences of all pairs
+        """
+        import torch
+
+        from cellcam.explain.differences import ScoreDifferences
+
+        explainer = self._differences
+        network = explainer.nn_module
+        assert isinstance(network, ScoreDifferences)
+        index = network.index(torch.as_tensor(pairs))
+        return explainer(
+            self.normalised(crops), index if index.ndim > 1 else index.tolist(), **settings
+        )
+
     def channel_shares(
         self,
         crops: NDArray[np.generic],
@@ -140,6 +174,20 @@ class CellModel:
             black=self.black(),
             formula=spec.formula,
             baselines=spec.baseline,
+        )
+
+    @cached_property
+    def _differences(self) -> IntegratedGradCAM:
+        """`explainer` for differences of two classes, which only the complete formula can give."""
+        from cellcam.explain.differences import ScoreDifferences
+        from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+
+        return IntegratedGradCAM(
+            ScoreDifferences(self.network, len(self.spec.classes)),
+            f"network.{self.spec.target_layer}",
+            black=self.black(),
+            formula="complete",
+            baselines=self.spec.baseline,
         )
 
     def _scores(self, x: Tensor) -> Tensor:

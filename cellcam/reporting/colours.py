@@ -8,10 +8,16 @@ from colorsys import hsv_to_rgb
 import numpy as np
 from numpy.typing import NDArray
 
-# Okabe and Ito's palette, told apart by colour-blind readers; without black.
-ORANGE, SKY_BLUE, PURPLE, GREEN = "#E69F00", "#56B4E9", "#CC79A7", "#009E73"
-VERMILION, YELLOW, BLUE, GREY = "#D55E00", "#F0E442", "#0072B2", "#999999"
-PALETTE = (ORANGE, SKY_BLUE, PURPLE, GREEN, VERMILION, YELLOW, BLUE, GREY)
+# Of Okabe and Ito's palette, for charts: told apart by colour-blind readers.
+ORANGE, SKY_BLUE, GREEN = "#E69F00", "#56B4E9", "#009E73"
+VERMILION, BLUE, GREY = "#D55E00", "#0072B2", "#999999"
+# Of classes: told apart by colour-blind readers, on all stains; how they were chosen is in
+# docs/decisions/0010. The first classes of a list have the colours that differ most.
+PALETTE = (
+    *("#CC8800", "#00DDFF", "#99EECC", "#CC5577", "#CC44BB", "#DDEE88", "#DD9988", "#CC88AA"),
+    *("#888855", "#FF99DD", "#BB6699", "#BB6622", "#FFBB99", "#88AA55", "#DD8899", "#66FFBB"),
+    *("#FF2299", "#88EEFF", "#668833", "#77AA77"),
+)
 INK = "#1b1f24"
 
 # Cells without a class, or with a class that the model does not have.
@@ -35,17 +41,20 @@ IMPORTANCE_OPACITY = 0.85
 _CLEAR_TO, _OPAQUE_AFTER = 0.1, 0.3
 # What speaks for a class rather than another, and against it; told apart by colour-blind readers.
 FOR, AGAINST = "#FF9A1F", "#3D8BFF"
+_STRONG_AFTER = 0.5  # part of the largest difference, from clear to opaque
+_GOLDEN = 0.618  # turns between hues that are added one by one
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour for every class: `PALETTE` for up to eight, hues around the circle for more."""
-    if len(classes) <= len(PALETTE):
-        return dict(zip(classes, PALETTE, strict=False))
-    turns = [i / len(classes) for i in range(len(classes))]
+    """A colour for every class: `PALETTE`, and hues around the circle for what is beyond it.
+
+    A class keeps its colour when others are added behind it.
+    """
+    n_more = max(0, len(classes) - len(PALETTE))
     # Neighbours in the list get different brightness as well as different hues.
-    rgb = [hsv_to_rgb(turn, 0.65, 1.0 if i % 2 else 0.7) for i, turn in enumerate(turns)]
-    hexes = ["#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in rgb]
-    return dict(zip(classes, hexes, strict=True))
+    more = [hsv_to_rgb((i * _GOLDEN) % 1, 0.65, 0.7 + 0.3 * (i % 2)) for i in range(n_more)]
+    hexes = ["#" + "".join(f"{round(255 * part):02X}" for part in colour) for colour in more]
+    return dict(zip(classes, (*PALETTE, *hexes), strict=False))
 
 
 def under_importance(
@@ -69,28 +78,6 @@ def under_importance(
     return grey * (1 - opacity) + mpl.colormaps[IMPORTANCE_COLORMAP](strength)[..., :3] * opacity
 
 
-def under_importance_on_card(
-    grey: NDArray[np.float32], importance: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """A grey picture under importance from red to yellow, for the card of a cell.
-
-    Parameters
-    ----------
-    grey : (Y, X, 1) between 0 and 1
-    importance : (Y, X) between 0 and 1
-
-    Returns
-    -------
-    (Y, X, 3)
-    """
-    strength = np.clip(importance, 0, 1)[..., None]
-    warm = np.concatenate(
-        [np.ones_like(strength), strength**1.5, np.full_like(strength, 0.15)], axis=2
-    )
-    opacity = strength**IMPORTANCE_GAMMA
-    return (1 - opacity) * grey + opacity * warm
-
-
 def importance_stops() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Colour map of importance in the window: clear, then from red to pale yellow.
 
@@ -112,6 +99,8 @@ def difference_picture(
 ) -> NDArray[np.float32]:
     """A grey picture under what speaks for a class, in orange, and against it, in blue.
 
+    Weak values are not drawn: the eye would see their number, not their sum.
+
     Parameters
     ----------
     grey : (Y, X, 1) between 0 and 1
@@ -122,7 +111,8 @@ def difference_picture(
     (Y, X, 3)
     """
     colour = np.where(difference[..., None] > 0, _rgb(FOR), _rgb(AGAINST)).astype(np.float32)
-    opacity = np.clip(np.abs(difference), 0, 1)[..., None] ** IMPORTANCE_GAMMA
+    strength = np.abs(difference)[..., None]
+    opacity = np.clip((strength - _CLEAR_TO) / _STRONG_AFTER, 0, 1)
     return (grey * (1 - opacity) + colour * opacity).astype(np.float32)
 
 

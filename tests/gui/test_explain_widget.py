@@ -74,10 +74,10 @@ def test_a_click_shows_the_card_of_that_cell(widget: ExplainWidget, until: Until
     layer = widget.results.cells
     number = int(layer.data[20, 40])
     click(widget, (20, 40))
-    assert not shown[0].maps  # at once, before the maps are computed
+    assert shown[0].difference is None  # at once, before the maps are computed
     until(lambda: len(shown) == 3)
     assert {card.label for card in shown} == {widget.session.table["label"][number - 1]}
-    assert set(shown[1].maps) == {"G1", "M"}
+    assert set(shown[2].class_maps) == {"G1", "M"}
     assert sum(shown[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert set(shown[1].difference.stain_losses) == {"DNA", "actin"}
     assert set(shown[2].difference.stain_maps) == {"DNA", "actin"}

@@ -9,22 +9,17 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from cellcam.reporting.colours import (
-    AGAINST,
-    FOR,
-    difference_picture,
-    under_importance_on_card,
-)
+from cellcam.reporting.colours import AGAINST, CHANNELS, FOR, difference_picture
 from napari_cellcam.explain_dock.card_export import CardExport
-from napari_cellcam.widgets.charts import Bars, Pictures
+from napari_cellcam.widgets.charts import Bars, DifferenceBar, Pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_cellcam.state.cell_card import CellCard
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
-_LARGE, _SMALL = 148, 72  # screen pixels of a picture
+_LARGE, _SMALL = 192, 92  # screen pixels of the pictures
 _DIM = 0.45  # of a cell under a map
 
 
@@ -32,7 +27,7 @@ class CardPanel(Protocol):
     """One part of the card, and a `QWidget`."""
 
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
-        """Show one cell, explained or not yet (``card.maps`` is empty).
+        """Show one cell, explained or not yet (``card.difference`` is None).
 
         The height must be the same in both cases: nothing may jump under the mouse.
 
@@ -58,39 +53,66 @@ class Headline(TextPanel):
 
     def __init__(self) -> None:
         super().__init__(_NOTHING_YET)
+        self.setToolTip("The most probable class, its calibrated probability, and doubts.")
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         doubts = f" Doubts: {card.flags.replace(';', ', ')}." if card.flags else ""
         self.setText(
-            f"<b style='font-size: large'>{card.predicted}</b>, {card.probability:.0%}. "
+            f"<b style='font-size: large'>{card.predicted}</b>, {_percent(card.probability)}. "
             f"Cell {card.label}.{doubts}"
         )
 
 
-class Why(Pictures):
-    """The cell, and beside it what speaks for its class rather than another."""
+class Why(QWidget):
+    """What speaks for the class of a cell rather than another, large; beside it the cell."""
 
     def __init__(self) -> None:
-        super().__init__(_LARGE, 2)
-        self.setToolTip(
-            "Left the cell in the colours of its stains. Right what the network's decision between "
-            "the two classes rests on."
-        )
+        super().__init__()
+        self.question = TextPanel()
+        self.question.setToolTip("Another class to compare with can be chosen above.")
+        self.difference, self.cell = Pictures(_LARGE, 1), Pictures(_SMALL, 1)
+        self.difference.setToolTip("Where the decision between the two classes was made.")
+        self.cell.setToolTip("The cell in the colours of its stains.")
+        self.stains = QLabel()
+        self.stains.setToolTip("The stains, in the colours that they have in the picture.")
+        self.stains.setMaximumWidth(_SMALL)
+        beside = QVBoxLayout()
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.addWidget(self.cell)
+        beside.addWidget(self.stains)
+        beside.addStretch()
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.difference)
+        row.addLayout(beside, 1)
+        self.bar = DifferenceBar()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.question)
+        column.addLayout(row)
+        column.addWidget(self.bar)
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        cell = _composite(card)
-        why = card.difference
-        signed = np.zeros(cell.shape[:2], np.float32) if why is None else _scaled(why.map)
-        self.show_pictures(
-            [
-                ("the cell", cell),
-                (f"why {card.predicted}", _under_difference(cell, signed)),
-            ]
-        )
+        cell, why = _composite(card), card.difference
+        image = _nothing(card) if why is None else why.map
+        other = card.runner_up if why is None else why.rather_than
+        largest = _largest([image])
+        self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
+        self.difference.show_pictures([("", _under_difference(cell, image / largest))])
+        self.cell.show_pictures([("The cell", cell)])
+        self.stains.setText("<br>".join(_in_its_colour(card.channels)))
+        self.bar.show_scale(card.predicted, other, 0.0 if why is None else largest)
 
 
 class Sentence(TextPanel):
     """Why this and not that, in words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setToolTip(
+            "The lead is the score of the called class less that of the other, before softmax. A "
+            "stain is taken away by replacing it with background."
+        )
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         self.setText(why_text(card))
@@ -98,80 +120,84 @@ class Sentence(TextPanel):
 
 
 class StainMaps(Pictures):
-    """What each stain contributes to the difference."""
+    """What each stain contributes to the lead, in place and in number; empty for a single stain."""
 
     def __init__(self) -> None:
-        super().__init__(_SMALL, 4)
-        self.setToolTip("The same difference, with one stain moving alone from background to cell.")
+        super().__init__(_SMALL, 3, "By stain, and what the lead loses without it")
+        self.setToolTip(
+            "The same difference, with one stain moving alone from background to cell. Negative: "
+            "the stain speaks for the other class. All on one scale."
+        )
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        cell = _composite(card)
-        maps = {} if card.difference is None else card.difference.stain_maps
-        nothing = np.zeros(cell.shape[:2], np.float32)
-        largest = max((float(np.abs(image).max()) for image in maps.values()), default=0) or 1.0
+        names = card.channels if len(card.channels) > 1 else ()
+        cell, why = _composite(card), card.difference
+        maps = {} if why is None else why.stain_maps
+        losses = {} if why is None else why.stain_losses
+        largest = _largest(maps.values())
         self.show_pictures(
             [
-                (f"by {name}", _under_difference(cell, maps.get(name, nothing) / largest))
-                for name in card.channels
+                (
+                    f"{name}  {losses[name]:+.1f}" if name in losses else name,
+                    _under_difference(cell, maps.get(name, _nothing(card)) / largest),
+                )
+                for name in names
             ]
         )
 
 
-class StainLosses(Bars):
-    """How much the lead of the call falls without each stain."""
-
-    def __init__(self) -> None:
-        super().__init__("{:+.2f}", "The lead falls without the stain by")
-        self.setToolTip(
-            "The lead is the called class's score less the other's. A negative number: the stain "
-            "speaks for the other class."
-        )
-
-    def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        why = card.difference
-        self.show_values(dict.fromkeys(card.channels, 0.0) if why is None else why.stain_losses, {})
-
-
 class ClassMaps(Pictures):
-    """What speaks for each class by itself, most probable first."""
+    """What speaks for and against the most probable classes."""
 
     def __init__(self) -> None:
-        super().__init__(_SMALL, 4)
+        super().__init__(_SMALL, 3, "Each class rather than the mean of all")
         self.setToolTip(
-            "What speaks for each class by itself, all on one scale. Several classes can have "
-            "evidence in one cell; the picture above says what decided between two of them."
+            "Orange speaks for the class, blue against it, compared with the mean score of all "
+            "classes; the most probable classes, on one scale. Orange in an improbable class is "
+            "outweighed by its blue."
         )
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        cell = _composite(card)
-        largest = max((float(image.max()) for image in card.maps.values()), default=0) or 1.0
-        names = sorted(card.probabilities, key=card.probabilities.__getitem__, reverse=True)
-        nothing = np.zeros(cell.shape[:2], np.float32)
-        maps = [(f"for {name}", card.maps.get(name, nothing) / largest) for name in names]
-        self.show_pictures([(name, _under_map(cell, image)) for name, image in maps])
+        cell, largest = _composite(card), _largest(card.class_maps.values())
+        self.show_pictures(
+            [
+                (name, _under_difference(cell, card.class_maps.get(name, _nothing(card)) / largest))
+                for name in card.probable_classes
+            ]
+        )
 
 
 class Probabilities(Bars):
     """Calibrated probability of each class."""
 
     def __init__(self) -> None:
-        super().__init__("{:.0%}", "Probability")
+        super().__init__("{:.0f} %", "Probability")
+        self.setToolTip("Calibrated: of cells called with 80 %, about 80 % are right.")
 
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        self.show_values(card.probabilities, colours)
+        self.show_values({name: 100 * p for name, p in card.probabilities.items()}, colours)
 
 
 class Exactness(TextPanel):
-    """Estimated error of the maps."""
+    """Estimated error of the maps, and what the card is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setToolTip(
+            "Maps are integrals, computed to about 10 %. The error is estimated, relative to the "
+            "map itself. It says how well the network is explained, not whether it is right."
+        )
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
-        why = card.difference
-        if why is None:
-            self.setText("Explaining...")
+        about = f"Cell {card.label} of {card.image}, model {card.model}."
+        if card.difference is None:
+            self.setText(f"Explaining...<br><br>{about}")
             return
+        # Reserves the place of the second number: nothing may jump.
+        of_classes = _percent(card.class_error) if card.class_maps else "..."
         self.setText(
-            f"Estimated error: {why.error:.0%} of the difference map, {card.error:.0%} of the "
-            "strongest class map."
+            f"Estimated error: {_percent(card.difference.error)} of the difference map, "
+            f"{of_classes} of the strongest class map.<br>{about}"
         )
 
 
@@ -180,7 +206,6 @@ PANELS: tuple[type[CardPanel], ...] = (
     Headline,
     Why,
     Sentence,
-    StainLosses,
     StainMaps,
     Probabilities,
     ClassMaps,
@@ -209,29 +234,31 @@ class CellCardView(QWidget):
         self._content = QWidget()
         inner = QVBoxLayout(self._content)
         inner.setContentsMargins(4, 4, 4, 4)
-        self._panels = [panel() for panel in PANELS]
-        for panel in self._panels:
+        self.panels = [panel() for panel in PANELS]
+        for panel in self.panels:
             inner.addWidget(panel)
             panel.setVisible(isinstance(panel, Headline))
-        column.addWidget(self._content)
-        row = QHBoxLayout()
         self._other = QComboBox()
         self._other.setToolTip("The class to compare the call with.")
-        self._other.activated.connect(lambda _: self.compared.emit(self._other.currentText()))
-        self._versus = QLabel("rather than")
-        row.addWidget(self._versus)
-        row.addWidget(self._other, 1)
+        # No wider than the dock, however long the names are.
+        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self._other.setSizeAdjustPolicy(adjust)
+        self._other.setMinimumContentsLength(8)
+        self._other.activated.connect(lambda _: self.compared.emit(self._other.currentData()))
         self.export = CardExport(self._content, lambda: self.shown)
+        row = QHBoxLayout()
+        row.addWidget(self._other, 1)
         row.addWidget(self.export)
         column.addLayout(row)
-        self._tools = (self._versus, self._other, self.export)
+        column.addWidget(self._content)
+        self._tools = (self._other, self.export)
         column.addStretch()
         self.clear()
 
     def clear(self) -> None:
         """Show no cell."""
         self.shown = None
-        for panel in self._panels:
+        for panel in self.panels:
             panel.setVisible(isinstance(panel, Headline))
             if isinstance(panel, Headline):
                 panel.setText(_NOTHING_YET)
@@ -241,19 +268,21 @@ class CellCardView(QWidget):
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""
         self.shown = card
-        for panel in self._panels:
+        for panel in self.panels:
             panel.show_card(card, colours)
         self._offer_classes(card)
-        for widget in (*self._panels, *self._tools):
+        for widget in (*self.panels, *self._tools):
             widget.setVisible(True)
 
     def _offer_classes(self, card: CellCard) -> None:
         names = [name for name in card.probabilities if name != card.predicted]
-        if [self._other.itemText(i) for i in range(self._other.count())] != names:
+        if [self._other.itemData(i) for i in range(self._other.count())] != names:
             self._other.clear()
-            self._other.addItems(names)
+            for name in names:
+                self._other.addItem(f"rather than {name}", name)
         why = card.difference
-        self._other.setCurrentText(card.runner_up if why is None else why.rather_than)
+        other = card.runner_up if why is None else why.rather_than
+        self._other.setCurrentIndex(self._other.findData(other))
 
 
 def why_text(card: CellCard) -> str:
@@ -264,10 +293,12 @@ def why_text(card: CellCard) -> str:
     other, share = why.rather_than, card.probabilities[why.rather_than]
     stain, loss = max(why.stain_losses.items(), key=lambda item: item[1])
     text = (
-        f"{card.predicted} ({card.probability:.0%}) rather than {other} ({share:.0%}): "
-        f"<span style='color:{FOR}'>orange</span> speaks for {card.predicted}, "
+        f"{card.predicted} ({_percent(card.probability)}) rather than {other} ({_percent(share)}). "
+        f"<span style='color:{FOR}'>Orange</span> speaks for {card.predicted}, "
         f"<span style='color:{AGAINST}'>blue</span> for {other}. "
     )
+    if len(why.stain_losses) == 1:
+        return text
     if loss <= 0:
         return f"{text}No single stain carries it: without any of them the lead does not fall."
     left = why.lead - loss
@@ -283,8 +314,13 @@ def _composite(card: CellCard) -> NDArray[np.float32]:
     return composite_image(card.crop)
 
 
-def _scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return image / (float(np.abs(image).max()) or 1.0)
+def _nothing(card: CellCard) -> NDArray[np.float32]:
+    return np.zeros(card.crop.shape[1:], np.float32)
+
+
+def _largest(maps: Iterable[NDArray[np.float32]]) -> float:
+    """Largest absolute value of all maps: the end of their scale."""
+    return max((float(np.abs(image).max()) for image in maps), default=0.0) or 1.0
 
 
 def _under_difference(
@@ -293,7 +329,16 @@ def _under_difference(
     return difference_picture(_DIM * cell.mean(axis=2, keepdims=True), difference)
 
 
-def _under_map(cell: NDArray[np.float32], importance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A grey cell under its importance in yellow and red; without importance it stays grey."""
-    grey = np.repeat(_DIM * cell.mean(axis=2, keepdims=True), 3, axis=2)
-    return under_importance_on_card(grey, importance)
+def _in_its_colour(channels: Sequence[str]) -> list[str]:
+    """Names of the stains in the colours of `composite_image`."""
+    if len(channels) == 1:
+        return list(channels)
+    rgb = [[round(255 * part) for part in colour] for colour in CHANNELS.values()]
+    return [
+        f"<span style='color:rgb({r},{g},{b})'>{name}</span>"
+        for name, (r, g, b) in zip(channels, rgb, strict=False)
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

@@ -38,8 +38,9 @@ from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.cell_card import (
     CellCard,
     brief_card,
+    compared_card,
+    completed_card,
     explained_card,
-    with_stain_maps,
 )
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent
 
+    from cellcam.progress import Progress
     from napari_cellcam.layers.layer_choices import LayerChoices
     from napari_cellcam.state.origin import Origin
 
@@ -136,6 +138,7 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.table)
         self.card = CellCardView()
         self.card.compared.connect(self._compare)
+        self.card.export.message.connect(self.status.setText)
         self.project = Project.new(projects_folder())
         self.classes = ClassPanel(self.project.corrections)
         self.classes.changed.connect(self._show_true_classes)
@@ -449,20 +452,21 @@ class ExplainWidget(QScrollArea):
             "Bright is what speaks for the class. E switches between evidence and image."
         )
 
-    def _explain_card(self, session: Session, row: int, rather_than: str | None = None) -> None:
-        """Compute the maps of a card; those of single stains come a moment later."""
+    def _explain_card(self, session: Session, row: int) -> None:
+        """Compute the card of a cell."""
         self.tasks.cancel_short()  # the card of another cell, which is no longer shown
-        show = partial(self._show_explained_card, session)
-        arguments = session, row, rather_than
-        self.tasks.start("Explaining a cell", show, explained_card, *arguments, short=True)
+        self._compute_card(session, partial(explained_card, session, row, None))
 
-    def _show_explained_card(self, session: Session, card: CellCard) -> None:
-        self._show_card(card)
-        if len(card.channels) > 1:
-            arguments = session, card
-            self.tasks.start(
-                "Explaining stains", self._show_card, with_stain_maps, *arguments, short=True
-            )
+    def _compute_card(self, session: Session, work: Callable[[Progress], CellCard]) -> None:
+        """Show the difference map first; the other maps come a moment later."""
+
+        def show(card: CellCard) -> None:
+            if session is self.session:
+                self._show_card(card)
+                more = partial(completed_card, session, card)
+                self.tasks.start("Explaining a cell further", self._show_card, more, short=True)
+
+        self.tasks.start("Explaining a cell", show, work, short=True)
 
     def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
@@ -470,8 +474,10 @@ class ExplainWidget(QScrollArea):
 
     def _compare(self, rather_than: str) -> None:
         """Compare the call of the cell on the card with another class."""
-        if self.session is not None and self.card.shown is not None:
-            self._explain_card(self.session, self.card.shown.row, rather_than)
+        session, card = self.session, self.card.shown
+        if session is not None and card is not None:
+            self.tasks.cancel_short()
+            self._compute_card(session, partial(compared_card, session, card, rather_than))
 
     def _set_running(self, _: bool) -> None:
         self._offer_actions()

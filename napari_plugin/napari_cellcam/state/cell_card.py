@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,29 +12,27 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cellcam.explain.explanation import Explanation
     from cellcam.models.model import CellModel
     from cellcam.progress import Progress
     from napari_cellcam.state.session import Session
 
-Maps = dict[str, NDArray[np.float32]]
+Map = NDArray[np.float32]
 
-# The user waits for a card, and does not see an error of 10 %; the true error is mostly 4 %.
+# Of the map itself. The user waits, and does not see an error of 10 %; the true one is mostly 4 %.
 _CARD_RTOL = 0.1
+_MOST_CLASSES = 6  # that get a map of their own
 
 
 @dataclass(frozen=True, eq=False)
 class Difference:
     """Why a cell is called one class rather than another.
 
-    The complete formula is linear in the score, so the map of a difference of two scores is the
-    difference of their maps.
-
     Attributes
     ----------
     rather_than : the class that lost
     lead : score of the called class less the score of the other, before softmax
-    map : (Y, X) signed; positive speaks for the called class, negative for the other
+    map : (Y, X) complete map of the lead; positive speaks for the called class, negative for the
+        other
     stain_losses : how much the lead falls when each stain is replaced by background
     error : estimated error of the map, relative to it
     stain_maps : (Y, X) signed map of each stain alone; empty until they are computed
@@ -41,10 +40,10 @@ class Difference:
 
     rather_than: str
     lead: float
-    map: NDArray[np.float32]
+    map: Map
     stain_losses: dict[str, float]
     error: float
-    stain_maps: Maps = field(default_factory=dict)
+    stain_maps: dict[str, Map] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +54,44 @@ class CellCard:
     ----------
     row : in the table of its session
     label : in the label image of its field
+    image, model : what it is about
     predicted : its most probable class; empty without a model
     probability : of that class, calibrated
     flags : doubts about the cell, separated by ``;``
     crop : (C, Y, X) counts; for a volume their maximum over z
     channels : C names
     probabilities : of each class, calibrated; empty without a model
-    maps : importance (Y, X) for each class, unnormalised; empty before the cell is explained
-    difference : why this class and not another; None before the cell is explained
-    error : estimated error of the maps, relative to the strongest map
+    difference : why this class and not another; None before it is explained
+    class_maps : (Y, X) signed map of each of `probable_classes` rather than the mean of all; empty
+        until they are computed
+    class_error : estimated error of the strongest of these maps, relative to it
     """
 
     row: int
     label: int
+    image: str
+    model: str
     predicted: str
     probability: float
     flags: str
     crop: NDArray[np.generic]
     channels: tuple[str, ...]
     probabilities: dict[str, float]
-    maps: Maps = field(default_factory=dict)
     difference: Difference | None = None
-    error: float = float("nan")
+    class_maps: dict[str, Map] = field(default_factory=dict)
+    class_error: float = float("nan")
+
+    @property
+    def probable_classes(self) -> list[str]:
+        """The most probable classes, most probable first."""
+        ordered = sorted(self.probabilities, key=self.probabilities.__getitem__, reverse=True)
+        return ordered[:_MOST_CLASSES]
 
     @property
     def runner_up(self) -> str:
-        """The second most probable class."""
-        return sorted(self.probabilities, key=self.probabilities.__getitem__)[-2]
+        """The most probable of the classes that it is not called."""
+        others = (name for name in self.probabilities if name != self.predicted)
+        return max(others, key=self.probabilities.__getitem__)
 
 
 def brief_card(session: Session, row: int) -> CellCard:
@@ -94,6 +104,8 @@ def brief_card(session: Session, row: int) -> CellCard:
     return CellCard(
         row=row,
         label=int(facts["label"]),
+        image=session.origin.image.name,
+        model=Path(session.origin.model).name,
         predicted=str(facts["class"]) if has_call else "",
         probability=float(facts["probability"]) if has_call else float("nan"),
         flags=str(facts["flags"]),
@@ -106,81 +118,105 @@ def brief_card(session: Session, row: int) -> CellCard:
 def explained_card(
     session: Session, row: int, rather_than: str | None, progress: Progress
 ) -> CellCard:
-    """Card of the cell in one row of the table, with its maps.
+    """Card of the cell in one row of the table, with its difference map: what the user waits for.
 
     Parameters
     ----------
     rather_than : class to compare the call with; None for the runner-up
     """
-    model, card = _model(session), brief_card(session, row)
-    crop, names = session.crop(row)[None], session.spec.classes
-    explained = model.explain(crop, "all", rtol=_CARD_RTOL, rtol_of="strongest", progress=progress)
-    strongest = explained.maps[0].flatten(1).norm(dim=1).argmax()
-    maps = [_flat(image.clamp(min=0)) for image in explained.maps[0]]
-    pair = names.index(card.predicted), names.index(rather_than or card.runner_up)
-    return replace(
-        card,
-        maps=dict(zip(names, maps, strict=True)),
-        difference=_difference(model, crop, explained, pair, progress),
-        error=float(explained.error[0, strongest]),
+    return compared_card(session, brief_card(session, row), rather_than, progress)
+
+
+def compared_card(
+    session: Session, card: CellCard, rather_than: str | None, progress: Progress
+) -> CellCard:
+    """The card with the difference map of its call and another class, see `explained_card`."""
+    crop = session.crop(card.row)[None]
+    pair = card.predicted, rather_than or card.runner_up
+    return replace(card, difference=difference_map(_model(session), crop, pair, progress))
+
+
+def completed_card(session: Session, card: CellCard, progress: Progress) -> CellCard:
+    """The card with the maps that may come a moment later: of the stains, and of the classes."""
+    model, crop = _model(session), session.crop(card.row)[None]
+    assert card.difference is not None
+    if len(card.channels) > 1:
+        pair = card.predicted, card.difference.rather_than
+        maps = stain_difference_maps(model, crop, pair, progress)
+        card = replace(card, difference=replace(card.difference, stain_maps=maps))
+    if card.class_maps:
+        return card  # only the class to compare with is another
+    return _with_class_maps(model, crop, card, progress)
+
+
+def difference_map(
+    model: CellModel, crop: NDArray[np.generic], pair: tuple[str, str], progress: Progress
+) -> Difference:
+    """Why a cell is called the first of two classes rather than the second.
+
+    The complete formula is used whatever formula the model asks for: it alone is linear in the
+    score.
+
+    Parameters
+    ----------
+    crop : (1, C, *crop_size) counts
+    """
+    import torch
+
+    called, other = map(model.spec.classes.index, pair)
+    explained = model.explain_differences(
+        crop, [(called, other)], rtol=_CARD_RTOL, progress=progress
+    )
+    losses = model.channel_shares(np.concatenate([crop, crop]), torch.tensor([[called], [other]]))
+    return Difference(
+        rather_than=pair[1],
+        lead=float(explained.logits[0, explained.class_idx[0, 0]]),
+        map=_flat(explained.maps[0, 0]),
+        stain_losses=dict(zip(model.spec.channels, (losses[0] - losses[1]).tolist(), strict=True)),
+        error=float(explained.error[0, 0]),
     )
 
 
-def with_stain_maps(session: Session, card: CellCard, progress: Progress) -> CellCard:
-    """The card with a difference map of each stain, on whose path the stain moves alone."""
-    model, difference = _model(session), card.difference
-    assert difference is not None
-    names = session.spec.classes
-    pair = [names.index(card.predicted), names.index(difference.rather_than)]
-    explained = model.explain(
-        session.crop(card.row)[None],
-        pair,
-        formula="complete",
-        channels="each",
+def stain_difference_maps(
+    model: CellModel, crop: NDArray[np.generic], pair: tuple[str, str], progress: Progress
+) -> dict[str, Map]:
+    """`difference_map` of each stain, on whose path it moves alone from background to cell."""
+    called, other = map(model.spec.classes.index, pair)
+    explained = model.explain_differences(
+        crop, [(called, other)], channels="each", rtol=_CARD_RTOL, progress=progress
+    )
+    return dict(zip(model.spec.channels, map(_flat, explained.maps[0, 0]), strict=True))
+
+
+def _with_class_maps(
+    model: CellModel, crop: NDArray[np.generic], card: CellCard, progress: Progress
+) -> CellCard:
+    """The card with a map of each class.
+
+    A map of a single score contradicts the probabilities: what raises the scores of all classes
+    alike decides nothing, but would be bright for each of them. So the mean score is subtracted.
+    """
+    from cellcam.explain.differences import MEAN
+
+    names = card.probable_classes
+    explained = model.explain_differences(
+        crop,
+        [(model.spec.classes.index(name), MEAN) for name in names],
         rtol=_CARD_RTOL,
         rtol_of="strongest",
         progress=progress,
     )
-    maps = [_flat(image) for image in explained.maps[0, 0] - explained.maps[0, 1]]
-    by_stain = dict(zip(session.spec.channels, maps, strict=True))
-    return replace(card, difference=replace(difference, stain_maps=by_stain))
-
-
-def _difference(
-    model: CellModel,
-    crop: NDArray[np.generic],
-    explained: Explanation,
-    pair: tuple[int, int],
-    progress: Progress,
-) -> Difference:
-    """Why class ``pair[0]`` rather than ``pair[1]``, from the complete maps of both."""
-    import torch
-
-    called, other = pair
-    if model.spec.formula == "complete":
-        maps, errors = explained.maps[0, [called, other]], explained.error[0, [called, other]]
-    else:
-        again = model.explain(
-            crop, [called, other], formula="complete", rtol=_CARD_RTOL, progress=progress
-        )
-        maps, errors = again.maps[0], again.error[0]
-    difference = maps[0] - maps[1]
-    # The errors of two maps add up at worst.
-    size = maps.flatten(1).norm(dim=1)
-    error = float((errors.nan_to_num() * size).sum() / difference.norm().clamp(min=1e-30))
-    losses = model.channel_shares(np.concatenate([crop, crop]), torch.tensor([[called], [other]]))
-    return Difference(
-        rather_than=model.spec.classes[other],
-        lead=float(explained.logits[0, called] - explained.logits[0, other]),
-        map=_flat(difference),
-        stain_losses=dict(zip(model.spec.channels, (losses[0] - losses[1]).tolist(), strict=True)),
-        error=error,
+    strongest = explained.maps[0].flatten(1).norm(dim=1).argmax()
+    return replace(
+        card,
+        class_maps=dict(zip(names, map(_flat, explained.maps[0]), strict=True)),
+        class_error=float(explained.error[0, strongest]),
     )
 
 
-def _flat(image: Tensor) -> NDArray[np.float32]:
+def _flat(image: Tensor) -> Map:
     """A map (Y, X); of a volume the strongest value over z, with its sign."""
-    values: NDArray[np.float32] = image.cpu().numpy()
+    values: Map = image.cpu().numpy()
     if values.ndim == 2:
         return values
     strongest = np.abs(values).argmax(axis=0)[None]

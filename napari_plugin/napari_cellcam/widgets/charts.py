@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QImage, QLinearGradient, QPainter, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QHelpEvent, QImage, QLinearGradient, QPainter, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from cellcam.reporting.colours import (
     IMPORTANCE_GAMMA,
     SKY_BLUE,
     VERMILION,
+    difference_picture,
     importance_stops,
 )
 
@@ -24,21 +25,32 @@ if TYPE_CHECKING:
 
 
 class Pictures(QWidget):
-    """Pictures with captions.
+    """Pictures with captions; the mouse over a picture shows its whole caption.
 
     Parameters
     ----------
     size : of each picture, screen pixels
     columns : pictures in a row
+    title : above the pictures
     """
 
     _CAPTION, _GAP = 18, 4
 
-    def __init__(self, size: int, columns: int) -> None:
+    def __init__(self, size: int, columns: int, title: str = "") -> None:
         super().__init__()
-        self._size, self._columns = size, columns
+        self._size, self._columns, self._title = size, columns, title
         self._pictures: list[tuple[str, QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    @property
+    def size_of_pictures(self) -> int:
+        """Side of each picture, screen pixels."""
+        return self._size
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions of the pictures that are shown."""
+        return [caption for caption, _ in self._pictures]
 
     def show_pictures(self, pictures: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
         """Show these pictures: caption, and RGB (Y, X, 3) between 0 and 1."""
@@ -48,22 +60,46 @@ class Pictures(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
-        rows = -(-len(self._pictures) // self._columns)
-        step = self._size + self._GAP
-        return QSize(self._columns * step, rows * (step + self._CAPTION))
+        if not self._pictures:
+            return QSize(0, 0)
+        columns = min(self._columns, len(self._pictures))
+        last = self._place(len(self._pictures) - 1)
+        return QSize(
+            columns * (self._size + self._GAP), last.bottom() + 1 + self._CAPTION + self._GAP
+        )
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
         painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.setPen(self.palette().windowText().color())
-        step = self._size + self._GAP
+        if self._pictures:
+            title = QRectF(0, 0, self.width(), self._CAPTION)
+            painter.drawText(title, _shortened(painter, self._title, self.width()))
         for i, (caption, image) in enumerate(self._pictures):
-            left, top = i % self._columns * step, i // self._columns * (step + self._CAPTION)
-            size = image.size().scaled(self._size, self._size, Qt.AspectRatioMode.KeepAspectRatio)
-            painter.drawImage(QRect(QPoint(left, top), size), image)
+            place = self._place(i)
+            size = image.size().scaled(place.size(), Qt.AspectRatioMode.KeepAspectRatio)
+            painter.drawImage(QRect(place.topLeft(), size), image)
+            below = place.translated(0, self._size)
+            below.setHeight(self._CAPTION)
             painter.drawText(
-                QRectF(left, top + self._size, self._size, self._CAPTION),
-                _shortened(painter, caption, self._size),
+                below, int(Qt.AlignmentFlag.AlignLeft), _shortened(painter, caption, self._size)
             )
+
+    def event(self, event: QEvent | None) -> bool:  # noqa: D102 - Qt's name
+        if isinstance(event, QHelpEvent):
+            for i, caption in enumerate(self.captions):
+                if self._place(i).adjusted(0, 0, 0, self._CAPTION).contains(event.pos()):
+                    QToolTip.showText(
+                        event.globalPos(), f"{caption}\n\n{self.toolTip()}".strip(), self
+                    )
+                    return True
+        return bool(super().event(event))
+
+    def _place(self, i: int) -> QRect:
+        """Where picture i is drawn."""
+        step, top = self._size + self._GAP, self._CAPTION if self._title else 0
+        row, column = divmod(i, self._columns)
+        return QRect(column * step, top + row * (step + self._CAPTION), self._size, self._size)
 
 
 class Bars(QWidget):
@@ -146,6 +182,47 @@ class ColourBar(QWidget):
         below = QRectF(0, self._BAR, self.width(), self._TEXT)
         painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "no importance")
         painter.drawText(below, Qt.AlignmentFlag.AlignRight, f"{self.largest:.2g}")
+
+
+class DifferenceBar(QWidget):
+    """The colours of a difference: against, nothing, for."""
+
+    _BAR, _TEXT, _STOPS = 10, 16, 65
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names, self.largest = ("", ""), 0.0
+        self.setFixedHeight(self._BAR + 2 * self._TEXT)
+        self.setToolTip("How much a pixel adds to the lead of the called class, or takes from it.")
+
+    def show_scale(self, called: str, other: str, largest: float) -> None:
+        """Show both ends of the scale, -largest to largest; 0 is not known yet."""
+        self._names, self.largest = (called, other), largest
+        self.update()
+
+    def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
+        painter = QPainter(self)
+        stops = np.linspace(-1, 1, self._STOPS, dtype=np.float32)
+        colours = difference_picture(np.full((1, self._STOPS, 1), 0.2, np.float32), stops[None])
+        gradient = QLinearGradient(0, 0, self.width(), 0)
+        for stop, rgb in zip(stops.tolist(), colours[0].tolist(), strict=True):
+            gradient.setColorAt((stop + 1) / 2, QColor.fromRgbF(*rgb))
+        painter.fillRect(QRectF(0, 0, self.width(), self._BAR), gradient)
+        painter.setPen(self.palette().windowText().color())
+        called, other = self._names
+        half = self.width() // 2 - 4
+        align = Qt.AlignmentFlag
+        ends = (f"for {other}", f"for {called}")
+        values = (f"{-self.largest:.2g}", f"{self.largest:.2g}") if self.largest else ("", "")
+        for i, texts in enumerate((ends, values)):
+            below = QRectF(0, self._BAR + i * self._TEXT, self.width(), self._TEXT)
+            painter.drawText(below, align.AlignLeft, _shortened(painter, texts[0], half))
+            painter.drawText(below, align.AlignRight, _shortened(painter, texts[1], half))
+        painter.drawText(
+            QRectF(0, self._BAR + self._TEXT, self.width(), self._TEXT),
+            align.AlignHCenter,
+            "score of a pixel",
+        )
 
 
 class AccuracyCurve(QWidget):
