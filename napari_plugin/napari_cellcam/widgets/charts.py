@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QHelpEvent, QImage, QLinearGradient, QPainter, QPolygonF
+from qtpy.QtGui import QColor, QHelpEvent, QImage, QLinearGradient, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from cellcam.reporting.colours import (
@@ -226,14 +226,19 @@ class DifferenceBar(QWidget):
 
 
 class AccuracyCurve(QWidget):
-    """Balanced accuracy on validation cells, epoch by epoch, from 0 to 1."""
+    """Balanced accuracy on validation cells, epoch by epoch, on axes that say so."""
 
-    _HEIGHT, _TITLE = 70, 18
+    _HEIGHT, _TITLE, _LEFT, _BOTTOM = 110, 18, 34, 18
+    _TICKS = (0.0, 0.5, 1.0)
 
     def __init__(self) -> None:
         super().__init__()
         self.values: list[float] = []
         self.setFixedHeight(self._HEIGHT)
+        self.setToolTip(
+            "Mean over the classes of the part of their cells that is called right, among cells "
+            "that the network does not learn from."
+        )
         self.hide()
 
     def show_values(self, values: Sequence[float]) -> None:
@@ -248,20 +253,39 @@ class AccuracyCurve(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(self.palette().windowText().color())
-        top, bottom = self._TITLE, self.height() - 4
-        painter.drawText(
-            QRectF(0, 0, self.width(), top),
-            Qt.AlignmentFlag.AlignLeft,
-            f"Validation, balanced accuracy: {self.values[-1]:.2f} (epoch {len(self.values)})",
+        title = f"Balanced accuracy on unseen cells: {self.values[-1]:.2f}"
+        align = Qt.AlignmentFlag
+        painter.drawText(QRectF(0, 0, self.width(), self._TITLE), align.AlignLeft, title)
+        frame = QRectF(
+            self._LEFT,
+            self._TITLE + 4,
+            self.width() - self._LEFT - 6,
+            self.height() - self._TITLE - self._BOTTOM - 4,
         )
-        painter.drawLine(QPointF(0, bottom), QPointF(self.width(), bottom))
-        step = self.width() / max(1, len(self.values) - 1)
+        self._draw_axes(painter, frame)
+        n = len(self.values)
+        step = frame.width() / max(1, n - 1)
         points = [
-            QPointF(i * step, bottom - value * (bottom - top))
+            QPointF(frame.left() + i * step, frame.bottom() - value * frame.height())
             for i, value in enumerate(self.values)
         ]
-        painter.setPen(QColor(SKY_BLUE))
+        painter.setPen(QPen(QColor(SKY_BLUE), 2))
         painter.drawPolyline(QPolygonF(points))
+
+    def _draw_axes(self, painter: QPainter, frame: QRectF) -> None:
+        """Accuracy from 0 to 1 upwards, epochs from 1 to the present one to the right."""
+        align = Qt.AlignmentFlag
+        for tick in self._TICKS:
+            y = frame.bottom() - tick * frame.height()
+            painter.drawLine(QPointF(frame.left() - 4, y), QPointF(frame.left(), y))
+            label = QRectF(0, y - 9, self._LEFT - 6, 18)
+            painter.drawText(label, align.AlignRight | align.AlignVCenter, f"{tick:.1f}")
+        painter.drawLine(frame.topLeft(), frame.bottomLeft())
+        painter.drawLine(frame.bottomLeft(), frame.bottomRight())
+        below = QRectF(frame.left(), frame.bottom() + 2, frame.width(), self._BOTTOM)
+        painter.drawText(below, align.AlignLeft, "1")
+        painter.drawText(below, align.AlignHCenter, "epoch")
+        painter.drawText(below, align.AlignRight, str(len(self.values)))
 
 
 def _shortened(painter: QPainter, text: str, width: int) -> str:
