@@ -24,7 +24,7 @@ class SelectedCell(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._card: CellCard | None = None
-        self.pictures = Pictures(_SIZE, 2)
+        self.pictures = Pictures(_SIZE, 2, captions=False)
         self.pictures.setToolTip(
             "The selected cell; beside it, orange speaks for its call and blue against it. The "
             "tab 'The cell' says more."

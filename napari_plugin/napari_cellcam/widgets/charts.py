@@ -32,13 +32,15 @@ class Pictures(QWidget):
     size : of each picture, screen pixels
     columns : pictures in a row
     title : above the pictures
+    captions : whether there is room for captions
     """
 
-    _CAPTION, _GAP = 18, 4
+    _LINE, _GAP = 18, 4
 
-    def __init__(self, size: int, columns: int, title: str = "") -> None:
+    def __init__(self, size: int, columns: int, title: str = "", captions: bool = True) -> None:
         super().__init__()
         self._size, self._columns, self._title = size, columns, title
+        self._caption = self._LINE if captions else 0
         self._pictures: list[tuple[str, QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -65,7 +67,7 @@ class Pictures(QWidget):
         columns = min(self._columns, len(self._pictures))
         last = self._place(len(self._pictures) - 1)
         return QSize(
-            columns * (self._size + self._GAP), last.bottom() + 1 + self._CAPTION + self._GAP
+            columns * (self._size + self._GAP), last.bottom() + 1 + self._caption + self._GAP
         )
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
@@ -73,14 +75,14 @@ class Pictures(QWidget):
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.setPen(self.palette().windowText().color())
         if self._pictures:
-            title = QRectF(0, 0, self.width(), self._CAPTION)
+            title = QRectF(0, 0, self.width(), self._LINE)
             painter.drawText(title, _shortened(painter, self._title, self.width()))
         for i, (caption, image) in enumerate(self._pictures):
             place = self._place(i)
             size = image.size().scaled(place.size(), Qt.AspectRatioMode.KeepAspectRatio)
             painter.drawImage(QRect(place.topLeft(), size), image)
             below = place.translated(0, self._size)
-            below.setHeight(self._CAPTION)
+            below.setHeight(self._caption)
             painter.drawText(
                 below, int(Qt.AlignmentFlag.AlignLeft), _shortened(painter, caption, self._size)
             )
@@ -88,7 +90,7 @@ class Pictures(QWidget):
     def event(self, event: QEvent | None) -> bool:  # noqa: D102 - Qt's name
         if isinstance(event, QHelpEvent):
             for i, caption in enumerate(self.captions):
-                if self._place(i).adjusted(0, 0, 0, self._CAPTION).contains(event.pos()):
+                if self._place(i).adjusted(0, 0, 0, self._caption).contains(event.pos()):
                     QToolTip.showText(
                         event.globalPos(), f"{caption}\n\n{self.toolTip()}".strip(), self
                     )
@@ -97,9 +99,9 @@ class Pictures(QWidget):
 
     def _place(self, i: int) -> QRect:
         """Where picture i is drawn."""
-        step, top = self._size + self._GAP, self._CAPTION if self._title else 0
+        step, top = self._size + self._GAP, self._LINE if self._title else 0
         row, column = divmod(i, self._columns)
-        return QRect(column * step, top + row * (step + self._CAPTION), self._size, self._size)
+        return QRect(column * step, top + row * (step + self._caption), self._size, self._size)
 
 
 class Bars(QWidget):
