@@ -60,6 +60,11 @@ def test_they_can_be_given_up(corrected: ExplainWidget, monkeypatch: pytest.Monk
     assert corrected._may_leave_project()
 
 
+def test_an_empty_project_leaves_no_folder(widget: ExplainWidget) -> None:
+    assert widget._may_leave_project()
+    assert not widget.project.folder.exists()
+
+
 def test_nothing_is_asked_when_all_is_on_disk(
     widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:

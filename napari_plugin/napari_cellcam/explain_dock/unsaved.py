@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def may_be_left(project: Project, parent: QWidget) -> bool:
     """Whether a project can be left: its corrections are on disk, or the user gives them up."""
-    project.corrections.write()  # the disk may have room again
+    if project.corrections.unwritten:
+        project.corrections.write()  # the disk may have room again
     while project.corrections.unwritten:
         answer = _ask(project, parent)
         if answer is None:
