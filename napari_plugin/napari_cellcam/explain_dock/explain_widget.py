@@ -48,6 +48,7 @@ from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.preferences import projects_folder
@@ -127,6 +128,7 @@ class ExplainWidget(QScrollArea):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
         super().showEvent(event)
         self.close_question.watch()
+        QTimer.singleShot(0, partial(share_place, self))
 
     def _may_leave_project(self) -> bool:
         return may_be_left(self.project, self)
