@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 
-from qtpy.QtCore import QObject, QProcess, QTimer, Signal
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
 _PATIENCE_MS = 1000
 # Keeps the Qt objects of running processes alive when their owners are gone.
@@ -42,6 +42,7 @@ class ChildProcess(QObject):
         # Qt aborts Python if a process outlives the interpreter.
         atexit.register(self._kill_silently)
         _RUNNING.add(self)
+        self._process.setProcessEnvironment(_environment())
         self._process.start(sys.executable, ["-u", "-m", "cellcam", *words])
 
     @property
@@ -75,3 +76,15 @@ class ChildProcess(QObject):
         self._read()
         crashed = exit_status == QProcess.ExitStatus.CrashExit
         self.ended.emit(-1 if crashed else status, self.output)
+
+
+def _environment() -> QProcessEnvironment:
+    """That of napari; threads that wait give their core to other processes, such as napari.
+
+    By default they spin. A training of 20 cells beside three other busy processes on two cores
+    took 133 to 302 s in this way, and 59 to 78 s without.
+    """
+    environment = QProcessEnvironment.systemEnvironment()
+    if not environment.contains("OMP_WAIT_POLICY"):
+        environment.insert("OMP_WAIT_POLICY", "passive")
+    return environment
