@@ -28,7 +28,7 @@ from cellcam.stacks.stack import Stack
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cellcam.explain.settings import SettingOptions
+    from cellcam.explain.settings import Exactness
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def explain_fields(
         for pasting, cells in zip(pastings, chosen, strict=True)
         for cell in np.flatnonzero(cells)
     ]
-    exactness: SettingOptions = {"n_steps": n_steps} if n_steps else {"rtol": request.rtol}
+    exactness: Exactness = {"n_steps": n_steps} if n_steps else {"rtol": request.rtol}
 
     for part in slices(len(places), model.cells_at_once):
 
@@ -140,7 +140,8 @@ def explain_fields(
                 progress(first + done, len(places))
 
         for pasting, _ in places[part]:
-            _ = pasting.canvas.owner  # now: beside the explanations it would raise the peak of memory
+            # Now: beside the explanations it would raise the peak of memory.
+            _ = pasting.canvas.owner
         _explain_batch(places[part], model, class_idx, exactness, tick)
     if progress:
         progress(len(places), len(places))
@@ -182,8 +183,8 @@ class _Pasting:
 
         found, row = self.field.found, slice(cell, cell + 1)
         called = self.field.probabilities[cell].argmax()
-        n_planes = len(self.canvas.planes)
-        self.canvas.paste(cell, maps, np.arange(n_planes) if len(maps) == n_planes else called[None])
+        is_whole = len(maps) == len(self.canvas.planes)
+        self.canvas.paste(cell, maps, np.arange(len(maps)) if is_whole else called[None])
         position, part = found.cells_at_scale[row], found.read_at_scale
         labels = crop_cells(found.labels_at_scale[None], position, found.spec.crop_size, part)[:, 0]
         importance = torch.from_numpy(maps.sum(0, keepdims=True))
@@ -202,7 +203,7 @@ def _explain_batch(
     places: Sequence[tuple[_Pasting, int]],
     model: CellModel,
     class_idx: list[int] | None,
-    exactness: SettingOptions,
+    exactness: Exactness,
     tick: Progress,
 ) -> None:
     """Explain cells of any fields together, and paste each map onto its field."""

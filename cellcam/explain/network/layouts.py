@@ -27,7 +27,7 @@ def spatial_outputs(runs: list[Run], ndim: int) -> dict[str, torch.Size]:
         spatial = isinstance(output, torch.Size) and len(output) == ndim
         if name and spatial and output[2:].numel() > 1:  # type: ignore[union-attr]
             found.pop(name, None)
-            found[name] = output[2:]  # type: ignore[index,assignment]
+            found[name] = output[2:]  # type: ignore[assignment]
     return found
 
 

@@ -190,6 +190,8 @@ class Exactness(TextPanel):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         about = f"Cell {card.label} of {card.image}, model {card.model}."
+        if card.settings:
+            about += f" Explained by choice: {card.settings}."
         if card.difference is None:
             self.setText(f"Explaining...<br><br>{about}")
             return

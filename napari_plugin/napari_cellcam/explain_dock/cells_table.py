@@ -52,12 +52,15 @@ class CellsTable(QTableView):
 
     def show_cells(self, table: pd.DataFrame) -> None:
         """Show these cells; t and z only where there are several."""
-        constant = {name for name in ("t", "z") if table[name].nunique() < 2}
-        names = [name for name in _COLUMNS if name in table and name not in constant]
-        self._cells.replace({name: table[name].tolist() for name in names})
+        self._cells.replace({name: table[name].tolist() for name in _shown_columns(table)})
         header = self.horizontalHeader()
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
+
+    def update_cells(self, table: pd.DataFrame) -> None:
+        """Show other facts about the same cells; selection and sorting stay."""
+        for name in _shown_columns(table):
+            self._cells.replace_column(name, table[name].tolist())
 
     def clear(self) -> None:
         """Show no cells."""
@@ -96,3 +99,8 @@ class CellsTable(QTableView):
     def _emit_chosen(self, index: QModelIndex, _: QModelIndex) -> None:
         if index.isValid() and not self._is_silent:
             self.chosen.emit(self._cells.table_row(index.row()))
+
+
+def _shown_columns(table: pd.DataFrame) -> list[str]:
+    constant = {name for name in ("t", "z") if table[name].nunique() < 2}
+    return [name for name in _COLUMNS if name in table and name not in constant]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -28,6 +30,7 @@ from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
 from napari_cellcam.explain_dock.class_panel import ClassPanel
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
+from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
@@ -42,6 +45,7 @@ from napari_cellcam.state.cell_card import (
     completed_card,
     explained_card,
 )
+from napari_cellcam.state.differences import DIFFERENCE, DifferenceMaps, difference_maps
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from cellcam.progress import Progress
+    from napari_cellcam.layers.evidence_layers import EvidenceLayers
     from napari_cellcam.layers.layer_choices import LayerChoices
     from napari_cellcam.state.origin import Origin
 
@@ -125,9 +130,13 @@ class ExplainWidget(QScrollArea):
         self.tasks = TaskList(self.status)
         self.tasks.long_running.connect(self._set_running)
         self._build_choices(column)
+        self.explaining = ExplanationPanel()
+        self.explaining.changed.connect(self._follow_explaining)
+        column.addWidget(self.explaining)
         column.addLayout(self._buttons())
         column.addWidget(self.status)
         self.evidence = EvidencePanel()
+        self.evidence.wanted.connect(self._compute_differences)
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
@@ -177,6 +186,11 @@ class ExplainWidget(QScrollArea):
         rows.addLayout(row)
         self.classify_button = button("Classify", self.classify, row)
         self.explain_button = button("Explain", self.explain, row)
+        self.selected_only = QCheckBox("selected")
+        self.selected_only.setToolTip(
+            "Explain only the cells that are selected in the table (Shift or Ctrl and click)."
+        )
+        row.addWidget(self.selected_only)
         self.cancel_button = button("Cancel", self.tasks.cancel, row)
         row = QHBoxLayout()
         rows.addLayout(row)
@@ -213,12 +227,17 @@ class ExplainWidget(QScrollArea):
         if session is None or session.model is None:
             self.status.setText("Classify the cells first.")
             return
+        rows = sorted(self.table.selected_rows()) if self.selected_only.isChecked() else None
+        if rows is not None and not rows:
+            self.status.setText("Select cells first: click them in the table or on the canvas.")
+            return
         self.tasks.start(
             "Explaining cells",
             lambda evidence: self._show_evidence(session, evidence),
             explain_session,
             session,
             self.choices.chosen_classes(),
+            rows,
         )
 
     def go_to_cell(self, row: int, extend: bool = False) -> None:
@@ -290,9 +309,9 @@ class ExplainWidget(QScrollArea):
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
         try:
-            choices = self.choices.choices()
+            choices = replace(self.choices.choices(), explaining=self.explaining.choices())
             command = choices.command()
-            left_out = choices.not_in_command()
+            left_out = [*choices.not_in_command(), *self._evidence_not_in_command()]
         except InputError as error:
             self.status.show_error(error)
             return ""
@@ -300,6 +319,14 @@ class ExplainWidget(QScrollArea):
         if left_out:
             self.status.setText(f"Copied, but not all of it can be said: {' '.join(left_out)}")
         return command
+
+    def _evidence_not_in_command(self) -> Iterator[str]:
+        """What the evidence on the canvas has and the command does not compute."""
+        if self.selected_only.isChecked():
+            yield "Only the selected cells: the command explains all of them."
+        evidence = None if self.results is None else self.results.evidence
+        if evidence is not None and evidence.is_signed:
+            yield "Why this and not that: the command maps classes only."
 
     def _show_session(self, choices: LayerChoices, session: Session) -> None:
         if session.origin != self._present_origin():
@@ -309,6 +336,7 @@ class ExplainWidget(QScrollArea):
             if self.results is not None:
                 self.results.remove()
             results = ResultLayers(self.viewer, session, choices.first, choices.axes)
+        results.explain_as(self.explaining.choices())
         if isinstance(session.spec, ClassifierDraft):
             self.choices.keep_draft(session.spec)
         self._show_results(results)
@@ -323,6 +351,8 @@ class ExplainWidget(QScrollArea):
     def _show_results(self, results: ResultLayers) -> None:
         """Show results whose layers are in the viewer."""
         self.results, self.session = results, results.session
+        if self.session.model is not None:
+            self.explaining.show_layers(self.session.model.layers)
         self.table.show_cells(self.session.table)
         self._give_session()
         self.evidence.show_evidence(results.evidence)
@@ -332,16 +362,52 @@ class ExplainWidget(QScrollArea):
     def _follow_choices(self) -> None:
         """Take results off the screen that are about other choices; show those about these."""
         origin = self._present_origin()
+        is_draft = self.choices.draft is not None
+        self.explaining.show_model(
+            self.choices.model.identity, None if is_draft else self.choices.model.spec
+        )
         if self.session is not None and self.session.origin != origin:
             self._put_away(self.session.origin.difference(origin))
         if self.session is None:
             kept = self.kept.take(origin)
             if kept is not None:
+                evidence = kept.explain_as(self.explaining.choices())
                 with view_kept(self.viewer):
                     kept.show_again()
                 self._show_results(kept)
+                self._exchange_evidence(kept, evidence)
                 self.status.setText("These are the results of before, for the same choices.")
         self._offer_actions()
+
+    def _follow_explaining(self) -> None:
+        """Take evidence off the canvas that was computed in another way than is chosen now."""
+        session, results = self.session, self.results
+        if session is None or results is None:
+            return
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        had_evidence, card = results.evidence is not None, self.card.shown
+        evidence = results.explain_as(self.explaining.choices())
+        self.evidence.show_evidence(results.evidence)
+        self.table.update_cells(session.table)
+        self._show_true_classes(self.classes.true_classes)
+        if card is not None:
+            other = None if card.difference is None else card.difference.rather_than
+            self._show_card(brief_card(session, card.row))
+            self._compute_card(session, partial(explained_card, session, card.row, other))
+        self._exchange_evidence(results, evidence)
+        if had_evidence and evidence is None:
+            self.status.setText(
+                "The evidence was put away: it was computed in another way. Explain again; it "
+                "comes back when the choice is changed back."
+            )
+
+    def _exchange_evidence(self, results: ResultLayers, evidence: EvidenceMaps | None) -> None:
+        """Clear evidence away that is not shown any more, and show what was put away before."""
+        if evidence is None:
+            self.layer_timer.begin(self._with_view_kept(results.clear_away()))
+        else:
+            self.layer_timer.begin(self._evidence_steps(results.session, results, evidence))
 
     def _put_away(self, what: str) -> None:
         """Take the results off the screen, and say why."""
@@ -434,23 +500,51 @@ class ExplainWidget(QScrollArea):
         self, session: Session, results: ResultLayers, evidence: EvidenceMaps
     ) -> Iterator[None]:
         """Show the evidence step by step; stop if other cells are classified in between."""
-        steps = results.show_evidence(evidence)
-        while True:
-            with view_kept(self.viewer):
-                if next(steps, _END) is _END:
-                    break
+        for _ in self._with_view_kept(results.show_evidence(evidence)):
             yield
             if session is not self.session:
                 return
         self.evidence.show_evidence(results.evidence)
         yield
         session.table = evidence.table
-        self.table.show_cells(session.table)
+        self.table.update_cells(session.table)
         yield
         self._show_true_classes(self.classes.true_classes)
         self.status.setText(
-            "Bright is what speaks for the class. E switches between evidence and image."
+            f"{evidence.n_explained} of {len(session.table)} cells are explained. Bright is what "
+            "speaks for the class. E switches between evidence and image."
         )
+
+    def _with_view_kept(self, steps: Iterator[None]) -> Iterator[None]:
+        """The same steps; layers that they add or remove change neither selection nor camera."""
+        while True:
+            with view_kept(self.viewer):
+                if next(steps, _END) is _END:
+                    return
+            yield
+
+    def _compute_differences(self, name: str) -> None:
+        """Compute the map of differences that the user chose; those of all stains at once."""
+        session, results = self.session, self.results
+        if session is None or results is None or results.evidence is None:
+            return
+        show = partial(self._show_differences, results.evidence)
+        rows, by_stain = results.evidence.evidence.rows, name != DIFFERENCE
+        title = "Why this and not that"
+        self.tasks.start(title, show, difference_maps, session, rows, by_stain)
+
+    def _show_differences(self, evidence: EvidenceLayers, found: DifferenceMaps) -> None:
+        if self.results is None or self.results.evidence is not evidence:
+            return  # the cells have been explained in another way in the meantime
+        evidence.add_differences(found.maps)
+        self.evidence.show_computed()
+        self.status.setText(
+            "Orange speaks for the call of each cell, blue for its runner-up. " + found.text
+        )
+
+    def _settle_evidence(self) -> None:
+        if not self.tasks.runs_long:
+            self.evidence.settle()
 
     def _explain_card(self, session: Session, row: int) -> None:
         """Compute the card of a cell."""
@@ -479,8 +573,10 @@ class ExplainWidget(QScrollArea):
             self.tasks.cancel_short()
             self._compute_card(session, partial(compared_card, session, card, rather_than))
 
-    def _set_running(self, _: bool) -> None:
+    def _set_running(self, running: bool) -> None:
         self._offer_actions()
+        if not running:  # after its result was shown
+            QTimer.singleShot(0, self._settle_evidence)
 
     def _key_actions(self) -> dict[str, Callable[[], object]]:
         """What the keys do, in the dock and on the canvas."""

@@ -6,19 +6,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cellcam.reporting.colours import IMPORTANCE_GAMMA
-from napari_cellcam.layers.appearance import importance_colormap, pyramid_if_large
+from napari_cellcam.layers.appearance import (
+    difference_colormap,
+    importance_colormap,
+    pyramid_if_large,
+)
 from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
-from napari_cellcam.state.evidence import EvidenceMaps
+from napari_cellcam.state.evidence import EvidenceMaps, Maps
 
 if TYPE_CHECKING:
     import napari
+    import numpy as np
     from napari.layers import Image, Layer
+    from numpy.typing import NDArray
 
 _NAME, _GREY_NAME = "evidence", "image in grey"
 
 
 class EvidenceLayers:
-    """Two layers: the image in grey, and over it the evidence for one class.
+    """Two layers: the image in grey, and over it one map of the evidence.
 
     The user's own layers keep their colours: they lie under the grey layer and are seen again
     when the evidence is switched off.
@@ -37,19 +43,39 @@ class EvidenceLayers:
         placement: Placement,
         metadata: CellCamMetadata,
     ) -> None:
-        self.viewer, self.maps = viewer, evidence.maps
+        self.viewer, self.evidence = viewer, evidence
         self.shown = next(iter(evidence.maps))
         self._below, self._metadata = below, metadata
-        self._is_on, self._has_shared_scale = True, True
-        self._largest = {name: float(image.max()) for name, image in evidence.maps.items()}
+        self._is_on, self._has_shared_scale, self._waits = True, True, False
+        self._largest = {name: _extent(image) for name, image in self.maps.items()}
         self.grey = _grey_layer(evidence, placement, metadata)
         self.layer = self._map_layer(placement)
         viewer.dims.events.ndisplay.connect(self._show_or_hide)
 
     @property
+    def maps(self) -> Maps:
+        """The maps that are computed: importance for calls and classes, and differences."""
+        return {**self.evidence.maps, **self.evidence.differences}
+
+    @property
     def names(self) -> list[str]:
-        """What can be shown: the calls of all cells, and single classes."""
-        return list(self.maps)
+        """What can be shown, computed already or not yet."""
+        return self.evidence.names
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether what is shown speaks for and against."""
+        return self.shown in self.evidence.differences
+
+    def add_differences(self, maps: Maps) -> None:
+        """Add maps of differences that were computed."""
+        self.evidence.differences.update(maps)
+        self._largest |= {name: _extent(image) for name, image in maps.items()}
+
+    def wait(self, waits: bool) -> None:
+        """Show no map while the next one is computed."""
+        self._waits = waits
+        self._show_or_hide()
 
     @property
     def is_on(self) -> bool:
@@ -65,16 +91,27 @@ class EvidenceLayers:
                 yield
         self.grey.visible = self._shows_grey
         yield
-        self.layer.visible = self._is_on
+        self.layer.visible = self._shows_map
 
     def remove(self) -> None:
         """Remove the layers from the viewer."""
+        for _ in self.removing():
+            pass
+
+    def removing(self) -> Iterator[None]:
+        """Remove the layers step by step: each takes a tenth of a second."""
         for layer in (self.layer, self.grey):
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
+                yield
+
+    def hide(self) -> None:
+        """Show nothing any more."""
+        for layer in (self.layer, self.grey):
+            layer.visible = False
 
     def release(self) -> None:
-        """Disconnect from the viewer."""
+        """Disconnect from the viewer: nothing shows these layers again."""
         self.viewer.dims.events.ndisplay.disconnect(self._show_or_hide)
 
     def switch(self, on: bool) -> None:
@@ -83,11 +120,15 @@ class EvidenceLayers:
         self._show_or_hide()
 
     def show_map(self, name: str) -> None:
-        """Show the evidence for each cell's call, or for one class."""
-        self.shown = name
+        """Show one of `maps`."""
+        was_signed, self.shown, self._waits = self.is_signed, name, False
+        self.layer.visible = False  # napari draws a visible layer again for each change
         self.layer.data = pyramid_if_large(self.maps[name])
         self.layer.metadata = {"cellcam": self._map_metadata()}
+        if self.is_signed != was_signed:  # else the user's own colours stay
+            self._set_colours()
         self._set_scale()
+        self.layer.visible = self._shows_map
 
     def share_scale(self, shared: bool) -> None:
         """Draw all classes on one scale, or each on a scale of its own."""
@@ -100,7 +141,11 @@ class EvidenceLayers:
 
     def _show_or_hide(self, _: object = None) -> None:
         self.grey.visible = self._shows_grey
-        self.layer.visible = self._is_on
+        self.layer.visible = self._shows_map
+
+    @property
+    def _shows_map(self) -> bool:
+        return self._is_on and not self._waits
 
     @property
     def _shows_grey(self) -> bool:
@@ -109,16 +154,26 @@ class EvidenceLayers:
 
     @property
     def largest(self) -> float:
-        """Importance at the end of the scale that is drawn."""
-        shared = max(self._largest.values())
+        """Importance or difference at the end of the scale that is drawn."""
+        of_its_kind = self.evidence.differences if self.is_signed else self.evidence.maps
+        shared = max(self._largest[name] for name in of_its_kind)
         return (shared if self._has_shared_scale else self._largest[self.shown]) or 1.0
 
     def _set_scale(self) -> None:
-        self.layer.contrast_limits_range = (0, self.largest)
-        self.layer.contrast_limits = (0, self.largest)
+        limits = (-self.largest if self.is_signed else 0, self.largest)
+        self.layer.contrast_limits_range = limits
+        self.layer.contrast_limits = limits
+
+    def _set_colours(self) -> None:
+        signed = self.is_signed
+        self.layer.colormap = difference_colormap() if signed else importance_colormap()
+        self.layer.gamma = 1.0 if signed else IMPORTANCE_GAMMA
+        # The maximum along a ray would hide all that speaks against.
+        self.layer.rendering = "translucent" if signed else "mip"
 
     def _map_metadata(self) -> CellCamMetadata:
-        return {**self._metadata, "class": self.shown, "unit": "importance"}
+        unit = "score difference" if self.is_signed else "importance"
+        return {**self._metadata, "class": self.shown, "unit": unit}
 
     def _map_layer(self, placement: Placement) -> Image:
         from napari.layers import Image
@@ -127,7 +182,7 @@ class EvidenceLayers:
             pyramid_if_large(self.maps[self.shown]),
             name=_NAME,
             colormap=importance_colormap(),
-            contrast_limits=(0, max(self._largest.values()) or 1.0),
+            contrast_limits=(0, self.largest),
             gamma=IMPORTANCE_GAMMA,
             blending="translucent_no_depth",
             metadata={"cellcam": self._map_metadata()},
@@ -137,6 +192,11 @@ class EvidenceLayers:
     def _index(self) -> int:
         layers = self.viewer.layers
         return layers.index(self._below) if self._below in layers else len(layers)
+
+
+def _extent(image: NDArray[np.float32]) -> float:
+    """Largest absolute value; without a copy of the whole map."""
+    return max(float(image.max(initial=0)), -float(image.min(initial=0)))
 
 
 def _grey_layer(evidence: EvidenceMaps, placement: Placement, metadata: CellCamMetadata) -> Image:
