@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_cellcam.widgets.table_model import SortableTableModel
@@ -27,10 +28,12 @@ class CellsTable(QTableView):
     -------
     chosen : row of the cell table that the user went to
     selected : all selected rows of the cell table
+    copied : the user wants the selected rows on the clipboard
     """
 
     chosen = Signal(int)
     selected = Signal(list)
+    copied = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +89,9 @@ class CellsTable(QTableView):
             self.selectRow(row)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, D102 - Qt's name
-        if event.text().isalnum():
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copied.emit()  # Qt would copy what is shown of a single entry
+        elif event.text().isalnum():
             event.ignore()  # keys of the dock widget; Qt would search in the table
         else:
             super().keyPressEvent(event)
@@ -95,6 +100,12 @@ class CellsTable(QTableView):
         """Selected rows of the cell table."""
         indices = self.selectionModel().selectedRows()
         return [self._cells.table_row(index.row()) for index in indices]
+
+    def rows_on_screen(self, selected: bool) -> list[int]:
+        """Rows of the cell table from top to bottom: the selected ones, or all."""
+        chosen = {index.row() for index in self.selectionModel().selectedRows()}
+        rows = sorted(chosen) if selected else range(self._cells.rowCount())
+        return [self._cells.table_row(row) for row in rows]
 
     def _emit_chosen(self, index: QModelIndex, _: QModelIndex) -> None:
         if index.isValid() and not self._is_silent:

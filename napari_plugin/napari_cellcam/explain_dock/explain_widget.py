@@ -31,8 +31,11 @@ from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_lay
 from napari_cellcam.explain_dock.class_panel import ClassPanel
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
+from napari_cellcam.explain_dock.help_page import help_page
+from napari_cellcam.explain_dock.help_window import HelpButton
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
+from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
@@ -50,7 +53,7 @@ from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
-from napari_cellcam.widgets.keyboard import DockKeys
+from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
@@ -140,8 +143,13 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
-        column.addWidget(self.about)
         self.table = CellsTable()
+        self.table_export = TableExport(self.table, lambda: self.session)
+        self.table_export.message.connect(self.status.setText)
+        row = QHBoxLayout()
+        row.addWidget(self.about, 1)
+        row.addWidget(self.table_export)
+        column.addLayout(row)
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
@@ -177,7 +185,11 @@ class ExplainWidget(QScrollArea):
         self.choices_toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.choices_toggle.toggled.connect(self._toggle_choices)
         self.choices_toggle.setChecked(True)
-        column.addWidget(self.choices_toggle)
+        self.help_button = HelpButton(self._help_text, self)
+        row = QHBoxLayout()
+        row.addWidget(self.choices_toggle, 1)
+        row.addWidget(self.help_button)
+        column.addLayout(row)
         column.addWidget(self.choices)
 
     def _buttons(self) -> QVBoxLayout:
@@ -573,25 +585,33 @@ class ExplainWidget(QScrollArea):
             self.tasks.cancel_short()
             self._compute_card(session, partial(compared_card, session, card, rather_than))
 
+    def _help_text(self) -> str:
+        keys = [*self.keys.actions, *self.table_export.keys]
+        return help_page(keys, self.project.folder, self.choices.model_folder)
+
     def _set_running(self, running: bool) -> None:
         self._offer_actions()
         if not running:  # after its result was shown
             QTimer.singleShot(0, self._settle_evidence)
 
-    def _key_actions(self) -> dict[str, Callable[[], object]]:
+    def _key_actions(self) -> list[KeyAction]:
         """What the keys do, in the dock and on the canvas."""
-        classes = {str(i + 1): partial(self.classes.assign_number, i) for i in range(9)}
-        return {
-            "N": partial(self.table.step, 1),
-            "P": partial(self.table.step, -1),
-            "E": self.evidence.toggle,
-            "Backspace": self.classes.clear_selected,
-            "Del": self.classes.clear_selected,
-            "Ctrl+Z": lambda: self.classes.corrections.undo(),
-            "Ctrl+Shift+Z": lambda: self.classes.corrections.redo(),
-            "Ctrl+Y": lambda: self.classes.corrections.redo(),
-            **classes,
-        }
+        true_class, none = "true class of the selected cells", "no true class"
+        classes = self.classes
+        return [
+            *(
+                KeyAction(str(i + 1), true_class, partial(classes.assign_number, i))
+                for i in range(9)
+            ),
+            KeyAction("Backspace", none, classes.clear_selected),
+            KeyAction("Del", none, classes.clear_selected),
+            KeyAction("N", "next cell, as the table is sorted", partial(self.table.step, 1)),
+            KeyAction("P", "previous cell", partial(self.table.step, -1)),
+            KeyAction("E", "evidence or image", self.evidence.toggle),
+            KeyAction("Ctrl+Z", "undo", lambda: classes.corrections.undo()),
+            KeyAction("Ctrl+Shift+Z", "redo", lambda: classes.corrections.redo()),
+            KeyAction("Ctrl+Y", "redo", lambda: classes.corrections.redo()),
+        ]
 
     def _on_mouse(self, _: napari.viewer.Viewer, event: MouseEvent) -> Iterator[None]:
         """A click on a cell, whichever layer is active; moving the image is not a click."""

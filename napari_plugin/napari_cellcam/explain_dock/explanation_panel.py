@@ -231,7 +231,8 @@ def _about_layer(shape: tuple[int, ...], crop_size: tuple[int, ...]) -> str:
         return "The layers of the network are listed once cells are classified."
     places = " x ".join(map(str, shape))
     pixels = crop_size[-1] / shape[-1]
-    where = f"{places} places in a crop, each of {pixels:.2g} pixels. "
+    size = "a pixel" if pixels == 1 else f"{pixels:.2g} pixels"
+    where = f"{places} places in a crop, each of {size}. "
     if pixels <= 2:
         return where + "Early: it shows well where, and knows little of the whole cell."
     return where + "Late: it knows more of the whole cell, and shows less well where."
