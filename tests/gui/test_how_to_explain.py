@@ -259,3 +259,11 @@ def test_another_error_keeps_the_calls(widget: ExplainWidget, until: Until) -> N
         assert f"error {percent} %" in widget.evidence.about.text()
     assert (errors[30] <= 0.3).all()
     assert (errors[1] < errors[30] / 2).all()
+
+
+def test_the_choices_are_no_wider_than_the_dock(widget: ExplainWidget, until: Until) -> None:
+    classified(widget, until)
+    widget.explaining.heading.setChecked(True)
+    choose(widget.explaining.integration, "the paper")
+    until(lambda: not widget.busy)
+    assert widget.explaining.minimumSizeHint().width() <= 335

@@ -133,7 +133,7 @@ class EvidencePanel(QWidget):
     def _show_bar(self, evidence: EvidenceLayers) -> None:
         """Show the colours and the end of the scale."""
         self.bar.show_scale(evidence.largest)
-        self.difference_bar.show_scale("the call", "the runner-up", evidence.largest)
+        self.difference_bar.show_scale("the call", "the runner-up", evidence.largest, is_cut=True)
         self.bar.setVisible(not evidence.is_signed)
         self.difference_bar.setVisible(evidence.is_signed)
 

@@ -187,7 +187,8 @@ class ExplainWidget(QScrollArea):
         self.choices_toggle.setChecked(True)
         self.help_button = HelpButton(self._help_text, self)
         row = QHBoxLayout()
-        row.addWidget(self.choices_toggle, 1)
+        row.addWidget(self.choices_toggle)
+        row.addStretch()
         row.addWidget(self.help_button)
         column.addLayout(row)
         column.addWidget(self.choices)
@@ -548,7 +549,7 @@ class ExplainWidget(QScrollArea):
     def _show_differences(self, evidence: EvidenceLayers, found: DifferenceMaps) -> None:
         if self.results is None or self.results.evidence is not evidence:
             return  # the cells have been explained in another way in the meantime
-        evidence.add_differences(found.maps)
+        evidence.add_differences(found.maps, found.typical)
         self.evidence.show_computed()
         self.status.setText(
             "Orange speaks for the call of each cell, blue for its runner-up. " + found.text

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _HEADING = "How to explain"
 _USUAL = " (the model's)"
 _TO_ERROR, _FIXED_STEPS = "to an error", "the paper's sum"
+_NUMBER = 110  # screen pixels
 _STEPS, _MOST_STEPS = 20, 1000  # 20: as in the paper
 
 
@@ -115,6 +116,7 @@ class ExplanationPanel(QWidget):
         self.steps.setToolTip("Points of the sum; the paper takes 20.")
         self._amount = QStackedWidget()
         self._amount.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._amount.setFixedWidth(_NUMBER)
         for number in (self.error, self.steps):
             number.setKeyboardTracking(False)  # a half-written number is no choice
             number.valueChanged.connect(self._choose)
@@ -192,7 +194,7 @@ class _Choice(QComboBox):
         self.sentence = _sentence()
         # No wider than the dock, however long the names of layers are.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(12)
+        self.setMinimumContentsLength(8)
 
 
 def _add_choice(form: QFormLayout, name: str, tooltip: str) -> _Choice:
@@ -241,5 +243,6 @@ def _about_layer(shape: tuple[int, ...], crop_size: tuple[int, ...]) -> str:
 def _sentence(text: str = "") -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
+    label.setMinimumWidth(1)  # Qt would keep long sentences wider than the dock
     label.setStyleSheet("font-style: italic")
     return label

@@ -24,7 +24,6 @@ class HelpButton(QToolButton):
         self._page, self._owner = page, owner
         self._window: QDialog | None = None
         self.setText("?")
-        self.setAutoRaise(True)
         self.setToolTip("Help: steps, keys, what colours and numbers mean, where files are.")
         self.clicked.connect(lambda: self.open_help())
 

@@ -12,13 +12,12 @@ from napari_cellcam.layers.appearance import (
     pyramid_if_large,
 )
 from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
+from napari_cellcam.layers.viewer_state import remove_layers
 from napari_cellcam.state.evidence import EvidenceMaps, Maps
 
 if TYPE_CHECKING:
     import napari
-    import numpy as np
     from napari.layers import Image, Layer
-    from numpy.typing import NDArray
 
 _NAME, _GREY_NAME = "evidence", "image in grey"
 
@@ -47,7 +46,7 @@ class EvidenceLayers:
         self.shown = next(iter(evidence.maps))
         self._below, self._metadata = below, metadata
         self._is_on, self._has_shared_scale, self._waits = True, True, False
-        self._largest = {name: _extent(image) for name, image in self.maps.items()}
+        self._largest = {name: float(image.max()) for name, image in evidence.maps.items()}
         self.grey = _grey_layer(evidence, placement, metadata)
         self.layer = self._map_layer(placement)
         viewer.dims.events.ndisplay.connect(self._show_or_hide)
@@ -67,10 +66,10 @@ class EvidenceLayers:
         """Whether what is shown speaks for and against."""
         return self.shown in self.evidence.differences
 
-    def add_differences(self, maps: Maps) -> None:
-        """Add maps of differences that were computed."""
+    def add_differences(self, maps: Maps, typical: float) -> None:
+        """Add maps of differences that were computed, see `DifferenceMaps`."""
         self.evidence.differences.update(maps)
-        self._largest |= {name: _extent(image) for name, image in maps.items()}
+        self.evidence.typical.update(dict.fromkeys(maps, typical))
 
     def wait(self, waits: bool) -> None:
         """Show no map while the next one is computed."""
@@ -95,15 +94,7 @@ class EvidenceLayers:
 
     def remove(self) -> None:
         """Remove the layers from the viewer."""
-        for _ in self.removing():
-            pass
-
-    def removing(self) -> Iterator[None]:
-        """Remove the layers step by step: each takes a tenth of a second."""
-        for layer in (self.layer, self.grey):
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-                yield
+        remove_layers(self.viewer, (self.layer, self.grey))
 
     def hide(self) -> None:
         """Show nothing any more."""
@@ -155,9 +146,8 @@ class EvidenceLayers:
     @property
     def largest(self) -> float:
         """Importance or difference at the end of the scale that is drawn."""
-        of_its_kind = self.evidence.differences if self.is_signed else self.evidence.maps
-        shared = max(self._largest[name] for name in of_its_kind)
-        return (shared if self._has_shared_scale else self._largest[self.shown]) or 1.0
+        ends = self.evidence.typical if self.is_signed else self._largest
+        return (max(ends.values()) if self._has_shared_scale else ends[self.shown]) or 1.0
 
     def _set_scale(self) -> None:
         limits = (-self.largest if self.is_signed else 0, self.largest)
@@ -192,11 +182,6 @@ class EvidenceLayers:
     def _index(self) -> int:
         layers = self.viewer.layers
         return layers.index(self._below) if self._below in layers else len(layers)
-
-
-def _extent(image: NDArray[np.float32]) -> float:
-    """Largest absolute value; without a copy of the whole map."""
-    return max(float(image.max(initial=0)), -float(image.min(initial=0)))
 
 
 def _grey_layer(evidence: EvidenceMaps, placement: Placement, metadata: CellCamMetadata) -> Image:

@@ -143,7 +143,8 @@ class ResultLayers:
     def clear_away(self) -> Iterator[None]:
         """Remove layers of evidence that was put away, step by step."""
         for evidence in [*self._leaving]:
-            yield from evidence.removing()
+            yield
+            evidence.remove()
             self._leaving.remove(evidence)
 
     @property

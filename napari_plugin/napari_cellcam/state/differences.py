@@ -39,10 +39,13 @@ class DifferenceMaps:
     ----------
     maps : signed float32 maps on the axes of `Session.kept_axes`, by name
     errors : estimated error of each map of each explained cell, relative to that map
+    typical : median over the cells of the largest absolute value in a crop. The end of the scale:
+        a scale for the surest cell would leave the doubtful ones, which people ask about, blank
     """
 
     maps: dict[str, NDArray[np.float32]]
     errors: NDArray[np.float32]
+    typical: float
 
     @property
     def text(self) -> str:
@@ -79,7 +82,7 @@ def difference_maps(
     planes = np.arange(len(names))
     canvases = [MapCanvas.empty(found, len(names)) for found in session.found]
     rows = range(len(session.table)) if rows is None else rows
-    errors = []
+    errors, largest = [], []
     for part in slices(len(rows), session.explainer.cells_at_once):
 
         def tick(done: int, total: int, note: str = "", first: int = part.start) -> None:
@@ -88,6 +91,7 @@ def difference_maps(
         tick(0, 0)
         maps, error = _explained(session, rows[part], by_stain, tick)
         errors.append(error.ravel())
+        largest.append(np.abs(maps).reshape(len(maps), -1).max(axis=1))
         for row, cell_maps in zip(rows[part], maps, strict=True):
             field, index = session.locate(row)
             canvases[field].paste(index, cell_maps, planes)
@@ -96,6 +100,7 @@ def difference_maps(
     return DifferenceMaps(
         {name: session.on_axes([image[i] for image in images]) for i, name in enumerate(names)},
         np.concatenate(errors),
+        float(np.median(np.concatenate(largest))),
     )
 
 

@@ -48,6 +48,7 @@ class EvidenceMaps:
     about : which cells and how, in words, where that is not all cells as the model says
     stains : of the model
     differences : signed maps, by the names of `difference_names`; computed when they are asked for
+    typical : of these, see `DifferenceMaps`
     """
 
     maps: Maps
@@ -58,6 +59,7 @@ class EvidenceMaps:
     about: str
     stains: tuple[str, ...]
     differences: Maps = field(default_factory=dict)
+    typical: dict[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -119,7 +121,7 @@ def explain_session(
 
 def _about(session: Session, rows: tuple[int, ...] | None) -> str:
     """What is special about the evidence, in words."""
-    few = "" if rows is None else f"{len(rows)} of {len(session.table)} cells"
+    few = "" if rows is None else f"Only {len(rows)} of {len(session.table)} cells"
     return "; ".join(part for part in (few, session.settings_text) if part)
 
 
