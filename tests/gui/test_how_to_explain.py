@@ -21,9 +21,11 @@ pytestmark = pytest.mark.gui
 
 
 def evidence_layers(widget: ExplainWidget) -> list[str]:
-    """Names of the layers with evidence in the viewer."""
-    names = [layer.name for layer in widget.viewer.layers if is_result(layer)]
-    return [name for name in names if name in ("evidence", "image in grey")]
+    """Names of the layers with evidence that are seen, or could be by a click on their eye."""
+    layers = [layer for layer in widget.viewer.layers if is_result(layer)]
+    shown = [layer for layer in layers if layer.visible and layer.name == "image in grey"]
+    shown += [layer for layer in layers if layer.name == "evidence" and np.any(layer.data)]
+    return [layer.name for layer in shown]
 
 
 def select(widget: ExplainWidget, rows: list[int]) -> None:

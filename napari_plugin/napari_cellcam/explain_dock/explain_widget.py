@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from cellcam.progress import Progress
-    from napari_cellcam.layers.evidence_layers import EvidenceLayers
     from napari_cellcam.layers.layer_choices import LayerChoices
     from napari_cellcam.state.origin import Origin
 
@@ -388,7 +387,7 @@ class ExplainWidget(QScrollArea):
                 with view_kept(self.viewer):
                     kept.show_again()
                 self._show_results(kept)
-                self._exchange_evidence(kept, evidence)
+                self._show_again(evidence)
                 self.status.setText("These are the results of before, for the same choices.")
         self._offer_actions()
 
@@ -408,19 +407,17 @@ class ExplainWidget(QScrollArea):
             other = None if card.difference is None else card.difference.rather_than
             self._show_card(brief_card(session, card.row))
             self._compute_card(session, partial(explained_card, session, card.row, other))
-        self._exchange_evidence(results, evidence)
+        self._show_again(evidence)
         if had_evidence and evidence is None:
             self.status.setText(
                 "The evidence was put away: it was computed in another way. Explain again; it "
                 "comes back when the choice is changed back."
             )
 
-    def _exchange_evidence(self, results: ResultLayers, evidence: EvidenceMaps | None) -> None:
-        """Clear evidence away that is not shown any more, and show what was put away before."""
-        if evidence is None:
-            self.layer_timer.begin(self._with_view_kept(results.clear_away()))
-        else:
-            self.layer_timer.begin(self._evidence_steps(results.session, results, evidence))
+    def _show_again(self, evidence: EvidenceMaps | None) -> None:
+        """Show evidence that was put away, if there is any."""
+        if evidence is not None and self.session is not None:
+            self._show_evidence(self.session, evidence)
 
     def _put_away(self, what: str) -> None:
         """Take the results off the screen, and say why."""
@@ -513,7 +510,11 @@ class ExplainWidget(QScrollArea):
         self, session: Session, results: ResultLayers, evidence: EvidenceMaps
     ) -> Iterator[None]:
         """Show the evidence step by step; stop if other cells are classified in between."""
-        for _ in self._with_view_kept(results.show_evidence(evidence)):
+        steps = results.show_evidence(evidence)
+        while True:
+            with view_kept(self.viewer):
+                if next(steps, _END) is _END:
+                    break
             yield
             if session is not self.session:
                 return
@@ -528,28 +529,21 @@ class ExplainWidget(QScrollArea):
             "speaks for the class. E switches between evidence and image."
         )
 
-    def _with_view_kept(self, steps: Iterator[None]) -> Iterator[None]:
-        """The same steps; layers that they add or remove change neither selection nor camera."""
-        while True:
-            with view_kept(self.viewer):
-                if next(steps, _END) is _END:
-                    return
-            yield
-
     def _compute_differences(self, name: str) -> None:
         """Compute the map of differences that the user chose; those of all stains at once."""
         session, results = self.session, self.results
         if session is None or results is None or results.evidence is None:
             return
-        show = partial(self._show_differences, results.evidence)
-        rows, by_stain = results.evidence.evidence.rows, name != DIFFERENCE
-        title = "Why this and not that"
-        self.tasks.start(title, show, difference_maps, session, rows, by_stain)
+        evidence = results.evidence.evidence
+        show = partial(self._show_differences, evidence)
+        title, by_stain = "Why this and not that", name != DIFFERENCE
+        self.tasks.start(title, show, difference_maps, session, evidence.rows, by_stain)
 
-    def _show_differences(self, evidence: EvidenceLayers, found: DifferenceMaps) -> None:
-        if self.results is None or self.results.evidence is not evidence:
+    def _show_differences(self, evidence: EvidenceMaps, found: DifferenceMaps) -> None:
+        layers = None if self.results is None else self.results.evidence
+        if layers is None or layers.evidence is not evidence:
             return  # the cells have been explained in another way in the meantime
-        evidence.add_differences(found.maps, found.typical)
+        layers.add_differences(found.maps, found.typical)
         self.evidence.show_computed()
         self.status.setText(
             "Orange speaks for the call of each cell, blue for its runner-up. " + found.text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellcam.reporting.colours import IMPORTANCE_GAMMA
 from napari_cellcam.layers.appearance import (
     difference_colormap,
@@ -26,7 +28,8 @@ class EvidenceLayers:
     """Two layers: the image in grey, and over it one map of the evidence.
 
     The user's own layers keep their colours: they lie under the grey layer and are seen again
-    when the evidence is switched off.
+    when the evidence is switched off. The layers stay when the evidence is exchanged: napari
+    collects garbage for every layer that is removed, which takes up to half a second.
 
     Parameters
     ----------
@@ -45,8 +48,7 @@ class EvidenceLayers:
         self.viewer, self.evidence = viewer, evidence
         self.shown = next(iter(evidence.maps))
         self._below, self._metadata = below, metadata
-        self._is_on, self._has_shared_scale, self._waits = True, True, False
-        self._largest = {name: float(image.max()) for name, image in evidence.maps.items()}
+        self._is_on, self._has_shared_scale, self._waits, self._is_empty = True, True, False, False
         self.grey = _grey_layer(evidence, placement, metadata)
         self.layer = self._map_layer(placement)
         viewer.dims.events.ndisplay.connect(self._show_or_hide)
@@ -81,6 +83,25 @@ class EvidenceLayers:
         """Whether evidence is shown."""
         return self._is_on
 
+    def is_there(self) -> bool:
+        """Whether both layers are in the viewer."""
+        return all(layer in self.viewer.layers for layer in (self.grey, self.layer))
+
+    def empty(self) -> None:
+        """Show nothing, whatever the user does with the layers, until `exchange`."""
+        self._is_empty = True
+        self._show_or_hide()
+        shape = next(iter(self.evidence.maps.values())).shape
+        self.layer.data = pyramid_if_large(np.broadcast_to(np.float32(0), shape))
+        self.layer.metadata = {"cellcam": self._metadata}
+
+    def exchange(self, evidence: EvidenceMaps) -> None:
+        """Show other evidence about the same cells."""
+        was_signed, self.evidence = self.is_signed, evidence
+        self._is_on, self._is_empty = True, False
+        self._draw(next(iter(evidence.maps)), was_signed)
+        self._show_or_hide()
+
     def add(self) -> Iterator[None]:
         """Add the layers step by step: adding and drawing each take a tenth of a second."""
         for layer in (self.grey, self.layer):
@@ -96,11 +117,6 @@ class EvidenceLayers:
         """Remove the layers from the viewer."""
         remove_layers(self.viewer, (self.layer, self.grey))
 
-    def hide(self) -> None:
-        """Show nothing any more."""
-        for layer in (self.layer, self.grey):
-            layer.visible = False
-
     def release(self) -> None:
         """Disconnect from the viewer: nothing shows these layers again."""
         self.viewer.dims.events.ndisplay.disconnect(self._show_or_hide)
@@ -112,7 +128,10 @@ class EvidenceLayers:
 
     def show_map(self, name: str) -> None:
         """Show one of `maps`."""
-        was_signed, self.shown, self._waits = self.is_signed, name, False
+        self._draw(name, self.is_signed)
+
+    def _draw(self, name: str, was_signed: bool) -> None:
+        self.shown, self._waits = name, False
         self.layer.visible = False  # napari draws a visible layer again for each change
         self.layer.data = pyramid_if_large(self.maps[name])
         self.layer.metadata = {"cellcam": self._map_metadata()}
@@ -136,17 +155,17 @@ class EvidenceLayers:
 
     @property
     def _shows_map(self) -> bool:
-        return self._is_on and not self._waits
+        return self._is_on and not self._waits and not self._is_empty
 
     @property
     def _shows_grey(self) -> bool:
         # Seen from aside, the grey image would hide all that is in it.
-        return self._is_on and self.viewer.dims.ndisplay == 2
+        return self._is_on and not self._is_empty and self.viewer.dims.ndisplay == 2
 
     @property
     def largest(self) -> float:
         """Importance or difference at the end of the scale that is drawn."""
-        ends = self.evidence.typical if self.is_signed else self._largest
+        ends = self.evidence.typical if self.is_signed else self.evidence.largest
         return (max(ends.values()) if self._has_shared_scale else ends[self.shown]) or 1.0
 
     def _set_scale(self) -> None:

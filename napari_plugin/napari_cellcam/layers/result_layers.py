@@ -67,7 +67,7 @@ class ResultLayers:
             "model": session.origin.model,
         }
         self.evidence: EvidenceLayers | None = None
-        self._leaving: list[EvidenceLayers] = []
+        self._emptied: EvidenceLayers | None = None
         self._put_away: dict[ExplanationChoices, EvidenceMaps] = {}
         self.cells = self._add_cells()
         self._mark = CellMark(
@@ -77,10 +77,9 @@ class ResultLayers:
     def remove(self) -> None:
         """Remove the result layers from the viewer."""
         self._mark.remove()
-        for _ in self.clear_away():
-            pass
-        if self.evidence is not None:
-            self.evidence.remove()
+        for evidence in (self.evidence, self._emptied):
+            if evidence is not None:
+                evidence.remove()
         if self.cells in self.viewer.layers:
             self.viewer.layers.remove(self.cells)
 
@@ -109,10 +108,15 @@ class ResultLayers:
     def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
         """Add the evidence, step by step, in place of an earlier one."""
         self._put_away.pop(evidence.choices, None)
-        yield from self.clear_away()
-        if self.evidence is not None:
-            self.evidence.remove()
-            self.evidence.release()
+        layers = self.evidence or self._emptied
+        self._emptied = None
+        if layers is not None and layers.is_there():
+            layers.exchange(evidence)
+            self.evidence = layers
+            return
+        if layers is not None:  # the user removed one of them
+            layers.remove()
+            layers.release()
         self.evidence = EvidenceLayers(
             self.viewer, evidence, self.cells, self._placement, self._metadata
         )
@@ -120,8 +124,6 @@ class ResultLayers:
 
     def explain_as(self, choices: ExplanationChoices) -> EvidenceMaps | None:
         """Explain cells in this way from now on; evidence that was computed otherwise goes.
-
-        Its layers are hidden at once, and removed by `clear_away`.
 
         Returns
         -------
@@ -133,19 +135,10 @@ class ResultLayers:
             self._put_away[kept.choices] = kept
             while len(self._put_away) > _MOST_PUT_AWAY:
                 del self._put_away[next(iter(self._put_away))]
-            self.evidence.release()
-            self.evidence.hide()
-            self._leaving.append(self.evidence)
-            self.evidence = None
+            self.evidence.empty()
+            self.evidence, self._emptied = None, self.evidence
             self.session.forget_evidence()
         return self._put_away.get(choices)
-
-    def clear_away(self) -> Iterator[None]:
-        """Remove layers of evidence that was put away, step by step."""
-        for evidence in [*self._leaving]:
-            yield
-            evidence.remove()
-            self._leaving.remove(evidence)
 
     @property
     def maps(self) -> list[Image]:

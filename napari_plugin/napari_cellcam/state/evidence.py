@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +61,11 @@ class EvidenceMaps:
     differences: Maps = field(default_factory=dict)
     typical: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def largest(self) -> dict[str, float]:
+        """Largest importance of each of ``maps``."""
+        return {name: float(image.max(initial=0)) for name, image in self.maps.items()}
+
     @property
     def names(self) -> list[str]:
         """All maps that can be shown, computed already or not yet."""
@@ -116,7 +121,9 @@ def explain_session(
     table = pd.concat([result.cells for result in results], ignore_index=True)
     which = None if rows is None else tuple(map(int, np.flatnonzero(explained)))
     about = _about(session, which)
-    return EvidenceMaps(maps, grey, table, which, choices, about, session.spec.channels)
+    found = EvidenceMaps(maps, grey, table, which, choices, about, session.spec.channels)
+    _ = found.largest  # computed here, not later in the GUI thread
+    return found
 
 
 def _about(session: Session, rows: tuple[int, ...] | None) -> str:
