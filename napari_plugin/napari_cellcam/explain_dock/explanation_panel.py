@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _HEADING = "How to explain"
 _USUAL = " (the model's)"
 _TO_ERROR, _FIXED_STEPS = "to an error", "the paper's sum"
-_NUMBER = 110  # screen pixels
+_NUMBER = 122  # screen pixels
 _STEPS, _MOST_STEPS = 20, 1000  # 20: as in the paper
 
 
@@ -194,7 +194,7 @@ class _Choice(QComboBox):
         self.sentence = _sentence()
         # No wider than the dock, however long the names of layers are.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        self.setMinimumContentsLength(6)
 
 
 def _add_choice(form: QFormLayout, name: str, tooltip: str) -> _Choice:
