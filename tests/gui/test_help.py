@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from napari_cellcam.explain_dock import explain_widget
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.explain_dock.help_page import grouped, help_page
 from napari_cellcam.widgets.keyboard import KeyAction
@@ -52,6 +53,13 @@ def test_the_table_of_keys_in_the_documents_is_that_of_the_code(widget: ExplainW
     cells = re.findall(r"^\| (`.*?) \|", WINDOW_PAGE.read_text("utf-8"), re.MULTILINE)
     acts = {*widget.keys._by_key, *(action.key for action in widget.table_export.keys)}
     assert keys_in([cell.replace("`", "") for cell in cells]) == acts
+
+
+def test_the_keys_in_the_status_bar_act(widget: ExplainWidget) -> None:
+    cells = [part.split(": ")[0] for part in explain_widget._KEY_HELP.split(", ")]
+    found = keys_in([key for cell in cells for key in ([cell] if "to" in cell else cell.split())])
+    assert found <= set(widget.keys._by_key)
+    assert {"1", "9", "N", "P", "E", "Ctrl+Z"} <= found
 
 
 def test_keys_of_one_meaning_stand_together() -> None:
