@@ -264,8 +264,8 @@ class CellCardView(QWidget):
         self.shown = None
         for panel in self.panels:
             panel.setVisible(isinstance(panel, Headline))
-            if isinstance(panel, Headline):
-                panel.setText(_NOTHING_YET)
+            if isinstance(panel, TextPanel):
+                panel.setText(_NOTHING_YET if isinstance(panel, Headline) else "")
         for tool in self._tools:
             tool.setVisible(False)
 
