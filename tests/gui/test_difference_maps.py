@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from napari_cellcam.explain_dock import explain_widget
+from napari_cellcam.explain_dock import difference_tasks
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.state.cell_card import completed_card, explained_card
 from napari_cellcam.state.differences import (
@@ -115,7 +115,7 @@ def test_a_difference_is_computed_only_when_it_is_chosen(
         asked.append(by_stain)
         return difference_maps(session, rows, by_stain, progress)
 
-    monkeypatch.setattr(explain_widget, "difference_maps", counted)
+    monkeypatch.setattr(difference_tasks, "difference_maps", counted)
     evidence = explained.results.evidence
     assert evidence.names[-3:] == [DIFFERENCE, "why, DNA alone", "why, actin alone"]
     assert DIFFERENCE not in evidence.maps
@@ -163,7 +163,7 @@ def test_while_a_difference_is_computed_no_other_map_is_shown_in_its_name(
         go_on.wait(30)
         return difference_maps(*arguments)
 
-    monkeypatch.setattr(explain_widget, "difference_maps", paused)
+    monkeypatch.setattr(difference_tasks, "difference_maps", paused)
     panel, evidence = explained.evidence, explained.results.evidence
     before = evidence.shown
     panel.choice.setCurrentText(DIFFERENCE)

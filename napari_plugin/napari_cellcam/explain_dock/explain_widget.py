@@ -29,6 +29,7 @@ from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
 from napari_cellcam.explain_dock.class_panel import ClassPanel
+from napari_cellcam.explain_dock.difference_tasks import DifferenceTasks
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
 from napari_cellcam.explain_dock.help_page import help_page
@@ -50,7 +51,6 @@ from napari_cellcam.state.cell_card import (
     completed_card,
     explained_card,
 )
-from napari_cellcam.state.differences import DIFFERENCE, DifferenceMaps, difference_maps
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
@@ -157,7 +157,9 @@ class ExplainWidget(QScrollArea):
         column.addLayout(self._buttons())
         column.addWidget(self.status)
         self.evidence = EvidencePanel()
-        self.evidence.wanted.connect(self._compute_differences)
+        self.differences = DifferenceTasks(
+            self.evidence, self.tasks, self.status, lambda: self.results
+        )
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
@@ -557,30 +559,6 @@ class ExplainWidget(QScrollArea):
             "speaks for the class. E switches between evidence and image."
         )
 
-    def _compute_differences(self, name: str) -> None:
-        """Compute the map of differences that the user chose; those of all stains at once."""
-        session, results = self.session, self.results
-        if session is None or results is None or results.evidence is None:
-            return
-        evidence = results.evidence.evidence
-        show = partial(self._show_differences, evidence)
-        title, by_stain = "Why this and not that", name != DIFFERENCE
-        self.tasks.start(title, show, difference_maps, session, evidence.rows, by_stain)
-
-    def _show_differences(self, evidence: EvidenceMaps, found: DifferenceMaps) -> None:
-        layers = None if self.results is None else self.results.evidence
-        if layers is None or layers.evidence is not evidence:
-            return  # the cells have been explained in another way in the meantime
-        layers.add_differences(found.maps, found.typical)
-        self.evidence.show_computed()
-        self.status.setText(
-            "Orange speaks for the call of each cell, blue for its runner-up. " + found.text
-        )
-
-    def _settle_evidence(self) -> None:
-        if not self.tasks.runs_long:
-            self.evidence.settle()
-
     def _explain_card(self, session: Session, row: int) -> None:
         """Compute the card of a cell."""
         self.tasks.cancel_short()  # the card of another cell, which is no longer shown
@@ -613,10 +591,8 @@ class ExplainWidget(QScrollArea):
         keys = [*self.keys.actions, *self.table_export.keys]
         return help_page(keys, self.project.folder, self.choices.model_folder)
 
-    def _set_running(self, running: bool) -> None:
+    def _set_running(self, _: bool) -> None:
         self._offer_actions()
-        if not running:  # after its result was shown
-            QTimer.singleShot(0, self._settle_evidence)
 
     def _key_actions(self) -> list[KeyAction]:
         """What the keys do, in the dock and on the canvas."""
