@@ -190,6 +190,23 @@ class CellModel:
             baselines=self.spec.baseline,
         )
 
+    @cached_property
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """Layers that can be explained, and the spatial shape of their output for one crop.
+
+        The last layer of each shape, which knows most of the cell, and the layer of the model;
+        in the order in which they run.
+        """
+        import torch
+
+        from cellcam.explain.network.splitting import spatial_layers
+
+        one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
+        shapes = {name: tuple(shape) for name, shape in spatial_layers(self.network, one).items()}
+        last = {shape: name for name, shape in shapes.items()}
+        kept = {*last.values(), self.spec.target_layer}
+        return {name: shape for name, shape in shapes.items() if name in kept}
+
     def _scores(self, x: Tensor) -> Tensor:
         """Class scores (N, n_classes) float32 of normalised crops."""
         with self._execution.active(self.device):

@@ -117,6 +117,23 @@ def difference_picture(
     return (grey * (1 - opacity) + colour * opacity).astype(np.float32)
 
 
+def difference_stops() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Colour map of differences in the window, with the colours of `difference_picture`.
+
+    Returns
+    -------
+    stops (K,) between 0 and 1, for differences from -largest to largest; and colours (K, 4), RGB
+    and opacity
+    """
+    strength = np.array([1, _CLEAR_TO + _STRONG_AFTER, _CLEAR_TO])
+    opacity = np.array([1.0, 1.0, 0.0])
+    against, speaks_for = (np.tile(_rgb(colour), (3, 1)) for colour in (AGAINST, FOR))
+    colours = np.concatenate(
+        [np.column_stack([against, opacity]), np.column_stack([speaks_for, opacity])[::-1]]
+    )
+    return np.concatenate([1 - strength, 1 + strength[::-1]]) / 2, colours
+
+
 def difference_on_cell(
     cell: NDArray[np.float32], difference: NDArray[np.float32]
 ) -> NDArray[np.float32]:

@@ -58,7 +58,7 @@ def test_a_class_can_be_chosen_and_has_the_shared_or_its_own_scale(
 ) -> None:
     panel, evidence = explained.evidence, explained.results.evidence
     largest = {name: float(image.max()) for name, image in evidence.maps.items()}
-    for name in evidence.names:
+    for name in evidence.maps:
         panel.choice.setCurrentText(name)
         np.testing.assert_array_equal(evidence.layer.data, evidence.maps[name])
         assert evidence.layer.metadata["cellcam"]["class"] == name

@@ -27,10 +27,12 @@ def pause_explaining(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, 
     """Let `explain_session` wait; the events tell that it has begun, and let it go on."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def paused(session: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
+    def paused(
+        session: Session, classes: Classes, rows: list[int] | None, progress: Progress
+    ) -> EvidenceMaps:
         begun.set()
         go_on.wait(30)
-        return explain_session(session, classes, progress)
+        return explain_session(session, classes, rows, progress)
 
     monkeypatch.setattr(explain_widget, "explain_session", paused)
     return begun, go_on
@@ -154,7 +156,7 @@ def test_a_card_computed_between_two_passes_changes_neither(
     widget: ExplainWidget, until: Until
 ) -> None:
     session = classified(widget, until)
-    alone = explain_session(session, "all", lambda *_: None)
+    alone = explain_session(session, "all", None, lambda *_: None)
     card = explained_card(session, 0, None, lambda *_: None)
     between: list[CellCard] = []
 
@@ -162,7 +164,7 @@ def test_a_card_computed_between_two_passes_changes_neither(
         if not between:
             between.append(explained_card(session, 0, None, lambda *_: None))
 
-    together = explain_session(session, "all", progress)
+    together = explain_session(session, "all", None, progress)
     for name, image in alone.maps.items():
         np.testing.assert_array_equal(together.maps[name], image)
     np.testing.assert_array_equal(between[0].difference.map, card.difference.map)

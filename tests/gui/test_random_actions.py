@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.layers.result_layers import is_result
 from qtpy.QtWidgets import QApplication
@@ -52,6 +53,9 @@ class Person:
             self.diameter,
             self.close_and_open,
             self.mix_channels,
+            self.explain_otherwise,
+            self.explain_one,
+            self.compare,
         ]
         action = self.random.choice(actions)
         self.log.append(action.__name__)
@@ -129,6 +133,24 @@ class Person:
         choice = next(iter(self.widget.choices.sources.values()))
         choice.setCurrentText(self.random.choice(self.names()))
 
+    def explain_otherwise(self) -> None:
+        """Choose another way to explain, or the model's again."""
+        choice = self.random.choice([self.widget.explaining.formula, self.widget.explaining.layer])
+        choice.setCurrentIndex(self.random.randrange(choice.count()))
+
+    def explain_one(self) -> None:
+        """Explain the selected cells only."""
+        self.widget.selected_only.setChecked(True)
+        self.explain()
+        self.until(lambda: not self.widget.busy)
+        self.widget.selected_only.setChecked(False)
+
+    def compare(self) -> None:
+        """Draw another kind of evidence, as far as there is any."""
+        choice = self.widget.evidence.choice
+        if self.widget.results is not None and self.widget.results.evidence is not None:
+            choice.setCurrentIndex(self.random.randrange(choice.count()))
+
     def image(self) -> str:
         """Name of the image in which cells are found."""
         return self.widget.choices.sources["DNA"].currentText().split()[0]
@@ -162,9 +184,29 @@ class Person:
         if widget.card.shown is not None:
             row = widget.card.shown.row
             assert widget.card.shown.predicted == widget.session.table["class"][row], log
-        for evidence in widget.results.maps:
-            assert evidence in shown, log
-            assert evidence.metadata["cellcam"]["model"] == widget.session.origin.model, log
+        self.check_evidence(shown)
+
+    def check_evidence(self, shown: list[Layer]) -> None:
+        """Evidence was computed as it is chosen now, for the cells that it says."""
+        widget, log = self.widget, self.log
+        explained = ~np.isnan(widget.session.table["importance_error"])
+        assert widget.session.explaining == widget.explaining.choices(), log
+        if widget.results.evidence is None:
+            assert not explained.any(), log
+            for layer in shown:
+                assert layer.name != "evidence" or not np.any(layer.data), log
+            return
+        evidence = widget.results.evidence
+        assert evidence.evidence.choices == widget.explaining.choices(), log
+        assert evidence.evidence.n_explained == explained.sum(), log
+        assert widget.evidence.choice.currentText() == evidence.shown, log
+        outside = np.isin(widget.results.cells.data, np.flatnonzero(~explained) + 1)
+        for image in evidence.maps.values():
+            assert not image[outside].any(), log
+        np.testing.assert_array_equal(evidence.layer.data, evidence.maps[evidence.shown], str(log))
+        for layer in widget.results.maps:
+            assert layer in shown, log
+            assert layer.metadata["cellcam"]["model"] == widget.session.origin.model, log
 
 
 @pytest.mark.parametrize("seed", range(8))

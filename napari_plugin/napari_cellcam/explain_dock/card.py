@@ -192,6 +192,8 @@ class Exactness(TextPanel):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         about = f"Cell {card.label} of {card.image}, model {card.model}."
+        if card.settings:
+            about += f" Explained by choice: {card.settings}."
         if card.difference is None:
             self.setText(f"Explaining...<br><br>{about}")
             return
@@ -262,8 +264,8 @@ class CellCardView(QWidget):
         self.shown = None
         for panel in self.panels:
             panel.setVisible(isinstance(panel, Headline))
-            if isinstance(panel, Headline):
-                panel.setText(_NOTHING_YET)
+            if isinstance(panel, TextPanel):
+                panel.setText(_NOTHING_YET if isinstance(panel, Headline) else "")
         for tool in self._tools:
             tool.setVisible(False)
 

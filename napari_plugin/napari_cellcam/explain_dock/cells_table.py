@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_cellcam.widgets.table_model import SortableTableModel
@@ -27,10 +28,12 @@ class CellsTable(QTableView):
     -------
     chosen : row of the cell table that the user went to
     selected : all selected rows of the cell table
+    copied : the user wants the selected rows on the clipboard
     """
 
     chosen = Signal(int)
     selected = Signal(list)
+    copied = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,12 +55,15 @@ class CellsTable(QTableView):
 
     def show_cells(self, table: pd.DataFrame) -> None:
         """Show these cells; t and z only where there are several."""
-        constant = {name for name in ("t", "z") if table[name].nunique() < 2}
-        names = [name for name in _COLUMNS if name in table and name not in constant]
-        self._cells.replace({name: table[name].tolist() for name in names})
+        self._cells.replace({name: table[name].tolist() for name in _shown_columns(table)})
         header = self.horizontalHeader()
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
+
+    def update_cells(self, table: pd.DataFrame) -> None:
+        """Show other facts about the same cells; selection and sorting stay."""
+        for name in _shown_columns(table):
+            self._cells.replace_column(name, table[name].tolist())
 
     def clear(self) -> None:
         """Show no cells."""
@@ -83,7 +89,9 @@ class CellsTable(QTableView):
             self.selectRow(row)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, D102 - Qt's name
-        if event.text().isalnum():
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copied.emit()  # Qt would copy what is shown of a single entry
+        elif event.text().isalnum():
             event.ignore()  # keys of the dock widget; Qt would search in the table
         else:
             super().keyPressEvent(event)
@@ -93,6 +101,17 @@ class CellsTable(QTableView):
         indices = self.selectionModel().selectedRows()
         return [self._cells.table_row(index.row()) for index in indices]
 
+    def rows_on_screen(self, selected: bool) -> list[int]:
+        """Rows of the cell table from top to bottom: the selected ones, or all."""
+        chosen = {index.row() for index in self.selectionModel().selectedRows()}
+        rows = sorted(chosen) if selected else range(self._cells.rowCount())
+        return [self._cells.table_row(row) for row in rows]
+
     def _emit_chosen(self, index: QModelIndex, _: QModelIndex) -> None:
         if index.isValid() and not self._is_silent:
             self.chosen.emit(self._cells.table_row(index.row()))
+
+
+def _shown_columns(table: pd.DataFrame) -> list[str]:
+    constant = {name for name in ("t", "z") if table[name].nunique() < 2}
+    return [name for name in _COLUMNS if name in table and name not in constant]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGridLayout,
+    QLabel,
     QPushButton,
     QSlider,
     QWidget,
 )
 
-from napari_cellcam.widgets.charts import ColourBar
+from napari_cellcam.widgets.charts import ColourBar, DifferenceBar
 
 if TYPE_CHECKING:
     from napari_cellcam.layers.evidence_layers import EvidenceLayers
@@ -23,7 +24,14 @@ _OPACITY = 90  # percent
 
 
 class EvidencePanel(QWidget):
-    """Says how the evidence is drawn; hidden while there is none."""
+    """Says how the evidence is drawn; hidden while there is none.
+
+    Signals
+    -------
+    wanted : name of a map that the user chose and that is not computed yet
+    """
+
+    wanted = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,13 +42,18 @@ class EvidencePanel(QWidget):
         self.switch.toggled.connect(self._switch)
         self.choice = QComboBox()
         self.choice.setToolTip(
-            "Whose evidence is drawn: for each cell that for its own call, or that for one class."
+            "What is drawn: the evidence for each cell's own call, that for one class, or why each "
+            "cell has its class and not the runner-up, for all stains or a single one."
         )
+        # No wider than the dock, however long the names are.
+        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.choice.setSizeAdjustPolicy(adjust)
+        self.choice.setMinimumContentsLength(10)
         self.choice.currentTextChanged.connect(self._choose)
         self.shared = QCheckBox("one scale")
         self.shared.setChecked(True)
         self.shared.setToolTip(
-            "Draw all classes on one scale, so that they compare; otherwise each on its own."
+            "Draw all maps of a kind on one scale, so that they compare; otherwise each on its own."
         )
         self.shared.toggled.connect(self._share)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
@@ -55,8 +68,13 @@ class EvidencePanel(QWidget):
         grid.addWidget(self.shared, 1, 0)
         grid.addWidget(self.opacity, 1, 1)
         # napari's own colour bar takes a second to appear (docs/decisions/0010).
-        self.bar = ColourBar()
+        self.bar, self.difference_bar = ColourBar(), DifferenceBar()
         grid.addWidget(self.bar, 2, 0, 1, 2)
+        grid.addWidget(self.difference_bar, 3, 0, 1, 2)
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.about.setToolTip("Which cells were explained, and how.")
+        grid.addWidget(self.about, 4, 0, 1, 2)
         grid.setColumnStretch(1, 1)
         self.setVisible(False)
 
@@ -69,9 +87,24 @@ class EvidencePanel(QWidget):
             self.choice.setCurrentText(evidence.shown)
             self.switch.setChecked(evidence.is_on)
             evidence.set_opacity(self.opacity.value() / 100)
-            self.bar.show_scale(evidence.largest)
+            evidence.share_scale(self.shared.isChecked())
+            self.about.setText(evidence.evidence.about)
+            self.about.setVisible(bool(evidence.evidence.about))
+            self._show_bar(evidence)
         self._evidence = evidence
         self.setVisible(evidence is not None)
+
+    def show_computed(self) -> None:
+        """Show the map that the user waits for, if it is computed now."""
+        evidence, name = self._evidence, self.choice.currentText()
+        if evidence is not None and name in evidence.maps and name != evidence.shown:
+            self._choose(name)
+
+    def settle(self) -> None:
+        """Return to the map that was shown, if the wanted one was not computed."""
+        evidence = self._evidence
+        if evidence is not None and self.choice.currentText() != evidence.shown:
+            self.choice.setCurrentText(evidence.shown)
 
     def toggle(self) -> None:
         """Switch the evidence on or off."""
@@ -83,14 +116,26 @@ class EvidencePanel(QWidget):
             self._evidence.switch(on)
 
     def _choose(self, name: str) -> None:
-        if self._evidence is not None and name:
+        if self._evidence is None or not name:
+            return
+        if name in self._evidence.maps:
             self._evidence.show_map(name)
-            self.bar.show_scale(self._evidence.largest)
+            self._show_bar(self._evidence)
+        else:
+            self._evidence.wait(True)
+            self.wanted.emit(name)
 
     def _share(self, shared: bool) -> None:
         if self._evidence is not None:
             self._evidence.share_scale(shared)
-            self.bar.show_scale(self._evidence.largest)
+            self._show_bar(self._evidence)
+
+    def _show_bar(self, evidence: EvidenceLayers) -> None:
+        """Show the colours and the end of the scale."""
+        self.bar.show_scale(evidence.largest)
+        self.difference_bar.show_scale("the call", "the runner-up", evidence.largest, is_cut=True)
+        self.bar.setVisible(not evidence.is_signed)
+        self.difference_bar.setVisible(evidence.is_signed)
 
     def _fade(self, percent: int) -> None:
         if self._evidence is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -27,9 +29,14 @@ from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
 from napari_cellcam.explain_dock.class_panel import ClassPanel
+from napari_cellcam.explain_dock.difference_tasks import DifferenceTasks
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
+from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
+from napari_cellcam.explain_dock.help_page import help_page
+from napari_cellcam.explain_dock.help_window import HelpButton
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
+from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.explain_dock.unsaved import CloseQuestion, may_be_left
 from napari_cellcam.layers.layer_revisions import LayerRevisions
@@ -49,7 +56,7 @@ from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
-from napari_cellcam.widgets.keyboard import DockKeys
+from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
@@ -144,14 +151,25 @@ class ExplainWidget(QScrollArea):
         self.tasks = TaskList(self.status)
         self.tasks.long_running.connect(self._set_running)
         self._build_choices(column)
+        self.explaining = ExplanationPanel()
+        self.explaining.changed.connect(self._follow_explaining)
+        column.addWidget(self.explaining)
         column.addLayout(self._buttons())
         column.addWidget(self.status)
         self.evidence = EvidencePanel()
+        self.differences = DifferenceTasks(
+            self.evidence, self.tasks, self.status, lambda: self.results
+        )
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
-        column.addWidget(self.about)
         self.table = CellsTable()
+        self.table_export = TableExport(self.table, lambda: self.session)
+        self.table_export.message.connect(self.status.setText)
+        row = QHBoxLayout()
+        row.addWidget(self.about, 1)
+        row.addWidget(self.table_export)
+        column.addLayout(row)
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
@@ -187,7 +205,12 @@ class ExplainWidget(QScrollArea):
         self.choices_toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.choices_toggle.toggled.connect(self._toggle_choices)
         self.choices_toggle.setChecked(True)
-        column.addWidget(self.choices_toggle)
+        self.help_button = HelpButton(self._help_text, self)
+        row = QHBoxLayout()
+        row.addWidget(self.choices_toggle)
+        row.addStretch()
+        row.addWidget(self.help_button)
+        column.addLayout(row)
         column.addWidget(self.choices)
 
     def _buttons(self) -> QVBoxLayout:
@@ -196,6 +219,11 @@ class ExplainWidget(QScrollArea):
         rows.addLayout(row)
         self.classify_button = button("Classify", self.classify, row)
         self.explain_button = button("Explain", self.explain, row)
+        self.selected_only = QCheckBox("selected")
+        self.selected_only.setToolTip(
+            "Explain only the cells that are selected in the table (Shift or Ctrl and click)."
+        )
+        row.addWidget(self.selected_only)
         self.cancel_button = button("Cancel", self.tasks.cancel, row)
         row = QHBoxLayout()
         rows.addLayout(row)
@@ -232,12 +260,17 @@ class ExplainWidget(QScrollArea):
         if session is None or session.model is None:
             self.status.setText("Classify the cells first.")
             return
+        rows = sorted(self.table.selected_rows()) if self.selected_only.isChecked() else None
+        if rows is not None and not rows:
+            self.status.setText("Select cells first: click them in the table or on the canvas.")
+            return
         self.tasks.start(
             "Explaining cells",
             lambda evidence: self._show_evidence(session, evidence),
             explain_session,
             session,
             self.choices.chosen_classes(),
+            rows,
         )
 
     def go_to_cell(self, row: int, extend: bool = False) -> None:
@@ -317,9 +350,9 @@ class ExplainWidget(QScrollArea):
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
         try:
-            choices = self.choices.choices()
+            choices = replace(self.choices.choices(), explaining=self.explaining.choices())
             command = choices.command()
-            left_out = choices.not_in_command()
+            left_out = [*choices.not_in_command(), *self._evidence_not_in_command()]
         except InputError as error:
             self.status.show_error(error)
             return ""
@@ -327,6 +360,14 @@ class ExplainWidget(QScrollArea):
         if left_out:
             self.status.setText(f"Copied, but not all of it can be said: {' '.join(left_out)}")
         return command
+
+    def _evidence_not_in_command(self) -> Iterator[str]:
+        """What the evidence on the canvas has and the command does not compute."""
+        if self.selected_only.isChecked():
+            yield "Only the selected cells: the command explains all of them."
+        evidence = None if self.results is None else self.results.evidence
+        if evidence is not None and evidence.is_signed:
+            yield "Why this and not that: the command maps classes only."
 
     def _show_session(self, choices: LayerChoices, session: Session) -> None:
         if session.origin != self._present_origin():
@@ -336,6 +377,7 @@ class ExplainWidget(QScrollArea):
             if self.results is not None:
                 self.results.remove()
             results = ResultLayers(self.viewer, session, choices.first, choices.axes)
+        results.explain_as(self.explaining.choices())
         if isinstance(session.spec, ClassifierDraft):
             self.choices.keep_draft(session.spec)
         self._show_results(results)
@@ -350,6 +392,8 @@ class ExplainWidget(QScrollArea):
     def _show_results(self, results: ResultLayers) -> None:
         """Show results whose layers are in the viewer."""
         self.results, self.session = results, results.session
+        if self.session.model is not None:
+            self.explaining.show_layers(self.session.model.layers)
         self.table.show_cells(self.session.table)
         self._give_session()
         self.evidence.show_evidence(results.evidence)
@@ -359,16 +403,50 @@ class ExplainWidget(QScrollArea):
     def _follow_choices(self) -> None:
         """Take results off the screen that are about other choices; show those about these."""
         origin = self._present_origin()
+        is_draft = self.choices.draft is not None
+        self.explaining.show_model(
+            self.choices.model.identity, None if is_draft else self.choices.model.spec
+        )
         if self.session is not None and self.session.origin != origin:
             self._put_away(self.session.origin.difference(origin))
         if self.session is None:
             kept = self.kept.take(origin)
             if kept is not None:
+                evidence = kept.explain_as(self.explaining.choices())
                 with view_kept(self.viewer):
                     kept.show_again()
                 self._show_results(kept)
+                self._show_again(evidence)
                 self.status.setText("These are the results of before, for the same choices.")
         self._offer_actions()
+
+    def _follow_explaining(self) -> None:
+        """Take evidence off the canvas that was computed in another way than is chosen now."""
+        session, results = self.session, self.results
+        if session is None or results is None:
+            return
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        had_evidence, card = results.evidence is not None, self.card.shown
+        evidence = results.explain_as(self.explaining.choices())
+        self.evidence.show_evidence(results.evidence)
+        self.table.update_cells(session.table)
+        self._show_true_classes(self.classes.true_classes)
+        if card is not None:
+            other = None if card.difference is None else card.difference.rather_than
+            self._show_card(brief_card(session, card.row))
+            self._compute_card(session, partial(explained_card, session, card.row, other))
+        self._show_again(evidence)
+        if had_evidence and evidence is None:
+            self.status.setText(
+                "The evidence was put away: it was computed in another way. Explain again; it "
+                "comes back when the choice is changed back."
+            )
+
+    def _show_again(self, evidence: EvidenceMaps | None) -> None:
+        """Show evidence that was put away, if there is any."""
+        if evidence is not None and self.session is not None:
+            self._show_evidence(self.session, evidence)
 
     def _put_away(self, what: str) -> None:
         """Take the results off the screen, and say why."""
@@ -473,11 +551,12 @@ class ExplainWidget(QScrollArea):
         self.evidence.show_evidence(results.evidence)
         yield
         session.table = evidence.table
-        self.table.show_cells(session.table)
+        self.table.update_cells(session.table)
         yield
         self._show_true_classes(self.classes.true_classes)
         self.status.setText(
-            "Bright is what speaks for the class. E switches between evidence and image."
+            f"{evidence.n_explained} of {len(session.table)} cells are explained. Bright is what "
+            "speaks for the class. E switches between evidence and image."
         )
 
     def _explain_card(self, session: Session, row: int) -> None:
@@ -508,23 +587,31 @@ class ExplainWidget(QScrollArea):
             self.tasks.cancel_short()
             self._compute_card(session, partial(compared_card, session, card, rather_than))
 
+    def _help_text(self) -> str:
+        keys = [*self.keys.actions, *self.table_export.keys]
+        return help_page(keys, self.project.folder, self.choices.model_folder)
+
     def _set_running(self, _: bool) -> None:
         self._offer_actions()
 
-    def _key_actions(self) -> dict[str, Callable[[], object]]:
+    def _key_actions(self) -> list[KeyAction]:
         """What the keys do, in the dock and on the canvas."""
-        classes = {str(i + 1): partial(self.classes.assign_number, i) for i in range(9)}
-        return {
-            "N": partial(self.table.step, 1),
-            "P": partial(self.table.step, -1),
-            "E": self.evidence.toggle,
-            "Backspace": self.classes.clear_selected,
-            "Del": self.classes.clear_selected,
-            "Ctrl+Z": lambda: self.classes.corrections.undo(),
-            "Ctrl+Shift+Z": lambda: self.classes.corrections.redo(),
-            "Ctrl+Y": lambda: self.classes.corrections.redo(),
-            **classes,
-        }
+        true_class, none = "true class of the selected cells", "no true class"
+        classes = self.classes
+        return [
+            *(
+                KeyAction(str(i + 1), true_class, partial(classes.assign_number, i))
+                for i in range(9)
+            ),
+            KeyAction("Backspace", none, classes.clear_selected),
+            KeyAction("Del", none, classes.clear_selected),
+            KeyAction("N", "next cell, as the table is sorted", partial(self.table.step, 1)),
+            KeyAction("P", "previous cell", partial(self.table.step, -1)),
+            KeyAction("E", "evidence or image", self.evidence.toggle),
+            KeyAction("Ctrl+Z", "undo", lambda: classes.corrections.undo()),
+            KeyAction("Ctrl+Shift+Z", "redo", lambda: classes.corrections.redo()),
+            KeyAction("Ctrl+Y", "redo", lambda: classes.corrections.redo()),
+        ]
 
     def _on_mouse(self, _: napari.viewer.Viewer, event: MouseEvent) -> Iterator[None]:
         """A click on a cell, whichever layer is active; moving the image is not a click."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cellcam.reporting.colours import UNKNOWN_CLASS, importance_stops
+from cellcam.reporting.colours import UNKNOWN_CLASS, difference_stops, importance_stops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,3 +71,11 @@ def importance_colormap() -> Colormap:
 
     stops, rgba = importance_stops()
     return Colormap(rgba, controls=stops, name="importance")
+
+
+def difference_colormap() -> Colormap:
+    """Colour map of differences: blue against, transparent about 0, orange for."""
+    from napari.utils import Colormap
+
+    stops, rgba = difference_stops()
+    return Colormap(rgba, controls=stops, name="difference")

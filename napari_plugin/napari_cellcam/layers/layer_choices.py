@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from napari_cellcam.layers.stack_from_layers import (
     stack_from_layers,
 )
 from napari_cellcam.layers.stack_layers import FileFacts, cellcam_metadata
+from napari_cellcam.state.explanation_choices import ExplanationChoices
 from napari_cellcam.state.origin import ImageKey, LayerState, Origin
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class LayerChoices:
     request : how to find cells, what the model sees, which classes to explain
     cells : the user's labels; None: the request's finder finds the cells
     device : auto, cpu, cuda, cuda:1 or mps
+    explaining : how cells are explained
     """
 
     layers: Mapping[str, Image | ColourSample]
@@ -64,6 +66,7 @@ class LayerChoices:
     cells: Labels | None = None
     draft: ClassifierDraft | None = None
     device: str = "auto"
+    explaining: ExplanationChoices = field(default_factory=ExplanationChoices)
 
     @property
     def first(self) -> Image:
@@ -131,6 +134,7 @@ class LayerChoices:
             *self._image_not_in_command(),
             *labels_not_in_file(self.cells),
             *self._scale_not_in_command(),
+            *self.explaining.not_in_command(),
         ]
         return tuple(said)
 
@@ -172,6 +176,7 @@ class LayerChoices:
             image=self._image_options(),
             finder=finder,
             channel_map=tuple(renamed.items()),
+            rtol=self.explaining.rtol,
         )
 
     def _image_options(self) -> ImageOptions:

@@ -18,6 +18,7 @@ from napari_cellcam.layers.evidence_layers import EvidenceLayers
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
 from napari_cellcam.state.evidence import EvidenceMaps
+from napari_cellcam.state.explanation_choices import ExplanationChoices
 from napari_cellcam.state.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 _OUTLINE = 2  # screen pixels
+_MOST_PUT_AWAY = 3  # kinds of evidence that wait for their choices to come back
 _WELL_INSIDE = 0.9  # part of the canvas; a cell inside it does not move the camera
 
 
@@ -65,6 +67,8 @@ class ResultLayers:
             "model": session.origin.model,
         }
         self.evidence: EvidenceLayers | None = None
+        self._emptied: EvidenceLayers | None = None
+        self._put_away: dict[ExplanationChoices, EvidenceMaps] = {}
         self.cells = self._add_cells()
         self._mark = CellMark(
             viewer, session.cells_image, self._placement, self._metadata, session.is_volume
@@ -73,8 +77,9 @@ class ResultLayers:
     def remove(self) -> None:
         """Remove the result layers from the viewer."""
         self._mark.remove()
-        if self.evidence is not None:
-            self.evidence.remove()
+        for evidence in (self.evidence, self._emptied):
+            if evidence is not None:
+                evidence.remove()
         if self.cells in self.viewer.layers:
             self.viewer.layers.remove(self.cells)
 
@@ -102,13 +107,38 @@ class ResultLayers:
 
     def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
         """Add the evidence, step by step, in place of an earlier one."""
-        if self.evidence is not None:
-            self.evidence.remove()
-            self.evidence.release()
+        self._put_away.pop(evidence.choices, None)
+        layers = self.evidence or self._emptied
+        self._emptied = None
+        if layers is not None and layers.is_there():
+            layers.exchange(evidence)
+            self.evidence = layers
+            return
+        if layers is not None:  # the user removed one of them
+            layers.remove()
+            layers.release()
         self.evidence = EvidenceLayers(
             self.viewer, evidence, self.cells, self._placement, self._metadata
         )
         yield from self.evidence.add()
+
+    def explain_as(self, choices: ExplanationChoices) -> EvidenceMaps | None:
+        """Explain cells in this way from now on; evidence that was computed otherwise goes.
+
+        Returns
+        -------
+        evidence that was computed in this way before, or None
+        """
+        self.session.explaining = choices
+        if self.evidence is not None and self.evidence.evidence.choices != choices:
+            kept = self.evidence.evidence
+            self._put_away[kept.choices] = kept
+            while len(self._put_away) > _MOST_PUT_AWAY:
+                del self._put_away[next(iter(self._put_away))]
+            self.evidence.empty()
+            self.evidence, self._emptied = None, self.evidence
+            self.session.forget_evidence()
+        return self._put_away.get(choices)
 
     @property
     def maps(self) -> list[Image]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Layer
 
 
 @contextmanager
@@ -38,3 +39,15 @@ def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> I
         if layers.selection.active is not active and active in layers:
             layers.selection.active = active
             layers.selection = there
+
+
+def remove_layers(viewer: napari.viewer.Viewer, layers: Iterable[Layer]) -> None:
+    """Remove those of the layers that are in the viewer.
+
+    All at once: napari collects garbage whenever it has removed layers, which takes 0.2 s.
+    """
+    batched = getattr(viewer.layers, "batched_update", nullcontext)  # since napari 0.9
+    with batched():
+        for layer in layers:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cellcam.explain.settings import Exactness
     from cellcam.models.model import CellModel
     from cellcam.progress import Progress
     from napari_cellcam.state.session import Session
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 Map = NDArray[np.float32]
 
 # Of the map itself. The user waits, and does not see an error of 10 %; the true one is mostly 4 %.
-_CARD_RTOL = 0.1
+DIFFERENCE_RTOL = 0.1
+_USUAL: Exactness = {"rtol": DIFFERENCE_RTOL}
 _MOST_CLASSES = 6  # that get a map of their own
 
 
@@ -65,6 +67,7 @@ class CellCard:
     class_maps : (Y, X) signed map of each of `probable_classes` rather than the mean of all; empty
         until they are computed
     class_error : estimated error of the strongest of these maps, relative to it
+    settings : how the maps are computed, in words, where it differs from what the model says
     """
 
     row: int
@@ -80,6 +83,7 @@ class CellCard:
     difference: Difference | None = None
     class_maps: dict[str, Map] = field(default_factory=dict)
     class_error: float = float("nan")
+    settings: str = ""
 
     @property
     def probable_classes(self) -> list[str]:
@@ -112,6 +116,7 @@ def brief_card(session: Session, row: int) -> CellCard:
         crop=crop.max(axis=1) if crop.ndim == 4 else crop,
         channels=spec.channels,
         probabilities=dict(zip(spec.classes, calls, strict=True)) if has_call else {},
+        settings=session.settings_text,
     )
 
 
@@ -133,24 +138,31 @@ def compared_card(
     """The card with the difference map of its call and another class, see `explained_card`."""
     crop = session.crop(card.row)[None]
     pair = card.predicted, rather_than or card.runner_up
-    return replace(card, difference=difference_map(_model(session), crop, pair, progress))
+    exactness = session.explaining.exactness(DIFFERENCE_RTOL)
+    why = difference_map(session.explainer, crop, pair, progress, exactness)
+    return replace(card, difference=why)
 
 
 def completed_card(session: Session, card: CellCard, progress: Progress) -> CellCard:
     """The card with the maps that may come a moment later: of the stains, and of the classes."""
-    model, crop = _model(session), session.crop(card.row)[None]
+    model, crop = session.explainer, session.crop(card.row)[None]
+    exactness = session.explaining.exactness(DIFFERENCE_RTOL)
     assert card.difference is not None
     if len(card.channels) > 1:
         pair = card.predicted, card.difference.rather_than
-        maps = stain_difference_maps(model, crop, pair, progress)
+        maps = stain_difference_maps(model, crop, pair, progress, exactness)
         card = replace(card, difference=replace(card.difference, stain_maps=maps))
     if card.class_maps:
         return card  # only the class to compare with is another
-    return _with_class_maps(model, crop, card, progress)
+    return _with_class_maps(model, crop, card, progress, exactness)
 
 
 def difference_map(
-    model: CellModel, crop: NDArray[np.generic], pair: tuple[str, str], progress: Progress
+    model: CellModel,
+    crop: NDArray[np.generic],
+    pair: tuple[str, str],
+    progress: Progress,
+    exactness: Exactness | None = None,
 ) -> Difference:
     """Why a cell is called the first of two classes rather than the second.
 
@@ -160,12 +172,13 @@ def difference_map(
     Parameters
     ----------
     crop : (1, C, *crop_size) counts
+    exactness : of the integration, by default to an error of 10 %
     """
     import torch
 
     called, other = map(model.spec.classes.index, pair)
     explained = model.explain_differences(
-        crop, [(called, other)], rtol=_CARD_RTOL, progress=progress
+        crop, [(called, other)], progress=progress, **(exactness or _USUAL)
     )
     losses = model.channel_shares(np.concatenate([crop, crop]), torch.tensor([[called], [other]]))
     return Difference(
@@ -178,18 +191,26 @@ def difference_map(
 
 
 def stain_difference_maps(
-    model: CellModel, crop: NDArray[np.generic], pair: tuple[str, str], progress: Progress
+    model: CellModel,
+    crop: NDArray[np.generic],
+    pair: tuple[str, str],
+    progress: Progress,
+    exactness: Exactness | None = None,
 ) -> dict[str, Map]:
     """`difference_map` of each stain, on whose path it moves alone from background to cell."""
     called, other = map(model.spec.classes.index, pair)
     explained = model.explain_differences(
-        crop, [(called, other)], channels="each", rtol=_CARD_RTOL, progress=progress
+        crop, [(called, other)], channels="each", progress=progress, **(exactness or _USUAL)
     )
     return dict(zip(model.spec.channels, map(_flat, explained.maps[0, 0]), strict=True))
 
 
 def _with_class_maps(
-    model: CellModel, crop: NDArray[np.generic], card: CellCard, progress: Progress
+    model: CellModel,
+    crop: NDArray[np.generic],
+    card: CellCard,
+    progress: Progress,
+    exactness: Exactness,
 ) -> CellCard:
     """The card with a map of each class.
 
@@ -202,7 +223,7 @@ def _with_class_maps(
     explained = model.explain_differences(
         crop,
         [(model.spec.classes.index(name), MEAN) for name in names],
-        rtol=_CARD_RTOL,
+        **exactness,
         rtol_of="strongest",
         progress=progress,
     )
@@ -221,8 +242,3 @@ def _flat(image: Tensor) -> Map:
         return values
     strongest = np.abs(values).argmax(axis=0)[None]
     return np.take_along_axis(values, strongest, axis=0)[0]
-
-
-def _model(session: Session) -> CellModel:
-    assert session.model is not None
-    return session.model

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_cellcam.state.differences import difference_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from cellcam.pipeline.explain_field import FieldResult
     from cellcam.progress import Progress
     from cellcam.request import Classes
+    from napari_cellcam.state.explanation_choices import ExplanationChoices
     from napari_cellcam.state.session import Session
 
 Maps = dict[str, NDArray[np.float32]]
@@ -37,26 +41,74 @@ class EvidenceMaps:
     maps : importance on the axes of `Session.kept_axes`, for `OWN_CALL` and for each class that
         was explained and has any importance
     grey : the image in dim grey, uint8, on the same axes
-    table : cell table with its columns about evidence, see `cell_table`
+    table : cell table with its columns about evidence, see `cell_table`; empty values for cells
+        that were not explained
+    rows : of the cells that were explained; None: all
+    choices : how they were explained
+    about : which cells and how, in words, where that is not all cells as the model says
+    stains : of the model
+    differences : signed maps, by the names of `difference_names`; computed when they are asked for
+    typical : of these, see `DifferenceMaps`
     """
 
     maps: Maps
     grey: NDArray[np.uint8]
     table: pd.DataFrame
+    rows: tuple[int, ...] | None
+    choices: ExplanationChoices
+    about: str
+    stains: tuple[str, ...]
+    differences: Maps = field(default_factory=dict)
+    typical: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def largest(self) -> dict[str, float]:
+        """Largest importance of each of ``maps``."""
+        return {name: float(image.max(initial=0)) for name, image in self.maps.items()}
+
+    @property
+    def names(self) -> list[str]:
+        """All maps that can be shown, computed already or not yet."""
+        return [*self.maps, *difference_names(self.stains)]
+
+    @property
+    def n_explained(self) -> int:
+        """Number of cells that were explained."""
+        return len(self.table) if self.rows is None else len(self.rows)
 
 
-def explain_session(session: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
-    """Importance of all cells for some classes, see `Request`."""
+def explain_session(
+    session: Session, classes: Classes, rows: Sequence[int] | None, progress: Progress
+) -> EvidenceMaps:
+    """Importance of cells for some classes.
+
+    Parameters
+    ----------
+    classes : see `Request`
+    rows : of the session's table; None: all cells
+    """
     import pandas as pd
 
     from cellcam.pipeline.explain_field import explain_fields
 
-    assert session.model is not None
-    request = session.request.with_classes(classes)
+    choices = session.explaining
+    request = replace(session.request.with_classes(classes), rtol=choices.rtol)
+    explained = np.ones(len(session.table), bool)
+    if rows is not None:
+        explained[:] = False
+        explained[list(rows)] = True
     results: list[FieldResult] = []
-    for called, first in zip(session.called, session.first_rows, strict=False):
-        report = partial(_report, progress, int(first), len(session.table))
-        results += explain_fields([called], session.model, request, report)
+    before = 0
+    for called, chosen in zip(session.called, session.by_field(explained), strict=True):
+        results += explain_fields(
+            [called],
+            session.explainer,
+            request,
+            partial(_report, progress, before, int(explained.sum())),
+            chosen=[chosen],
+            n_steps=choices.n_steps,
+        )
+        before += int(chosen.sum())
     maps: Maps = {}
     if isinstance(classes, str):  # every cell was explained for its own call, at least
         fields = zip(results, session.called, strict=True)
@@ -67,7 +119,17 @@ def explain_session(session: Session, classes: Classes, progress: Progress) -> E
             maps[name] = image
     grey = session.on_axes([_in_grey(called) for called in session.called])
     table = pd.concat([result.cells for result in results], ignore_index=True)
-    return EvidenceMaps(maps, grey, table)
+    which = None if rows is None else tuple(map(int, np.flatnonzero(explained)))
+    about = _about(session, which)
+    found = EvidenceMaps(maps, grey, table, which, choices, about, session.spec.channels)
+    _ = found.largest  # computed here, not later in the GUI thread
+    return found
+
+
+def _about(session: Session, rows: tuple[int, ...] | None) -> str:
+    """What is special about the evidence, in words."""
+    few = "" if rows is None else f"Only {len(rows)} of {len(session.table)} cells"
+    return "; ".join(part for part in (few, session.settings_text) if part)
 
 
 def _own_call(result: FieldResult, called: CalledCells) -> NDArray[np.float32]:

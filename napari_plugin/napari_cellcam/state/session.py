@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellcam.state.explanation_choices import ExplanationChoices
+
 if TYPE_CHECKING:
     from cellcam.models.model import CellModel
     from cellcam.models.network_input import ClassifierDraft, NetworkInput
@@ -36,6 +38,7 @@ class Session:
     table : one row for each cell of all fields, see `cell_table` and, without calls,
         `place_table`; row i is cell number i + 1
     first_rows : row of the first cell of each field, and the number of cells
+    explaining : how cells are explained; set in the GUI thread, with no explanation under way
     """
 
     def __init__(
@@ -49,7 +52,28 @@ class Session:
         self.model: CellModel | None = called[0].model if called else None
         tables = [field.table() for field in called] or [place_table(field) for field in found]
         self.table = pd.concat(tables, ignore_index=True)
+        self._table_without_evidence = self.table
         self.first_rows = np.cumsum([0, *(len(field.cells) for field in found)])
+        self.explaining = ExplanationChoices()
+        self._explainers: dict[ExplanationChoices, CellModel] = {}
+
+    def forget_evidence(self) -> None:
+        """Empty the columns of the table that are about evidence."""
+        self.table = self._table_without_evidence.copy()
+
+    @property
+    def explainer(self) -> CellModel:
+        """The model, explaining as chosen; it keeps the facts about its network."""
+        assert self.model is not None
+        choices = self.explaining
+        if choices not in self._explainers:
+            self._explainers = {choices: choices.applied_to(self.model)}
+        return self._explainers[choices]
+
+    @property
+    def settings_text(self) -> str:
+        """`ExplanationChoices.text` of the choices; empty without a model."""
+        return "" if self.model is None else self.explaining.text(self.model.spec)
 
     @property
     def matched(self) -> MatchedStack:
@@ -114,6 +138,10 @@ class Session:
         field = int(np.searchsorted(self.first_rows, row, "right")) - 1
         return field, row - int(self.first_rows[field])
 
+    def by_field(self, values: NDArray[Pixel]) -> list[NDArray[Pixel]]:
+        """Values of all cells (N, ...), in the order of the table, split into fields."""
+        return np.split(values, self.first_rows[1:-1])
+
     def on_axes(self, images: list[NDArray[Pixel]]) -> NDArray[Pixel]:
         """Stack the images of all fields on the axes of `kept_axes`."""
         n_times = self.stack.data.shape[0]
@@ -148,6 +176,7 @@ def classify(
     for field in found:
         progress(len(found), len(found))  # may cancel
         called += classify_fields([field], model)
+    _ = model.layers  # computed here, not later in the GUI thread
     return _ready(Session(origin, found, called))
 
 

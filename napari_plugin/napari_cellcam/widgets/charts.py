@@ -193,13 +193,18 @@ class DifferenceBar(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._names, self.largest = ("", ""), 0.0
+        self._names, self.largest, self._is_cut = ("", ""), 0.0, False
         self.setFixedHeight(self._BAR + 2 * self._TEXT)
         self.setToolTip("How much a pixel adds to the lead of the called class, or takes from it.")
 
-    def show_scale(self, called: str, other: str, largest: float) -> None:
-        """Show both ends of the scale, -largest to largest; 0 is not known yet."""
-        self._names, self.largest = (called, other), largest
+    def show_scale(self, called: str, other: str, largest: float, is_cut: bool = False) -> None:
+        """Show both ends of the scale, -largest to largest; 0 is not known yet.
+
+        Parameters
+        ----------
+        is_cut : whether larger values are drawn like those at the end
+        """
+        self._names, self.largest, self._is_cut = (called, other), largest, is_cut
         self.update()
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
@@ -215,7 +220,9 @@ class DifferenceBar(QWidget):
         half = self.width() // 2 - 4
         align = Qt.AlignmentFlag
         ends = (f"for {other}", f"for {called}")
-        values = (f"{-self.largest:.2g}", f"{self.largest:.2g}") if self.largest else ("", "")
+        less, more = (" or less", " or more") if self._is_cut else ("", "")
+        numbers = f"{-self.largest:.2g}{less}", f"{self.largest:.2g}{more}"
+        values = numbers if self.largest else ("", "")
         for i, texts in enumerate((ends, values)):
             below = QRectF(0, self._BAR + i * self._TEXT, self.width(), self._TEXT)
             painter.drawText(below, align.AlignLeft, _shortened(painter, texts[0], half))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence
@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 _EDITORS = (QLineEdit, QAbstractSpinBox, QPlainTextEdit, QTextEdit)
 
 
+class KeyAction(NamedTuple):
+    """A key and what it does.
+
+    Attributes
+    ----------
+    key : the key as text, such as ``"N"`` or ``"Ctrl+Z"``
+    meaning : what it does, for the user
+    act : does it
+    """
+
+    key: str
+    meaning: str
+    act: Callable[[], object]
+
+
 class DockKeys(QObject):
     """Keys for the dock and for the canvas of its window.
 
@@ -34,19 +49,20 @@ class DockKeys(QObject):
     Parameters
     ----------
     owner : widget inside the dock
-    actions : what each key does; the key as text, such as ``"N"`` or ``"Ctrl+Z"``
+    actions : all keys
     is_active : whether the keys mean something at the moment; otherwise napari gets them
     """
 
     def __init__(
         self,
         owner: QWidget,
-        actions: Mapping[str, Callable[[], object]],
+        actions: Sequence[KeyAction],
         is_active: Callable[[], bool],
     ) -> None:
         super().__init__(owner)
         self._owner, self._is_active = owner, is_active
-        self._actions = dict(actions)
+        self.actions = tuple(actions)
+        self._by_key = {action.key: action.act for action in actions}
         QApplication.instance().installEventFilter(self)
 
     def release(self) -> None:
@@ -57,7 +73,7 @@ class DockKeys(QObject):
         kinds = QEvent.Type
         if event.type() not in (kinds.KeyPress, kinds.ShortcutOverride):
             return False
-        action = self._actions.get(_key_text(event))
+        action = self._by_key.get(_key_text(event))
         if action is None or not self._is_for_us(target) or not self._is_active():
             return False
         event.accept()  # of a menu's shortcut: the key comes again as a key press
