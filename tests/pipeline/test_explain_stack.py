@@ -12,6 +12,7 @@ from ome_types import from_tiff
 from PIL import Image
 
 from cellcam import CellModel, InputError, Request, Stack, ThresholdFinder, open_stack
+from cellcam.errors import UsageError
 from cellcam.pipeline.explain_stack import explain_stack
 from cellcam.stacks.stack import PixelSize
 
@@ -79,6 +80,17 @@ def test_projections_and_volumes_keep_their_axes(
     written = open_stack(tmp_path / "volume/movie.maps.ome.tif")
     assert written.data.shape == (2, 3, 3, 40, 60)
     np.testing.assert_array_equal(written.data[1], done.fields[1].maps)
+
+
+def test_every_plane_can_be_asked_for_whatever_the_model_was_trained_on(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    asked = Request(finder=ThresholdFinder("DNA"), z="each")
+    done = explain_stack(movie(stack), make_model(field="max"), tmp_path, asked)
+    assert [result.place for result in done.fields] == [(t, z) for t in range(2) for z in range(3)]
+    volumes = make_model(spatial_dims=3, crop_size=(4, 16, 16), field="volume")
+    with pytest.raises(UsageError, match="volumes"):
+        explain_stack(movie(stack), volumes, tmp_path, asked)
 
 
 def test_user_labels_are_cut_field_by_field(stack: Stack, make_model: Make, tmp_path: Path) -> None:
