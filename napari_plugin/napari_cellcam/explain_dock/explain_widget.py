@@ -261,6 +261,8 @@ class ExplainWidget(QScrollArea):
         elif opened.draft is not None:
             self.choices.restore_draft(opened.draft, opened.layers)
         self.choices.choose_layers(opened.layers)
+        if opened.planes:
+            self.choices.planes.choose(opened.planes)
         gone = f" Not found any more: {', '.join(missing)}." if missing else ""
         n = len(project.corrections)
         self.status.setText(f"Project {folder.name}: {n} corrected cells.{gone}")

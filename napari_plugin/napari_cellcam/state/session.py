@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from cellcam.models.model import CellModel
-    from cellcam.models.network_input import ClassifierDraft, NetworkInput
+    from cellcam.models.network_input import ClassifierDraft, NetworkInput, Planes
     from cellcam.pipeline.classify_field import CalledCells
     from cellcam.pipeline.find_field import FoundCells
     from cellcam.pipeline.matching import MatchedStack
@@ -70,6 +70,14 @@ class Session:
     def spec(self) -> NetworkInput:
         """Stains, scale and classes; `model.spec` has all about a model."""
         return self.matched.spec
+
+    @property
+    def planes(self) -> Planes:
+        """What the network saw of the planes, as `ModelSpec.field` says it."""
+        z = self.matched.z
+        if self.stack.data.shape[2] == 1:
+            return self.spec.field
+        return z if isinstance(z, str) else "plane"
 
     @property
     def kept_axes(self) -> str:
