@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
+from napari_cellcam.state.session import CELL_3D
 from napari_cellcam.widgets.table_model import SortableTableModel
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _ROWS_MEASURED = 100
 
 _TRUE_CLASS = "true class"
-_COLUMNS = ("label", "class", "probability", "margin", _TRUE_CLASS, "t", "z", "flags")
+_COLUMNS = ("label", CELL_3D, "class", "probability", "margin", _TRUE_CLASS, "t", "z", "flags")
 
 
 class CellsTable(QTableView):

@@ -32,7 +32,8 @@ from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
-from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
+from napari_cellcam.layers.mouse import MouseEvent
+from napari_cellcam.layers.result_layers import ResultLayers
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.cell_card import (

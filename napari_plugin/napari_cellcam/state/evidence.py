@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellcam.state.session import CELL_3D
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -67,6 +69,8 @@ def explain_session(session: Session, classes: Classes, progress: Progress) -> E
             maps[name] = image
     grey = session.on_axes([_in_grey(called) for called in session.called])
     table = pd.concat([result.cells for result in results], ignore_index=True)
+    if session.is_by_plane:
+        table[CELL_3D] = session.cells_3d
     return EvidenceMaps(maps, grey, table)
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
+# Column of the table: the same number is the same cell on several planes.
+CELL_3D = "3-D cell"
+
 
 class Session:
     """The cells of one stack.
@@ -34,7 +37,8 @@ class Session:
     called : the same cells with their calls; empty if there is no model yet
     model : the model that called them, or None
     table : one row for each cell of all fields, see `cell_table` and, without calls,
-        `place_table`; row i is cell number i + 1
+        `place_table`; row i is cell number i + 1. Where each plane is a field, the column `CELL_3D`
+        has the number of the same cell over planes
     first_rows : row of the first cell of each field, and the number of cells
     """
 
@@ -50,6 +54,8 @@ class Session:
         tables = [field.table() for field in called] or [place_table(field) for field in found]
         self.table = pd.concat(tables, ignore_index=True)
         self.first_rows = np.cumsum([0, *(len(field.cells) for field in found)])
+        if self.is_by_plane:
+            self.table[CELL_3D] = self.cells_3d
 
     @property
     def matched(self) -> MatchedStack:
@@ -85,6 +91,32 @@ class Session:
         spans_z = self.is_volume or len({field.place.z for field in self.found}) > 1
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
+
+    @property
+    def is_by_plane(self) -> bool:
+        """Whether each of several planes is a field."""
+        return not self.is_volume and "Z" in self.kept_axes
+
+    @cached_property
+    def cells_3d(self) -> NDArray[np.int32]:
+        """Number of the same cell over planes, for each row; see `link_planes`."""
+        from cellcam.cells.linking import link_planes
+
+        numbers: list[int] = []
+        for t in sorted({field.place.t for field in self.found}):
+            fields = [field for field in self.found if field.place.t == t]
+            linked = link_planes([field.labels for field in fields])
+            before = max(numbers, default=0)
+            for field, number in zip(fields, linked, strict=True):
+                numbers += [before + number[int(label)] for label in field.cells.numbers]
+        return np.array(numbers, np.int32)
+
+    def other_planes(self, row: int) -> list[int]:
+        """Rows of the same cell on other planes; none unless each plane is a field."""
+        if not self.is_by_plane:
+            return []
+        same = np.flatnonzero(self.cells_3d == self.cells_3d[row])
+        return [int(other) for other in same if other != row]
 
     @property
     def is_volume(self) -> bool:
