@@ -96,6 +96,7 @@ class BatchForm(QWidget):
         self.more.setToolTip("Further options of cellcam batch, as in a terminal.")
         form.addRow("Explain", self.explained)
         form.addRow("Planes", self.planes)
+        form.addRow(self.planes.meaning)
         form.addRow("Cells", self.labels)
         form.addRow("More", self.more)
         return form

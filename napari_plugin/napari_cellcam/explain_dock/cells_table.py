@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_cellcam.state.session import CELL_3D
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _ROWS_MEASURED = 100
 
 _TRUE_CLASS = "true class"
-_COLUMNS = ("label", CELL_3D, "class", "probability", "margin", _TRUE_CLASS, "t", "z", "flags")
+_COLUMNS = ("label", CELL_3D, "t", "z", "class", "probability", "margin", _TRUE_CLASS, "flags")
 
 
 class CellsTable(QTableView):
@@ -55,7 +56,10 @@ class CellsTable(QTableView):
         """Show these cells; t and z only where there are several."""
         constant = {name for name in ("t", "z") if table[name].nunique() < 2}
         names = [name for name in _COLUMNS if name in table and name not in constant]
-        self._cells.replace({name: table[name].tolist() for name in names})
+        columns = {name: table[name].tolist() for name in names}
+        if CELL_3D in columns and "z" in columns:  # plane numbers, to be sorted as such
+            columns["z"] = [int(z) for z in columns["z"]]
+        self._cells.replace(columns)
         header = self.horizontalHeader()
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
@@ -76,6 +80,15 @@ class CellsTable(QTableView):
         index = self._cells.index(self._cells.screen_row(row), 0)
         self.selectionModel().setCurrentIndex(index, change | flags.Rows)
         self._is_silent = False
+
+    def select_cells(self, rows: Sequence[int]) -> None:
+        """Select several cells; the current one stays."""
+        flags = QItemSelectionModel.SelectionFlag
+        selection = QItemSelection()
+        for row in rows:
+            index = self._cells.index(self._cells.screen_row(row), 0)
+            selection.select(index, index)
+        self.selectionModel().select(selection, flags.ClearAndSelect | flags.Rows)
 
     def step(self, by: int) -> None:
         """Go on by some rows in the order on the screen."""

@@ -232,6 +232,7 @@ class ChoicePanel(QWidget):
         self.planes.offer(self.spec, has_planes, labels_have_planes)
         self._planes_title.setVisible(self.planes.is_offered)
         self.planes.setVisible(self.planes.is_offered)
+        self.planes.meaning.setVisible(self.planes.is_offered)
 
     def choices(self) -> LayerChoices:
         """The present choices.
@@ -370,6 +371,7 @@ class ChoicePanel(QWidget):
         form.addRow("Axes", self.axes)
         self._planes_title = QLabel("Planes")
         form.addRow(self._planes_title, self.planes)
+        form.addRow(self.planes.meaning)
         form.addRow("Cells", self.cells)
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)

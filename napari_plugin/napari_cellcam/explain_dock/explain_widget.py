@@ -29,6 +29,7 @@ from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_lay
 from napari_cellcam.explain_dock.class_panel import ClassPanel
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.kept_results import KeptResults
+from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.layers.layer_revisions import LayerRevisions
@@ -137,6 +138,9 @@ class ExplainWidget(QScrollArea):
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
+        self.linked = LinkedPlanes()
+        self.linked.rows_requested.connect(self.table.select_cells)
+        column.addWidget(self.linked)
         self.card = CellCardView()
         self.card.compared.connect(self._compare)
         self.card.export.message.connect(self.status.setText)
@@ -234,6 +238,7 @@ class ExplainWidget(QScrollArea):
         if session is None or not 0 <= row < len(session.table):
             return
         self.table.select_cell(row, extend)
+        self.linked.show_cell(session, row)
         if self.results:
             with view_kept(self.viewer, planes_and_camera=False):
                 self.results.show_cell(session.table.iloc[row], row)
@@ -327,6 +332,7 @@ class ExplainWidget(QScrollArea):
         """Show results whose layers are in the viewer."""
         self.results, self.session = results, results.session
         self.table.show_cells(self.session.table)
+        self.linked.show_cell(None)
         self._give_session()
         self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
@@ -357,6 +363,7 @@ class ExplainWidget(QScrollArea):
         self.kept.keep(results)
         self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
         self.table.clear()
+        self.linked.show_cell(None)
         self.card.clear()
         self.evidence.show_evidence(None)
         self._give_session()

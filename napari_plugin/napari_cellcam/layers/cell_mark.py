@@ -83,6 +83,11 @@ class CellMark:
             self.layer.translate = translate
             self.layer.data = mask
 
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the mark; in the 3-D view napari would fill it."""
+        if self.layer is not None:
+            self.layer.visible = visible
+
     def remove(self) -> None:
         """Remove the mark."""
         if self.layer is not None and self.layer in self.viewer.layers:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_cellcam.layers.appearance import cell_colormap
-from napari_cellcam.layers.viewer_state import view_kept
+from napari_cellcam.layers.lines_layer import LinesLayer
 from napari_cellcam.state.cell_outlines import CellOutlines, outline_cells
 from napari_cellcam.work.tasks import Task
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Labels, Layer, Vectors
+    from napari.layers import Labels
 
     from napari_cellcam.layers.cell_mark import CellMark
     from napari_cellcam.layers.mouse import MouseEvent
     from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
 
-_NAME, _MARK_NAME = "cell outlines in 3-D", "selected cell in 3-D"
-# Of the image's longest side: thin lines, and a thicker one around the selected cell.
-_THIN, _THICK = 1 / 600, 1 / 250
-_OTHER_PLANES = 0.55  # opacity of the selected cell's outline on its other planes
+# Of the image's longest side: thin lines, and thicker ones around the selected cell.
+_THIN, _THICK = 1 / 600, 1 / 300
+_NEXT_TURN_MS = 20  # of the event loop
+_OTHER_PLANES = 0.5  # opacity of the selected cell's outlines on its other planes
 
 
 class CellsIn3D:
@@ -34,7 +36,7 @@ class CellsIn3D:
 
     Attributes
     ----------
-    layer, mark_layer : outlines of all cells, and of the selected one; None until they are needed
+    all, marked : outlines of all cells, and of the selected one
 
     Parameters
     ----------
@@ -54,39 +56,34 @@ class CellsIn3D:
         metadata: CellCamMetadata,
     ) -> None:
         self.viewer, self.cells, self._mark = viewer, cells, mark
-        self._cells_image, self._metadata = cells_image, metadata
-        self._to_cubes, self._placement = _cubic(placement, axes)
-        self.layer: Vectors | None = None
-        self.mark_layer: Vectors | None = None
+        self._cells_image = cells_image
+        longest, place = max(cells_image.shape[-2:]), (placement, axes, metadata)
+        self.all = LinesLayer(viewer, "cell outlines in 3-D", _THIN * longest, *place)
+        self.marked = LinesLayer(viewer, "selected cell in 3-D", _THICK * longest, *place)
         self._outlines: CellOutlines | None = None
         self._task: Task[CellOutlines] | None = None
         self._colours = np.ones((int(cells_image.max(initial=0)) + 1, 4), np.float32)
-        self._marked: tuple[int, NDArray[np.int32]] = (0, np.zeros(0, np.int32))
-        self._is_wanted = True
+        self._number, self._others = 0, np.zeros(0, np.int32)
+        self._is_wanted = True  # whether cells are to be seen, as the user last said
 
     def begin(self) -> None:
         """Follow the viewer from 2-D to 3-D and back."""
-        events = self.viewer.dims.events.ndisplay
-        # Before napari slices: it would load a volume of labels that nobody is to see.
-        events.connect(self._hide_others, position="first")
-        events.connect(self._show_ours)
+        # napari slices hidden labels too, and then warns that their outlines are not drawn.
+        warnings.filterwarnings("ignore", "Contours are not displayed")
+        self.viewer.dims.events.ndisplay.connect(self._follow)
         if self.is_3d:
-            self._hide_others()
-            self._show_ours()
+            self._follow()
 
     def end(self) -> None:
         """Follow no more, remove the outlines, and leave the labels as they are to be in 2-D."""
-        events = self.viewer.dims.events.ndisplay
-        events.disconnect(self._hide_others)
-        events.disconnect(self._show_ours)
+        self.viewer.dims.events.ndisplay.disconnect(self._follow)
         if self._task is not None:
             self._task.cancel()
             self._task = None
         if self.is_3d:
-            self.cells.visible = self._wanted_now()
-        for layer in (self.layer, self.mark_layer):
-            if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+            self._show_labels()
+        self.all.remove()
+        self.marked.remove()
 
     @property
     def is_3d(self) -> bool:
@@ -95,19 +92,18 @@ class CellsIn3D:
 
     def recolour(self, calls: Mapping[int, str], colours: Mapping[str, str]) -> None:
         """Colour cells by their class, see `cell_colormap`."""
+        self._colours = self._colours.copy()
         for number, colour in cell_colormap(calls, colours).color_dict.items():
             if number is not None and number < len(self._colours):
                 self._colours[number] = colour
-        if self.layer is not None and self._outlines is not None:
-            self.layer.edge_color = self._colours[self._outlines.numbers]
+        if self.is_3d and self.all.layer is not None:
+            self._is_wanted = bool(self.all.layer.visible)
+            self._draw()
 
     def mark(self, number: int, others: Sequence[int] = ()) -> None:
         """Mark a cell, and less brightly the same cell on other planes."""
-        self._marked = number, np.array(others, np.int32)
-        if self.is_3d:
-            if self._mark.layer is not None:
-                self._mark.layer.visible = False
-            self._draw_mark()
+        self._number, self._others = number, np.array(others, np.int32)
+        self._draw_mark()
 
     def number_at(self, event: MouseEvent) -> int:
         """Number of the first cell along the line of sight; 0 beside cells."""
@@ -131,98 +127,46 @@ class CellsIn3D:
         hit = np.flatnonzero(numbers)
         return int(numbers[hit[0]]) if len(hit) else 0
 
-    def _hide_others(self, _: object = None) -> None:
-        """Hide what belongs to the view that is left."""
-        if self.is_3d:
-            self._is_wanted = self.cells.visible
-            self.cells.visible = False
-            if self._mark.layer is not None:
-                self._mark.layer.visible = False
-        else:
-            self._is_wanted = self._wanted_now()
-            for layer in (self.layer, self.mark_layer):
-                if layer is not None:
-                    layer.visible = False
-
-    def _show_ours(self, _: object = None) -> None:
-        """Show what belongs to the view that is entered."""
+    def _follow(self, _: object = None) -> None:
+        """Show what belongs to the present view, and hide the rest."""
         if not self.is_3d:
-            self.cells.visible = self._is_wanted
-            if self._mark.layer is not None:
-                self._mark.layer.visible = True
-        elif self._outlines is not None:
+            self._show_labels()
+            return
+        self._is_wanted = bool(self.cells.visible)
+        self.cells.visible = False
+        self._mark.set_visible(False)
+        if self._outlines is not None:
             self._draw()
         elif self._task is None:
             self._task = Task("Outlining cells", self._keep, short=True, needs_torch=False)
             self._task.finished.connect(lambda task, outlines: task.on_result(outlines))
             self._task.start(outline_cells, self._cells_image)
 
-    def _wanted_now(self) -> bool:
-        """Whether cells are to be seen, as the user last said in the 3-D view."""
-        if self.layer is None or self.layer not in self.viewer.layers:
-            return self._is_wanted
-        return bool(self.layer.visible)
+    def _show_labels(self) -> None:
+        if self.all.layer is not None and self.all.is_there:
+            self._is_wanted = bool(self.all.layer.visible)
+        self.all.hide()
+        self.marked.hide()
+        self.cells.visible = self._is_wanted
+        self._mark.set_visible(True)
 
     def _keep(self, outlines: CellOutlines) -> None:
         self._outlines, self._task = outlines, None
         if self.is_3d:
-            self._draw()
+            self.all.show(outlines, self._colours[outlines.numbers], self._is_wanted)
+            # Each new layer takes a tenth of a second.
+            QTimer.singleShot(_NEXT_TURN_MS, self._draw_mark)
 
     def _draw(self) -> None:
         assert self._outlines is not None
-        if self.layer is None:
-            colours = self._colours[self._outlines.numbers]
-            self.layer = self._new_layer(self._outlines, colours, _THIN, _NAME)
-        self._add(self.layer)
-        self.layer.visible = self._is_wanted
+        colours = self._colours[self._outlines.numbers]
+        self.all.show(self._outlines, colours, self._is_wanted)
         self._draw_mark()
 
     def _draw_mark(self) -> None:
-        if self._outlines is None or not self._marked[0]:
+        if self._outlines is None or not self._number or not self.is_3d:
             return
-        number, others = self._marked
-        outlines = self._outlines.of(np.append(others, number))
+        outlines = self._outlines.of(np.append(self._others, self._number))
         colours = np.ones((len(outlines.numbers), 4), np.float32)
-        colours[outlines.numbers != number, 3] = _OTHER_PLANES
-        if self.mark_layer is None:
-            self.mark_layer = self._new_layer(outlines, colours, _THICK, _MARK_NAME)
-        else:
-            self.mark_layer.data = outlines.lines * self._to_cubes
-            self.mark_layer.edge_color = colours
-        self._add(self.mark_layer)
-        self.mark_layer.visible = True
-
-    def _add(self, layer: Layer) -> None:
-        if layer not in self.viewer.layers:
-            with view_kept(self.viewer):
-                self.viewer.layers.append(layer)
-
-    def _new_layer(
-        self, outlines: CellOutlines, colours: NDArray[np.float32], width: float, name: str
-    ) -> Vectors:
-        from napari.layers import Vectors
-
-        longest = max(np.array(self._cells_image.shape[-2:]) * self._to_cubes[-2:])
-        return Vectors(
-            outlines.lines * self._to_cubes,
-            edge_width=width * longest,
-            edge_color=colours,
-            vector_style="line",
-            blending="translucent_no_depth",
-            opacity=1.0,
-            name=name,
-            metadata={"cellcam": self._metadata},
-            **self._placement,
-        )
-
-
-def _cubic(placement: Placement, axes: str) -> tuple[NDArray[np.float64], Placement]:
-    """Factor along each axis from pixels to cubes, and the placement of cubes.
-
-    napari draws lines as thick as a pixel is long: along z, lines on thick planes would be walls.
-    The cubes are as large as the longest edge of a voxel, so that the steps of sliders stay.
-    """
-    scale = np.asarray(placement["scale"], float)
-    is_space = np.array([axis in "ZYX" for axis in axes])
-    cubes = np.where(is_space, scale[is_space].max(), scale)
-    return scale / cubes, {**placement, "scale": cubes}
+        colours[outlines.numbers != self._number, 3] = _OTHER_PLANES
+        self.marked.show(outlines, colours)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel
 
 if TYPE_CHECKING:
     from cellcam.models.network_input import NetworkInput, Planes
@@ -32,24 +32,22 @@ class _Way:
 _WAYS: dict[Planes, _Way] = {
     "plane": _Way(
         "Every plane by itself",
-        "Cells are found and called on each plane; the table says which of them are the same cell.",
+        "Each plane is classified; the table says which planes show the same cell.",
         "single planes",
     ),
     "max": _Way(
         "Brightest of all planes (projection)",
-        "One flat image of the brightest values. Each cell is called once; cells that lie above "
-        "each other become one.",
+        "One flat image of the brightest values: cells above each other become one.",
         "projections of the brightest values",
     ),
     "mean": _Way(
         "Mean of all planes (projection)",
-        "One flat image of the mean: less noise, but small bright spots fade. Cells that lie above "
-        "each other become one.",
+        "One flat image of the mean: less noise, but small bright spots fade.",
         "projections of the mean",
     ),
     "volume": _Way(
         "Whole volume",
-        "Each cell is found and called once, with its depth.",
+        "Each cell is found and classified in all its planes together.",
         "volumes",
     ),
 }
@@ -60,13 +58,12 @@ _WORDS: dict[Planes, Literal["each", "max", "mean"]] = {
 }
 
 
-class PlaneChoice(QWidget):
-    """What is done with the planes of a z-stack; below, what that means.
-
-    What a model cannot do is greyed, and says why.
+class PlaneChoice(QComboBox):
+    """What is done with the planes of a z-stack. What a model cannot do is greyed, and says why.
 
     Attributes
     ----------
+    meaning : a sentence about the choice, to be put below it
     wanted : by the user, whether the present model can do it or not; None: as the model was trained
 
     Signals
@@ -81,22 +78,15 @@ class PlaneChoice(QWidget):
         self._trained: Planes | None = None  # as the model was trained
         self.wanted: Planes | None = None
         self._is_offered = False
-        self.ways = QComboBox()
-        self.ways.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.ways.setMinimumContentsLength(12)
-        self.ways.setToolTip("What is done with the planes of a stack.")
-        for key, way in _WAYS.items():
-            self.ways.addItem(way.name, key)
-            self.ways.setItemData(self.ways.count() - 1, way.meaning, Qt.ItemDataRole.ToolTipRole)
-        self.ways.activated.connect(lambda index: self.choose(self.ways.itemData(index)))
         self.meaning = QLabel()
         self.meaning.setWordWrap(True)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.ways)
-        column.addWidget(self.meaning)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        self.setToolTip("What is done with the planes of a stack.")
+        for key, way in _WAYS.items():
+            self.addItem(way.name, key)
+            self.setItemData(self.count() - 1, way.meaning, Qt.ItemDataRole.ToolTipRole)
+        self.activated.connect(lambda index: self.choose(self.itemData(index)))
 
     def offer(
         self, spec: NetworkInput | None, has_planes: bool, labels_have_planes: bool = False
@@ -123,7 +113,7 @@ class PlaneChoice(QWidget):
 
     def chosen(self) -> Literal["each", "max", "mean"] | None:
         """Planes as `Request.z` says them; None: as the model was trained."""
-        key = self.ways.currentData()
+        key = self.currentData()
         if not self._is_offered or key == self._trained:
             return None
         return _WORDS[key]
@@ -135,10 +125,10 @@ class PlaneChoice(QWidget):
         self.changed.emit()
 
     def _show(self, key: Planes) -> None:
-        self.ways.setCurrentIndex(self.ways.findData(key))
+        self.setCurrentIndex(self.findData(key))
         text = _WAYS[key].meaning
         if self._trained not in (None, key):
-            text += f" The model was trained on {_WAYS[self._trained].trained_on}: check its calls."
+            text += f" The model learned from {_WAYS[self._trained].trained_on}: check its calls."
         self.meaning.setText(text)
 
     def _hindrance(self, key: Planes, labels_have_planes: bool) -> str:
@@ -151,13 +141,13 @@ class PlaneChoice(QWidget):
         return ""
 
     def _enable(self, index: int, hindrance: str) -> None:
-        name = _WAYS[self.ways.itemData(index)].name
-        self.ways.setItemText(index, f"{name}: {hindrance}" if hindrance else name)
-        model = self.ways.model()
+        name = _WAYS[self.itemData(index)].name
+        self.setItemText(index, f"{name}: {hindrance}" if hindrance else name)
+        model = self.model()
         assert isinstance(model, QStandardItemModel)
         model.item(index).setEnabled(not hindrance)
 
     def _is_possible(self, key: Planes) -> bool:
-        model = self.ways.model()
+        model = self.model()
         assert isinstance(model, QStandardItemModel)
-        return bool(model.item(self.ways.findData(key)).isEnabled())
+        return bool(model.item(self.findData(key)).isEnabled())
