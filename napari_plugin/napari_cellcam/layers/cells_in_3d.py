@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
 
 # Of the image's longest side: thin lines, and thicker ones around the selected cell.
-_THIN, _THICK = 1 / 600, 1 / 300
+_THIN, _THICK = 1 / 450, 1 / 300
 _NEXT_TURN_MS = 20  # of the event loop
-_OTHER_PLANES = 0.5  # opacity of the selected cell's outlines on its other planes
 
 
 class CellsIn3D:
@@ -63,19 +62,22 @@ class CellsIn3D:
         self._outlines: CellOutlines | None = None
         self._task: Task[CellOutlines] | None = None
         self._colours = np.ones((int(cells_image.max(initial=0)) + 1, 4), np.float32)
-        self._number, self._others = 0, np.zeros(0, np.int32)
+        self._number, self._others = 0, cast("Sequence[int]", ())
+        self._is_following = False
         self._is_wanted = True  # whether cells are to be seen, as the user last said
 
     def begin(self) -> None:
         """Follow the viewer from 2-D to 3-D and back."""
         # napari slices hidden labels too, and then warns that their outlines are not drawn.
         warnings.filterwarnings("ignore", "Contours are not displayed")
+        self._is_following = True
         self.viewer.dims.events.ndisplay.connect(self._follow)
         if self.is_3d:
             self._follow()
 
     def end(self) -> None:
         """Follow no more, remove the outlines, and leave the labels as they are to be in 2-D."""
+        self._is_following = False
         self.viewer.dims.events.ndisplay.disconnect(self._follow)
         if self._task is not None:
             self._task.cancel()
@@ -101,8 +103,8 @@ class CellsIn3D:
             self._draw()
 
     def mark(self, number: int, others: Sequence[int] = ()) -> None:
-        """Mark a cell, and less brightly the same cell on other planes."""
-        self._number, self._others = number, np.array(others, np.int32)
+        """Mark a cell, with a box around it and the same cell on other planes."""
+        self._number, self._others = number, others
         self._draw_mark()
 
     def number_at(self, event: MouseEvent) -> int:
@@ -164,9 +166,7 @@ class CellsIn3D:
         self._draw_mark()
 
     def _draw_mark(self) -> None:
-        if self._outlines is None or not self._number or not self.is_3d:
+        if not (self._is_following and self.is_3d and self._number and self._outlines):
             return
-        outlines = self._outlines.of(np.append(self._others, self._number))
-        colours = np.ones((len(outlines.numbers), 4), np.float32)
-        colours[outlines.numbers != self._number, 3] = _OTHER_PLANES
-        self.marked.show(outlines, colours)
+        outlines = self._outlines.marked(self._number, self._others)
+        self.marked.show(outlines, np.ones((len(outlines.numbers), 4), np.float32))

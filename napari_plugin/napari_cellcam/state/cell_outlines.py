@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cellcam.progress import Progress
 
+_MARGIN = 3  # pixels between a cell and the box around it
 _FINEST = 0.5  # pixels that a line may lie beside the outline
 # Lines that are drawn at most: software OpenGL draws a frame of so many in a tenth of a second.
 _MOST_LINES = 60_000
@@ -32,10 +34,17 @@ class CellOutlines:
     lines: NDArray[np.float32]
     numbers: NDArray[np.int32]
 
-    def of(self, numbers: NDArray[np.int32]) -> CellOutlines:
-        """Outlines of some cells."""
-        chosen = np.isin(self.numbers, numbers)
-        return CellOutlines(self.lines[chosen], self.numbers[chosen])
+    def marked(self, number: int, others: Sequence[int] = ()) -> CellOutlines:
+        """The outline of one cell, and the edges of a box around it and the same cell elsewhere.
+
+        Parameters
+        ----------
+        others : numbers of the same cell on other planes
+        """
+        own = self.lines[self.numbers == number]
+        boxed = self.lines[np.isin(self.numbers, [number, *others])]
+        lines = np.concatenate([own, _box(boxed[:, 0])]) if len(boxed) else own
+        return CellOutlines(lines, np.full(len(lines), number, np.int32))
 
 
 def outline_cells(cells_image: NDArray[np.int32], progress: Progress) -> CellOutlines:
@@ -66,6 +75,21 @@ def outline_cells(cells_image: NDArray[np.int32], progress: Progress) -> CellOut
         np.concatenate([np.zeros((0, 2, cells_image.ndim), np.float32), *parts]),
         np.repeat(np.array(numbers, np.int32), [len(part) for part in parts]),
     )
+
+
+def _box(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Edges (n, 2, ndim) of a box around points (m, ndim), with a margin along y and x."""
+    ndim = points.shape[1]
+    margin = np.array([0.0] * (ndim - 2) + [_MARGIN] * 2, np.float32)
+    first, last = points.min(0) - margin, points.max(0) + margin
+    edges = []
+    for axis in np.flatnonzero(last > first):
+        along = np.where(np.arange(ndim) == axis, last - first, 0)
+        across = [
+            (a,) if i == axis else {a, b} for i, (a, b) in enumerate(zip(first, last, strict=True))
+        ]
+        edges += [(corner, along) for corner in product(*across)]
+    return np.array(edges, np.float32).reshape(-1, 2, ndim)
 
 
 def _rings(plane: NDArray[np.int32]) -> Iterator[tuple[int, Ring]]:
