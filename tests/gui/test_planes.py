@@ -277,12 +277,22 @@ class TestIn3D:
     ) -> None:
         explain(found, until)
         show_3d(found, until)
-        assert set(visible(found)) == {"evidence", OUTLINES}
-        assert found.viewer.layers["DNA"].visible
-        evidence = found.viewer.layers["evidence"]
+        assert set(visible(found)) == {"image in grey", "evidence", OUTLINES}
+        evidence, grey = (found.viewer.layers[name] for name in ("evidence", "image in grey"))
+        assert grey.rendering == "mip"
+        assert grey.blending == "translucent_no_depth"  # drawn first, it hides nothing
+        assert found.viewer.layers.index(grey) < found.viewer.layers.index(evidence)
         assert evidence.colormap.colors[0][3] == 0
         assert evidence.blending == "translucent_no_depth"
         assert evidence.rendering == "mip"
+
+    def test_planes_without_cells_are_dark_in_the_grey_image(
+        self, found: ExplainWidget, until: Until
+    ) -> None:
+        explain(found, until)
+        grey = found.results.evidence.grey.data
+        assert grey[2, 18:22, 13:17].mean() > 100
+        assert grey[0].mean() < 20  # noise
 
     def test_a_click_in_3d_selects_the_first_cell_in_sight_and_boxes_it(
         self, found: ExplainWidget, until: Until

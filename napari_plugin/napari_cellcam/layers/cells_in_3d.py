@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
 
 # Of the image's longest side: thin lines, and thicker ones around the selected cell.
-_THIN, _THICK = 1 / 450, 1 / 300
+_THIN, _THICK = 1 / 500, 1 / 300
 _NEXT_TURN_MS = 20  # of the event loop
 
 

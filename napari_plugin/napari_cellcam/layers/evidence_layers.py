@@ -104,8 +104,7 @@ class EvidenceLayers:
 
     @property
     def _shows_grey(self) -> bool:
-        # Seen from aside, the grey image would hide all that is in it.
-        return self._is_on and self.viewer.dims.ndisplay == 2
+        return self._is_on
 
     @property
     def largest(self) -> float:

@@ -90,7 +90,7 @@ class LinesLayer:
             edge_color=colours,
             vector_style="line",
             blending="translucent_no_depth",
-            opacity=1.0,
+            opacity=0.8,
             name=self._name,
             visible=visible,
             metadata={"cellcam": self._metadata},
