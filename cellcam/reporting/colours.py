@@ -42,6 +42,7 @@ _CLEAR_TO, _OPAQUE_AFTER = 0.1, 0.3
 # What speaks for a class rather than another, and against it; told apart by colour-blind readers.
 FOR, AGAINST = "#FF9A1F", "#3D8BFF"
 _STRONG_AFTER = 0.5  # part of the largest difference, from clear to opaque
+_DIM = 0.45  # of a cell under a difference
 _GOLDEN = 0.618  # turns between hues that are added one by one
 
 
@@ -114,6 +115,13 @@ def difference_picture(
     strength = np.abs(difference)[..., None]
     opacity = np.clip((strength - _CLEAR_TO) / _STRONG_AFTER, 0, 1)
     return (grey * (1 - opacity) + colour * opacity).astype(np.float32)
+
+
+def difference_on_cell(
+    cell: NDArray[np.float32], difference: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`difference_picture` over a cell (Y, X, 3) in dim grey."""
+    return difference_picture(_DIM * cell.mean(axis=2, keepdims=True), difference)
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:

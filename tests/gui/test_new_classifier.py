@@ -89,7 +89,7 @@ def test_large_cells_are_seen_at_a_coarser_pixel_size(empty: ExplainWidget, unti
     assert spec.pixel_size_um == pytest.approx([0.5 * 1.5 * 170 / 128] * 2)
 
 
-@pytest.mark.timeout(900)  # eight small trainings, maybe on a busy machine
+@pytest.mark.timeout(900)  # four small trainings, maybe on a busy machine
 def test_a_first_classifier_is_trained_and_found_again_in_its_project(
     empty: ExplainWidget, until: Until, projects: Path
 ) -> None:

@@ -5,17 +5,30 @@ The process of the window is asked what it shows, never to act. Reading `RealWin
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.dock_by_hand import (
+    DOCK,
+    RESULTS,
+    TABLE,
+    cell_on_card,
+    classify,
+    click_background,
+    click_cell,
+    click_layer,
+    click_row,
+    column,
+    explain,
+    open_choices,
+    open_dock,
+    wait_for_card,
+    wait_for_true_classes,
+)
 from support.real_window import Gap, RealWindow
-from support.window import CLASSIFY_TITLE
 
 from cellcam import samples
 from cellcam.models.bundle import read_spec
@@ -25,12 +38,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the pointer is that of an X server"),
 ]
 
-DOCK = "find('ExplainWidget')"
-TABLE = f"{DOCK}.table"
-CELLS = "viewer.layers['cells by class']"
-RESULTS = (
-    "[l.name for l in viewer.layers if l.visible and 'model' in l.metadata.get('cellcam', {})]"
-)
 CLASSES = read_spec(samples.sample_path(samples.DEMO_MODEL)).classes
 # A cell in the middle of the image whose neighbours do not touch it, and two others.
 CELL, ANOTHER, THIRD = 25, 30, 35
@@ -51,93 +58,8 @@ def window(tmp_path: Path) -> Iterator[RealWindow]:
         window.step("open the sample")
         window.menu("File", "Open Sample", "Simulated cells")
         window.until("len(viewer.layers) == 3")
-        window.step("open the dock")
-        window.menu("Layers", "Classify", CLASSIFY_TITLE)
-        window.until(DOCK)
+        open_dock(window)
         yield window
-
-
-def press(window: RealWindow, button: str) -> None:
-    """Press a button of the dock and wait for its result."""
-    window.step(button)
-    window.click(f"find(QPushButton, {button!r})")
-    window.until(f"not {DOCK}.busy", 120)
-
-
-def classify(window: RealWindow) -> None:
-    press(window, "Classify")
-    window.until(f"{CELLS}.visible and {TABLE}.model().rowCount() > 0")
-
-
-def explain(window: RealWindow) -> None:
-    before = window.value("len(viewer.layers)")
-    press(window, "Explain")
-    window.until(f"len(viewer.layers) > {before} and not {DOCK}.busy", 120)
-
-
-def click_cell(window: RealWindow, number: int) -> None:
-    """Click the cell ``number`` of the cells' layer on the canvas."""
-    window.click(f"inside_label({CELLS}, {number})")
-
-
-def click_background(window: RealWindow) -> None:
-    """Click the canvas beside the cells: keyboard focus is there."""
-    window.click("pixel(viewer.layers['DNA'], *viewer.dims.current_step[:-2], 3, 3)")
-    window.until("viewer.window._qt_viewer.canvas.native.hasFocus()")
-
-
-def click_layer(window: RealWindow, name: str) -> None:
-    """Make a layer the active one, by its entry in the list (the topmost layer comes first)."""
-    row = window.value(f"len(viewer.layers) - 1 - viewer.layers.index({name!r})")
-    window.click(f"item(find('QtLayerList'), {row})")
-    window.until(f"viewer.layers.selection.active.name == {name!r}", 20)
-
-
-def cell_on_card(window: RealWindow) -> int | None:
-    """Number of the cell that the card speaks of."""
-    text = window.value(f"' '.join(text_of(w) for w in {DOCK}.card.findChildren(QLabel))")
-    told = re.search(r"Cell (\d+)", text)
-    return int(told[1]) if told else None
-
-
-def wait_for_card(window: RealWindow, label: int) -> None:
-    labels = f"[text_of(w) for w in {DOCK}.card.findChildren(QLabel) if w.isVisible()]"
-    window.until(f"any('Cell {label}' in text for text in {labels})", 20)
-    assert cell_on_card(window) == label
-
-
-def column(window: RealWindow, name: str) -> list[Any]:
-    """A column of the table, as sorted on the screen; empty if it is not there."""
-    return window.value(f"""(lambda model: [
-        model.data(model.index(row, column))
-        for column in range(model.columnCount())
-        if model.headerData(column, QtCore.Qt.Orientation.Horizontal) == {name!r}
-        for row in range(model.rowCount())
-    ])({TABLE}.model())""")
-
-
-def wait_for_true_classes(window: RealWindow, expected: dict[int, str]) -> None:
-    """Wait until these rows, as sorted on the screen, have these corrections, and no others."""
-    end = time.monotonic() + 20
-    while (shown := _not_empty(column(window, "true class"))) != expected:
-        assert time.monotonic() < end, shown
-
-
-def _not_empty(texts: list[str]) -> dict[int, str]:
-    return {row: text for row, text in enumerate(texts) if text}
-
-
-def click_row(window: RealWindow, row: int) -> int:
-    """Click a row of the table; return the number of its cell."""
-    window.click(f"item({TABLE}, {row})")
-    return int(column(window, "label")[row])
-
-
-def open_choices(window: RealWindow) -> None:
-    """Unfold "What to classify"."""
-    if not window.value(f"{DOCK}.choices.isVisible()"):
-        window.click("find(QToolButton, 'What to classify')")
-    window.until(f"{DOCK}.choices.isVisible()")
 
 
 def wait_until_put_away(window: RealWindow) -> None:

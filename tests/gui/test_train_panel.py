@@ -165,7 +165,7 @@ def test_sure_calls_are_learned_only_of_a_model_that_earned_it(many: ExplainWidg
     assert not has_earned_trust(spec.model_copy(update={"training": poor}), packaged=False)
 
 
-@pytest.mark.timeout(900)  # eight small trainings, maybe on a busy machine
+@pytest.mark.timeout(900)  # four small trainings, maybe on a busy machine
 def test_a_new_model_is_compared_and_used_only_when_chosen(
     many: ExplainWidget, until: Until
 ) -> None:

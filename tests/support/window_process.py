@@ -217,6 +217,14 @@ class Names:
         rectangle = QtCore.QRect(left, 0, width, header.height())
         return self._inside(header.viewport(), rectangle)
 
+    def tab(self, text: str) -> tuple[int, int]:
+        """Centre of a tab."""
+        for bar in self.find_all(QtWidgets.QTabBar):
+            for index in range(bar.count()):
+                if _plain(bar.tabText(index)).startswith(text):
+                    return self._inside(bar, bar.tabRect(index))
+        raise LookupError(f"No visible tab begins with {text!r}.")
+
     def menu_item(self, text: str) -> tuple[int, int] | None:
         """Centre of an entry in an open menu, or else in the menu bar; None: not there yet."""
         menus = [w for w in QtWidgets.QApplication.topLevelWidgets() if _is_open_menu(w)]

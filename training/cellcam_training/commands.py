@@ -98,8 +98,14 @@ def _say_trained(
     """
     metrics = training["validation"]
     console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
+    n_networks = training["validation_networks"]
+    judged = (
+        f"each judged by one of {n_networks} networks, which had not seen it"
+        if n_networks > 1
+        else "kept for validation"
+    )
     console.say(
-        f"On {metrics['n']} cells kept for validation: balanced accuracy "
+        f"On {metrics['n']} cells {judged}: balanced accuracy "
         f"{metrics['balanced_accuracy']:.3f}, accuracy {metrics['accuracy']:.3f}, calibration "
         f"error {metrics['ece']:.3f} ({training['epochs']} epochs, "
         f"{training['seconds']} s)."

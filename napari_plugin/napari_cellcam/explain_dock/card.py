@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from cellcam.reporting.colours import AGAINST, CHANNELS, FOR, difference_picture
+from cellcam.reporting.colours import AGAINST, CHANNELS, FOR, difference_on_cell
 from napari_cellcam.explain_dock.card_export import CardExport
 from napari_cellcam.widgets.charts import Bars, DifferenceBar, Pictures
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
 _LARGE, _SMALL = 192, 92  # screen pixels of the pictures
-_DIM = 0.45  # of a cell under a map
 
 
 class CardPanel(Protocol):
@@ -98,7 +97,7 @@ class Why(QWidget):
         other = card.runner_up if why is None else why.rather_than
         largest = _largest([image])
         self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
-        self.difference.show_pictures([("", _under_difference(cell, image / largest))])
+        self.difference.show_pictures([("", difference_on_cell(cell, image / largest))])
         self.cell.show_pictures([("The cell", cell)])
         self.stains.setText("<br>".join(_in_its_colour(card.channels)))
         self.bar.show_scale(card.predicted, other, 0.0 if why is None else largest)
@@ -139,7 +138,7 @@ class StainMaps(Pictures):
             [
                 (
                     f"{name}  {losses[name]:+.1f}" if name in losses else name,
-                    _under_difference(cell, maps.get(name, _nothing(card)) / largest),
+                    difference_on_cell(cell, maps.get(name, _nothing(card)) / largest),
                 )
                 for name in names
             ]
@@ -161,7 +160,10 @@ class ClassMaps(Pictures):
         cell, largest = _composite(card), _largest(card.class_maps.values())
         self.show_pictures(
             [
-                (name, _under_difference(cell, card.class_maps.get(name, _nothing(card)) / largest))
+                (
+                    name,
+                    difference_on_cell(cell, card.class_maps.get(name, _nothing(card)) / largest),
+                )
                 for name in card.probable_classes
             ]
         )
@@ -321,12 +323,6 @@ def _nothing(card: CellCard) -> NDArray[np.float32]:
 def _largest(maps: Iterable[NDArray[np.float32]]) -> float:
     """Largest absolute value of all maps: the end of their scale."""
     return max((float(np.abs(image).max()) for image in maps), default=0.0) or 1.0
-
-
-def _under_difference(
-    cell: NDArray[np.float32], difference: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    return difference_picture(_DIM * cell.mean(axis=2, keepdims=True), difference)
 
 
 def _in_its_colour(channels: Sequence[str]) -> list[str]:

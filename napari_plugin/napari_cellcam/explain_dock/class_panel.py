@@ -21,10 +21,12 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.reporting.colours import class_colours
+from napari_cellcam.explain_dock.selected_cell import SelectedCell
 from napari_cellcam.state.training_cells import suggest_cells
 from napari_cellcam.widgets.buttons import button
 
 if TYPE_CHECKING:
+    from napari_cellcam.state.cell_card import CellCard
     from napari_cellcam.state.corrections import Corrections
     from napari_cellcam.state.session import Session
 
@@ -57,6 +59,8 @@ class ClassPanel(QWidget):
         self._class_buttons: dict[str, QPushButton] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        self.cell = SelectedCell()
+        column.addWidget(self.cell)
         hint = QLabel("True class of the selected cells (keys 1 to 9):")
         column.addWidget(hint)
         self._grid = QGridLayout()
@@ -92,9 +96,14 @@ class ClassPanel(QWidget):
         """Work on the cells of a session; corrections of its image are found again."""
         self.session = session
         self.selected = []
+        self.show_cell(None)
         if session is not None:
             self.corrections.offer_classes(session.spec.classes)
         self.refresh()
+
+    def show_cell(self, card: CellCard | None) -> None:
+        """Show the selected cell beside the buttons; None shows none."""
+        self.cell.show_card(card, "" if card is None else self.true_classes.get(card.row, ""))
 
     def assign(self, name: str, rows: list[int] | None = None) -> None:
         """Give the cells in ``rows`` a class; None: the selected cells."""
@@ -142,7 +151,10 @@ class ClassPanel(QWidget):
             self._grid.addWidget(shown, i // _PER_ROW, i % _PER_ROW)
         self.undo_button.setEnabled(self.corrections.can_undo)
         self.redo_button.setEnabled(self.corrections.can_redo)
-        self.changed.emit(self.true_classes)
+        true_classes = self.true_classes
+        if self.cell.row is not None:
+            self.cell.show_true_class(true_classes.get(self.cell.row, ""))
+        self.changed.emit(true_classes)
 
     def _button_of(self, name: str) -> QPushButton:
         if name not in self._class_buttons:

@@ -36,6 +36,7 @@ from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.result_layers import ResultLayers
 from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.layers.status_help import StatusHelp
 from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.cell_card import (
     CellCard,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 _END = object()
 _WIDTH = 340  # screen pixels
 _LEFT = 1  # mouse button
+_KEY_HELP = "1 to 9: true class, N P: next and previous cell, E: evidence, Ctrl+Z: undo"
 _STILL = 3  # screen pixels that a hand moves while it clicks
 
 
@@ -85,6 +87,7 @@ class ExplainWidget(QScrollArea):
         self.kept = KeptResults()
         self.revisions = LayerRevisions(self._layer_changed)
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
+        self.key_help = StatusHelp(napari_viewer, _KEY_HELP, self._has_cells)
         self._build()
         # napari keeps the Python object after Qt has deleted the widget with its window.
         refresh = self.choices.refresh_layers
@@ -93,16 +96,20 @@ class ExplainWidget(QScrollArea):
         self.choices.drafted.connect(self.classify)
         self.choices.choose_model(preferred_model())
         napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
-        self.keys = DockKeys(self, self._key_actions(), lambda: self.session is not None)
+        self.keys = DockKeys(self, self._key_actions(), self._has_cells)
 
     @property
     def busy(self) -> bool:
         """Whether a task runs, or its result is not shown yet."""
         return self.tasks.running or self.layer_timer.isActive()
 
+    def _has_cells(self) -> bool:
+        return self.session is not None
+
     def release(self) -> None:
         """Disconnect from the viewer and cancel all work."""
         self.keys.release()
+        self.key_help.release()
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.choices.release()
@@ -242,9 +249,11 @@ class ExplainWidget(QScrollArea):
         if self.results:
             with view_kept(self.viewer, planes_and_camera=False):
                 self.results.show_cell(session.table.iloc[row], row)
+        card = brief_card(session, row)
         if session.model is None:
+            self.classes.show_cell(card)
             return
-        self._show_card(brief_card(session, row))
+        self._show_card(card)
         self._explain_card(session, row)
 
     def open_project(self, folder: Path) -> None:
@@ -395,6 +404,7 @@ class ExplainWidget(QScrollArea):
         self.classify_button.setEnabled(not running)
         has_calls = self.session is not None and self.session.model is not None
         self.explain_button.setEnabled(not running and has_calls)
+        self.key_help.refresh()
 
     def _toggle_choices(self, is_open: bool) -> None:
         """Show the choices, or hide them to make room for the cells."""
@@ -481,6 +491,7 @@ class ExplainWidget(QScrollArea):
     def _show_card(self, card: CellCard) -> None:
         if self.results is not None:
             self.card.show_card(card, self.results.colours)
+            self.classes.show_cell(card)
 
     def _compare(self, rather_than: str) -> None:
         """Compare the call of the cell on the card with another class."""

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayou
 from cellcam.errors import CellCamError
 from napari_cellcam.state.comparison import Comparison, cells_of_training, compare
 from napari_cellcam.state.project import Project, model_line
-from napari_cellcam.state.training_cells import FOLDS, has_earned_trust, what_lacks, write_training
+from napari_cellcam.state.training_cells import has_earned_trust, what_lacks, write_training
 from napari_cellcam.state.training_progress import TrainingProgress
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.charts import AccuracyCurve
@@ -118,7 +118,7 @@ class TrainPanel(QWidget):
         except (CellCamError, OSError) as error:
             self.failed.emit(error)
             return
-        words = ["train", str(table), "--out", str(self.out), "--folds", str(FOLDS)]
+        words = ["train", str(table), "--out", str(self.out)]
         words += ["--recipe", str(table.with_name("recipe.yaml"))]
         if self.go_on.isChecked() and self.go_on.isEnabled():
             words += ["--start-from", self._old_folder]
@@ -171,6 +171,10 @@ class TrainPanel(QWidget):
         row = QHBoxLayout(self._models_row)
         row.setContentsMargins(0, 0, 0, 0)
         self.models = QComboBox()
+        # No wider than the dock, however long its lines are.
+        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.models.setSizeAdjustPolicy(adjust)
+        self.models.setMinimumContentsLength(8)
         self.models.setToolTip("All models of this project, the latest first.")
         row.addWidget(self.models, 1)
         button("Use", lambda: self.model_chosen.emit(str(self.models.currentData())), row)

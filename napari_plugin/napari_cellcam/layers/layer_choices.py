@@ -86,9 +86,11 @@ class LayerChoices:
         state : the present state of a layer
         """
         metadata = cellcam_metadata(self.first)
-        place = metadata.get("path") or str(self.first.unique_id)
+        path = metadata.get("path", "")
+        place = path or str(self.first.unique_id)
+        name = Path(path).name if path else self.first.name
         return Origin(
-            image=ImageKey(place, metadata.get("image", self.first.name)),
+            image=ImageKey(place, metadata.get("image", name)),
             layers=tuple(
                 (_key(name, source), state(source_layer(source)))
                 for name, source in self.layers.items()

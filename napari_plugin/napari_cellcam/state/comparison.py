@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -54,16 +53,17 @@ def compare(
 
     Parameters
     ----------
-    new : its folder, trained with cross-validation
+    new : its folder; networks that had not seen them judged its cells
     cells : table of `write_training`, with its crops
     old, old_folder : the model that was in use, or None, and its folder
     """
     import pandas as pd
 
+    from cellcam.models.bundle import read_spec
     from cellcam.stacks.opening import open_crops
 
     progress(0, 1)
-    judged = json.loads((new / "docs" / "cross_validation.json").read_text("utf-8"))["pooled"]
+    judged = cast("dict[str, Any]", read_spec(new).training["validation"])
     table = pd.read_csv(cells, dtype={"cls": str})
     by_hand = table[table["by_hand"]]
     truth = by_hand["cls"].tolist()

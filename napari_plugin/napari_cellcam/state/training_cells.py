@@ -167,5 +167,6 @@ def _recipe(session: Session) -> str:
         "field": session.planes,
         "pixel_size_um": spec.pixel_size_um and list(spec.pixel_size_um),
         "finding": spec.finding and spec.finding.model_dump(mode="json"),
+        "validation_folds": FOLDS,
     }
     return json.dumps({name: value for name, value in shared.items() if value}, indent=2) + "\n"

@@ -9,12 +9,8 @@ from pathlib import Path
 
 from napari_cellcam.state.training_cells import FOLDS
 
-# Each fold and the final model train twice: once to be judged, once on all cells.
-_NETWORKS = [
-    *(f"fold_{k}/{part}" for k in range(FOLDS) for part in ("judged", "all_cells")),
-    "final/judged",
-    "final/all_cells",
-]
+# Each judges its part of the cells; the last is trained on all cells.
+_NETWORKS = [*(f"final/fold_{k}" for k in range(FOLDS)), "final/all_cells"]
 
 
 @dataclass
@@ -47,7 +43,7 @@ class TrainingProgress:
         running = max((i for i, n in enumerate(epochs) if n), default=None)
         if running is None:
             return "Training: loading torch, reading cells..."
-        what = "to judge it" if running < len(_NETWORKS) - 2 else "the final model"
+        what = "to judge it" if running < len(_NETWORKS) - 1 else "the final model"
         text = (
             f"Training network {running + 1} of {len(_NETWORKS)} ({what}), epoch {epochs[running]}"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QHelpEvent, QImage, QLinearGradient, QPainter, QPolygonF
+from qtpy.QtGui import QColor, QHelpEvent, QImage, QLinearGradient, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from cellcam.reporting.colours import (
@@ -32,13 +32,15 @@ class Pictures(QWidget):
     size : of each picture, screen pixels
     columns : pictures in a row
     title : above the pictures
+    captions : whether there is room for captions
     """
 
-    _CAPTION, _GAP = 18, 4
+    _LINE, _GAP = 18, 4
 
-    def __init__(self, size: int, columns: int, title: str = "") -> None:
+    def __init__(self, size: int, columns: int, title: str = "", captions: bool = True) -> None:
         super().__init__()
         self._size, self._columns, self._title = size, columns, title
+        self._caption = self._LINE if captions else 0
         self._pictures: list[tuple[str, QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -65,7 +67,7 @@ class Pictures(QWidget):
         columns = min(self._columns, len(self._pictures))
         last = self._place(len(self._pictures) - 1)
         return QSize(
-            columns * (self._size + self._GAP), last.bottom() + 1 + self._CAPTION + self._GAP
+            columns * (self._size + self._GAP), last.bottom() + 1 + self._caption + self._GAP
         )
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
@@ -73,14 +75,14 @@ class Pictures(QWidget):
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.setPen(self.palette().windowText().color())
         if self._pictures:
-            title = QRectF(0, 0, self.width(), self._CAPTION)
+            title = QRectF(0, 0, self.width(), self._LINE)
             painter.drawText(title, _shortened(painter, self._title, self.width()))
         for i, (caption, image) in enumerate(self._pictures):
             place = self._place(i)
             size = image.size().scaled(place.size(), Qt.AspectRatioMode.KeepAspectRatio)
             painter.drawImage(QRect(place.topLeft(), size), image)
             below = place.translated(0, self._size)
-            below.setHeight(self._CAPTION)
+            below.setHeight(self._caption)
             painter.drawText(
                 below, int(Qt.AlignmentFlag.AlignLeft), _shortened(painter, caption, self._size)
             )
@@ -88,7 +90,7 @@ class Pictures(QWidget):
     def event(self, event: QEvent | None) -> bool:  # noqa: D102 - Qt's name
         if isinstance(event, QHelpEvent):
             for i, caption in enumerate(self.captions):
-                if self._place(i).adjusted(0, 0, 0, self._CAPTION).contains(event.pos()):
+                if self._place(i).adjusted(0, 0, 0, self._caption).contains(event.pos()):
                     QToolTip.showText(
                         event.globalPos(), f"{caption}\n\n{self.toolTip()}".strip(), self
                     )
@@ -97,9 +99,9 @@ class Pictures(QWidget):
 
     def _place(self, i: int) -> QRect:
         """Where picture i is drawn."""
-        step, top = self._size + self._GAP, self._CAPTION if self._title else 0
+        step, top = self._size + self._GAP, self._LINE if self._title else 0
         row, column = divmod(i, self._columns)
-        return QRect(column * step, top + row * (step + self._CAPTION), self._size, self._size)
+        return QRect(column * step, top + row * (step + self._caption), self._size, self._size)
 
 
 class Bars(QWidget):
@@ -226,14 +228,19 @@ class DifferenceBar(QWidget):
 
 
 class AccuracyCurve(QWidget):
-    """Balanced accuracy on validation cells, epoch by epoch, from 0 to 1."""
+    """Balanced accuracy on validation cells, epoch by epoch, on axes that say so."""
 
-    _HEIGHT, _TITLE = 70, 18
+    _HEIGHT, _TITLE, _LEFT, _BOTTOM = 110, 18, 34, 18
+    _TICKS = (0.0, 0.5, 1.0)
 
     def __init__(self) -> None:
         super().__init__()
         self.values: list[float] = []
         self.setFixedHeight(self._HEIGHT)
+        self.setToolTip(
+            "Mean over the classes of the part of their cells that is called right, among cells "
+            "that the network does not learn from."
+        )
         self.hide()
 
     def show_values(self, values: Sequence[float]) -> None:
@@ -248,20 +255,39 @@ class AccuracyCurve(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(self.palette().windowText().color())
-        top, bottom = self._TITLE, self.height() - 4
-        painter.drawText(
-            QRectF(0, 0, self.width(), top),
-            Qt.AlignmentFlag.AlignLeft,
-            f"Validation, balanced accuracy: {self.values[-1]:.2f} (epoch {len(self.values)})",
+        title = f"Balanced accuracy on unseen cells: {self.values[-1]:.2f}"
+        align = Qt.AlignmentFlag
+        painter.drawText(QRectF(0, 0, self.width(), self._TITLE), align.AlignLeft, title)
+        frame = QRectF(
+            self._LEFT,
+            self._TITLE + 4,
+            self.width() - self._LEFT - 6,
+            self.height() - self._TITLE - self._BOTTOM - 4,
         )
-        painter.drawLine(QPointF(0, bottom), QPointF(self.width(), bottom))
-        step = self.width() / max(1, len(self.values) - 1)
+        self._draw_axes(painter, frame)
+        n = len(self.values)
+        step = frame.width() / max(1, n - 1)
         points = [
-            QPointF(i * step, bottom - value * (bottom - top))
+            QPointF(frame.left() + i * step, frame.bottom() - value * frame.height())
             for i, value in enumerate(self.values)
         ]
-        painter.setPen(QColor(SKY_BLUE))
+        painter.setPen(QPen(QColor(SKY_BLUE), 2))
         painter.drawPolyline(QPolygonF(points))
+
+    def _draw_axes(self, painter: QPainter, frame: QRectF) -> None:
+        """Accuracy from 0 to 1 upwards, epochs from 1 to the present one to the right."""
+        align = Qt.AlignmentFlag
+        for tick in self._TICKS:
+            y = frame.bottom() - tick * frame.height()
+            painter.drawLine(QPointF(frame.left() - 4, y), QPointF(frame.left(), y))
+            label = QRectF(0, y - 9, self._LEFT - 6, 18)
+            painter.drawText(label, align.AlignRight | align.AlignVCenter, f"{tick:.1f}")
+        painter.drawLine(frame.topLeft(), frame.bottomLeft())
+        painter.drawLine(frame.bottomLeft(), frame.bottomRight())
+        below = QRectF(frame.left(), frame.bottom() + 2, frame.width(), self._BOTTOM)
+        painter.drawText(below, align.AlignLeft, "1")
+        painter.drawText(below, align.AlignHCenter, "epoch")
+        painter.drawText(below, align.AlignRight, str(len(self.values)))
 
 
 def _shortened(painter: QPainter, text: str, width: int) -> str:
