@@ -86,7 +86,7 @@ class TestTheChoice:
             "Brightest of all planes (projection)",
             "Mean of all planes (projection)",
         ]
-        assert choice.itemText(3) == "Whole volume: this model sees flat images"
+        assert choice.itemText(3) == "Whole volume: this classifier sees flat images"
         assert choice.currentText() == "Every plane by itself"  # as the model was trained
         assert "same cell" in choice.meaning.text()
 
@@ -97,7 +97,7 @@ class TestTheChoice:
         stack.choices.choose_model(str(folder))
         assert offered(stack) == ["Whole volume"]
         assert stack.choices.planes.currentText() == "Whole volume"
-        assert "this model sees volumes" in stack.choices.planes.itemText(0)
+        assert "this classifier sees volumes" in stack.choices.planes.itemText(0)
 
     def test_labels_with_planes_cannot_be_projected(self, stack: ExplainWidget) -> None:
         stack.viewer.add_labels((planes() > 100).astype(int), name="mine", **PLACE)

@@ -132,6 +132,7 @@ class CellMark:
             mask,
             name=_NAME,
             colormap=white,
+            opacity=1.0,
             metadata={"cellcam": self._metadata},
             **placement,
         )

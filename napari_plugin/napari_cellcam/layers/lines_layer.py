@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_outlines import CellOutlines
 
 
+_TILT = 1e-3  # pixels, off the axes
+
+
 class LinesLayer:
     """A layer of lines that comes into the viewer when it is first shown.
 
@@ -64,7 +67,7 @@ class LinesLayer:
         elif self.layer is not None:
             self.layer.visible = visible
             if outlines is not self._outlines:
-                self.layer.data = outlines.lines * self._to_cubes
+                self.layer.data = self._in_cubes(outlines)
             if is_new:
                 self.layer.edge_color = colours
         self._outlines, self._colours = outlines, colours
@@ -81,11 +84,18 @@ class LinesLayer:
                 self.viewer.layers.remove(self.layer)
         self.layer = self._outlines = None
 
+    def _in_cubes(self, outlines: CellOutlines) -> NDArray[np.float64]:
+        lines = outlines.lines * self._to_cubes
+        # napari draws a line as two crossed bands, one of which has no width where the line is
+        # parallel to the first or the last axis: seen from aside it would vanish.
+        lines[lines[:, 1, -2] == 0, 1, -2] = _TILT
+        return lines
+
     def _add(self, outlines: CellOutlines, colours: NDArray[np.float32], visible: bool) -> None:
         from napari.layers import Vectors
 
         self.layer = Vectors(
-            outlines.lines * self._to_cubes,
+            self._in_cubes(outlines),
             edge_width=self._width,
             edge_color=colours,
             vector_style="line",

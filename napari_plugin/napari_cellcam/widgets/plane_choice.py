@@ -9,12 +9,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QLabel
 
+from cellcam.models.network_input import ClassifierDraft
+
 if TYPE_CHECKING:
     from cellcam.models.network_input import NetworkInput, Planes
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """One thing to do with the planes.
 
     Attributes
@@ -29,23 +31,23 @@ class _Way:
     trained_on: str
 
 
-_WAYS: dict[Planes, _Way] = {
-    "plane": _Way(
+WAYS: dict[Planes, Way] = {
+    "plane": Way(
         "Every plane by itself",
         "Each plane is classified; the table says which planes show the same cell.",
         "single planes",
     ),
-    "max": _Way(
+    "max": Way(
         "Brightest of all planes (projection)",
         "One flat image of the brightest values: cells above each other become one.",
         "projections of the brightest values",
     ),
-    "mean": _Way(
+    "mean": Way(
         "Mean of all planes (projection)",
         "One flat image of the mean: less noise, but small bright spots fade.",
         "projections of the mean",
     ),
-    "volume": _Way(
+    "volume": Way(
         "Whole volume",
         "Each cell is found and classified in all its planes together.",
         "volumes",
@@ -76,6 +78,7 @@ class PlaneChoice(QComboBox):
     def __init__(self) -> None:
         super().__init__()
         self._trained: Planes | None = None  # as the model was trained
+        self._is_trained = False  # a draft only says what it is to see
         self.wanted: Planes | None = None
         self._is_offered = False
         self.meaning = QLabel()
@@ -83,7 +86,7 @@ class PlaneChoice(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self.setToolTip("What is done with the planes of a stack.")
-        for key, way in _WAYS.items():
+        for key, way in WAYS.items():
             self.addItem(way.name, key)
             self.setItemData(self.count() - 1, way.meaning, Qt.ItemDataRole.ToolTipRole)
         self.activated.connect(lambda index: self.choose(self.itemData(index)))
@@ -101,10 +104,11 @@ class PlaneChoice(QComboBox):
         """
         self._is_offered = has_planes and spec is not None
         self._trained = spec.field if spec is not None else None
-        for index, key in enumerate(_WAYS):
+        self._is_trained = not isinstance(spec, ClassifierDraft)
+        for index, key in enumerate(WAYS):
             self._enable(index, self._hindrance(key, labels_have_planes))
         preferred = [key for key in (self.wanted, self._trained) if key is not None]
-        self._show(next(filter(self._is_possible, [*preferred, *_WAYS])))
+        self._show(next(filter(self._is_possible, [*preferred, *WAYS])))
 
     @property
     def is_offered(self) -> bool:
@@ -126,22 +130,22 @@ class PlaneChoice(QComboBox):
 
     def _show(self, key: Planes) -> None:
         self.setCurrentIndex(self.findData(key))
-        text = _WAYS[key].meaning
-        if self._trained not in (None, key):
-            text += f" The model learned from {_WAYS[self._trained].trained_on}: check its calls."
+        text = WAYS[key].meaning
+        if self._is_trained and self._trained not in (None, key):
+            text += f" The model learned from {WAYS[self._trained].trained_on}: check its calls."
         self.meaning.setText(text)
 
     def _hindrance(self, key: Planes, labels_have_planes: bool) -> str:
         """Why this cannot be done; empty if it can."""
         if self._trained is not None and (key == "volume") != (self._trained == "volume"):
             seen = "volumes" if self._trained == "volume" else "flat images"
-            return f"this model sees {seen}"
+            return f"this classifier sees {seen}"
         if key in ("max", "mean") and labels_have_planes:
             return "your labels have planes"
         return ""
 
     def _enable(self, index: int, hindrance: str) -> None:
-        name = _WAYS[self.itemData(index)].name
+        name = WAYS[self.itemData(index)].name
         self.setItemText(index, f"{name}: {hindrance}" if hindrance else name)
         model = self.model()
         assert isinstance(model, QStandardItemModel)
