@@ -174,8 +174,8 @@ class TestOverPlanes:
         for at, zs in ON_PLANES.items():
             rows = table[np.hypot(table["y"] - at[0], table["x"] - at[1]) < 3]
             assert rows["z"].astype(int).tolist() == list(zs)
-            assert rows["3-D cell"].nunique() == 1
-        assert sorted(set(table["3-D cell"])) == [1, 2]
+            assert rows["cell_3d"].nunique() == 1
+        assert sorted(set(table["cell_3d"])) == [1, 2]
 
     def test_sorting_by_it_puts_the_planes_of_a_cell_together(self, found: ExplainWidget) -> None:
         found.table.sortByColumn(1, Qt.SortOrder.AscendingOrder)
@@ -183,9 +183,9 @@ class TestOverPlanes:
         assert column(found, "z") == ["1", "2", "3", "4", "3", "4", "5"]
 
     def test_it_stays_when_cells_are_explained(self, found: ExplainWidget, until: Until) -> None:
-        before = found.session.table["3-D cell"].tolist()
+        before = found.session.table["cell_3d"].tolist()
         explain(found, until)
-        assert found.session.table["3-D cell"].tolist() == before
+        assert found.session.table["cell_3d"].tolist() == before
         assert "3-D cell" in [
             found.table.model().headerData(i, Qt.Orientation.Horizontal) for i in range(3)
         ]
@@ -194,7 +194,7 @@ class TestOverPlanes:
         self, stack: ExplainWidget, until: Until
     ) -> None:
         stack.choices.planes.choose("max")
-        assert "3-D cell" not in classified(stack, until).table
+        assert "cell_3d" not in classified(stack, until).table
         stack.go_to_cell(0)
         assert stack.linked.isHidden()
 
@@ -209,7 +209,7 @@ class TestOverPlanes:
         stack.viewer.add_labels(labels, name="mine", **PLACE)
         stack.choices.cells.setCurrentText("mine")
         table = classified(stack, until).table
-        numbers = table.groupby("3-D cell")[["label", "z"]].agg(list)
+        numbers = table.groupby("cell_3d")[["label", "z"]].agg(list)
         assert numbers["label"].tolist() == [[5, 5, 8, 8], [9, 9], [9, 9]]
         assert numbers["z"].tolist() == [["1", "2", "3", "4"], ["1", "2"], ["3", "4"]]
 
@@ -225,7 +225,7 @@ class TestOverPlanes:
                 axis_labels=("t", *PLACE["axis_labels"]),
             )
         table = classified(stack, until).table
-        assert table.groupby("3-D cell")["t"].agg(set).tolist() == [{0}, {0}, {1}, {1}]
+        assert table.groupby("cell_3d")["t"].agg(set).tolist() == [{0}, {0}, {1}, {1}]
 
     def test_the_selected_cell_is_ringed_on_all_its_planes(self, found: ExplainWidget) -> None:
         row = int(np.flatnonzero(found.session.table["z"] == "2")[0])
@@ -250,7 +250,7 @@ class TestOverPlanes:
         assert "planes 1 to 4" in found.linked.text.text()
         QTest.mouseClick(found.linked.select, Qt.MouseButton.LeftButton)
         found.classes.assign_number(1)
-        same = found.session.table["3-D cell"] == found.session.table["3-D cell"][row]
+        same = found.session.table["cell_3d"] == found.session.table["cell_3d"][row]
         assert found.classes.true_classes == {int(i): "M" for i in np.flatnonzero(same)}
         assert len(found.classes.true_classes) == 4
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from napari_cellcam.state.session import CELL_3D
 from napari_cellcam.widgets.table_model import SortableTableModel
 
 if TYPE_CHECKING:
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 _ROWS_MEASURED = 100
 
 _TRUE_CLASS = "true class"
-_COLUMNS = ("label", CELL_3D, "t", "z", "class", "probability", "margin", _TRUE_CLASS, "flags")
+_CELL_3D = "cell_3d"
+_HEADINGS = {_CELL_3D: "3-D cell"}
+_COLUMNS = ("label", _CELL_3D, "t", "z", "class", "probability", "margin", _TRUE_CLASS, "flags")
 
 
 class CellsTable(QTableView):
@@ -56,8 +57,8 @@ class CellsTable(QTableView):
         """Show these cells; t and z only where there are several."""
         constant = {name for name in ("t", "z") if table[name].nunique() < 2}
         names = [name for name in _COLUMNS if name in table and name not in constant]
-        columns = {name: table[name].tolist() for name in names}
-        if CELL_3D in columns and "z" in columns:  # plane numbers, to be sorted as such
+        columns = {_HEADINGS.get(name, name): table[name].tolist() for name in names}
+        if _CELL_3D in table and "z" in columns:  # plane numbers, to be sorted as such
             columns["z"] = [int(z) for z in columns["z"]]
         self._cells.replace(columns)
         header = self.horizontalHeader()

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellcam.state.grey_image import grey_image
-from napari_cellcam.state.session import CELL_3D
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +66,8 @@ def explain_session(session: Session, classes: Classes, progress: Progress) -> E
     grey = grey_image(session)
     table = pd.concat([result.cells for result in results], ignore_index=True)
     if session.is_by_plane:
+        from cellcam.pipeline.linked_cells import CELL_3D
+
         table[CELL_3D] = session.cells_3d
     return EvidenceMaps(maps, grey, table)
 

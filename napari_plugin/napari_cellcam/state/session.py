@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
-# Column of the table: the same number is the same cell on several planes.
-CELL_3D = "3-D cell"
-
 
 class Session:
     """The cells of one stack.
@@ -37,7 +34,7 @@ class Session:
     called : the same cells with their calls; empty if there is no model yet
     model : the model that called them, or None
     table : one row for each cell of all fields, see `cell_table` and, without calls,
-        `place_table`; row i is cell number i + 1. Where each plane is a field, the column `CELL_3D`
+        `place_table`; row i is cell number i + 1. Where each plane is a field, the column cell_3d
         has the number of the same cell over planes
     first_rows : row of the first cell of each field, and the number of cells
     """
@@ -48,6 +45,7 @@ class Session:
         import pandas as pd
 
         from cellcam.pipeline.cell_table import place_table
+        from cellcam.pipeline.linked_cells import CELL_3D
 
         self.origin, self.found, self.called = origin, list(found), list(called)
         self.model: CellModel | None = called[0].model if called else None
@@ -99,17 +97,14 @@ class Session:
 
     @cached_property
     def cells_3d(self) -> NDArray[np.int32]:
-        """Number of the same cell over planes, for each row; see `link_planes`."""
-        from cellcam.cells.linking import link_planes
+        """Number of the same cell over planes, for each row; see `number_cells_3d`."""
+        from cellcam.pipeline.linked_cells import number_cells_3d
 
-        numbers: list[int] = []
-        for t in sorted({field.place.t for field in self.found}):
-            fields = [field for field in self.found if field.place.t == t]
-            linked = link_planes([field.labels for field in fields])
-            before = max(numbers, default=0)
-            for field, number in zip(fields, linked, strict=True):
-                numbers += [before + number[int(label)] for label in field.cells.numbers]
-        return np.array(numbers, np.int32)
+        return number_cells_3d(
+            [field.place for field in self.found],
+            [field.labels for field in self.found],
+            [field.cells.numbers for field in self.found],
+        )
 
     def other_planes(self, row: int) -> list[int]:
         """Rows of the same cell on other planes; none unless each plane is a field."""
