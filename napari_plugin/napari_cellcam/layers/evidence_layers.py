@@ -104,7 +104,8 @@ class EvidenceLayers:
 
     @property
     def _shows_grey(self) -> bool:
-        return self._is_on
+        # In 3-D, a flat grey image would hide the user's volume; through a grey volume one sees.
+        return self._is_on and (self.viewer.dims.ndisplay == 2 or self.grey.ndim > 2)
 
     @property
     def largest(self) -> float:
