@@ -23,6 +23,7 @@ from napari_cellcam.batch_dock.batch_form import BatchForm
 from napari_cellcam.batch_dock.batch_results import OpenedImage, read_results
 from napari_cellcam.batch_dock.batch_table import BatchTable
 from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.work.child_process import ChildProcess
@@ -31,7 +32,7 @@ from napari_cellcam.work.tasks import ActivityBar, Task
 if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
-    from qtpy.QtGui import QCloseEvent
+    from qtpy.QtGui import QCloseEvent, QShowEvent
 
     from cellcam.batch.progress import ImageProgress, ProgressWatcher
     from cellcam.progress import Progress
@@ -75,6 +76,10 @@ class BatchWidget(QScrollArea):
         # Qt deletes a dock widget with its window without a closeEvent.
         self.destroyed.connect(partial(_cancel_running, self._processes))
         self.form.model.choose(preferred_model())
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
+        super().showEvent(event)
+        QTimer.singleShot(0, partial(share_place, self))
 
     @property
     def running(self) -> bool:

@@ -154,6 +154,8 @@ class ClassPanel(QWidget):
         true_classes = self.true_classes
         if self.cell.row is not None:
             self.cell.show_true_class(true_classes.get(self.cell.row, ""))
+        if self.corrections.unwritten:
+            self.message.emit(f"Corrections are not saved: {self.corrections.unwritten}")
         self.changed.emit(true_classes)
 
     def _button_of(self, name: str) -> QPushButton:

@@ -32,6 +32,7 @@ from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.train_panel import TrainPanel
+from napari_cellcam.explain_dock.unsaved import CloseQuestion, may_be_left
 from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.result_layers import ResultLayers
@@ -49,6 +50,7 @@ from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.preferences import projects_folder
@@ -58,7 +60,7 @@ from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
     import napari
-    from qtpy.QtGui import QCloseEvent
+    from qtpy.QtGui import QCloseEvent, QShowEvent
 
     from cellcam.progress import Progress
     from napari_cellcam.layers.layer_choices import LayerChoices
@@ -88,6 +90,7 @@ class ExplainWidget(QScrollArea):
         self.revisions = LayerRevisions(self._layer_changed)
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self.key_help = StatusHelp(napari_viewer, _KEY_HELP, self._has_cells)
+        self.close_question = CloseQuestion(self, self._may_leave_project)
         self._build()
         # napari keeps the Python object after Qt has deleted the widget with its window.
         refresh = self.choices.refresh_layers
@@ -110,6 +113,7 @@ class ExplainWidget(QScrollArea):
         """Disconnect from the viewer and cancel all work."""
         self.keys.release()
         self.key_help.release()
+        self.close_question.release()
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.choices.release()
@@ -122,6 +126,14 @@ class ExplainWidget(QScrollArea):
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, D102 - Qt's name
         self.release()
         super().closeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
+        super().showEvent(event)
+        self.close_question.watch()
+        QTimer.singleShot(0, partial(share_place, self))
+
+    def _may_leave_project(self) -> bool:
+        return may_be_left(self.project, self)
 
     def _build(self) -> None:
         content = QWidget()
@@ -293,9 +305,15 @@ class ExplainWidget(QScrollArea):
         """Write down what is open, once there is something worth it."""
         if self.session is None or not (self.project.corrections or self.project.folder.exists()):
             return
-        self.project.remember(self.choices.opened())
+        try:
+            self.project.remember(self.choices.opened())
+        except OSError as error:
+            reason = error.strerror or error
+            self.status.setText(f"{self.project.folder} cannot be written: {reason}.")
 
     def _ask_project(self) -> None:
+        if not self._may_leave_project():
+            return
         start = str(projects_folder())
         folder = QFileDialog.getExistingDirectory(self, "Open a project", start)
         if folder:

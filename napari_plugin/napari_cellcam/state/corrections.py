@@ -98,6 +98,7 @@ class Corrections:
     ----------
     folder : every change is written here at once; None: nowhere
     on_change : called after each change
+    unwritten : why the present corrections are not on disk; empty if they are
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -105,6 +106,7 @@ class Corrections:
         self.on_change: Callable[[], object] = lambda: None
         self._states, self._now = [State()], 0
         self._written: set[str] = set()
+        self.unwritten = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -248,9 +250,22 @@ class Corrections:
         self._now += 1
         self._tell()
 
-    def _tell(self) -> None:
+    def write(self) -> None:
+        """Write all corrections; see `unwritten`. Each change does this already."""
+        self.unwritten = ""
         if self.folder is not None:
-            self._write(self.folder)
+            try:
+                self._write(self.folder)
+            except OSError as error:  # a full disk, or a folder that is gone: work goes on
+                self.unwritten = f"{self.folder} cannot be written: {error.strerror or error}."
+
+    def write_all(self) -> None:
+        """Write into a folder that has none of it yet."""
+        self._written.clear()
+        self.write()
+
+    def _tell(self) -> None:
+        self.write()
         self.on_change()
 
     def _write(self, folder: Path) -> None:

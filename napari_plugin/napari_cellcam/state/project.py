@@ -90,6 +90,12 @@ class Project:
             write_json(self.folder / _FILE, vars(opened))
             self._remembered = dict(vars(opened))
 
+    def move(self, folder: Path) -> None:
+        """Go on in another folder: corrections are written there; models stay where they are."""
+        self.folder = self.corrections.folder = folder
+        self._remembered = {}
+        self.corrections.write_all()
+
     def new_model(self) -> Path:
         """Folder for the next model, which does not exist yet."""
         models = self.folder / "models"

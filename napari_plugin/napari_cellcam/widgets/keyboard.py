@@ -11,12 +11,13 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
-    QDockWidget,
     QLineEdit,
     QPlainTextEdit,
     QTextEdit,
     QWidget,
 )
+
+from napari_cellcam.widgets.docking import dock_of
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent
@@ -73,16 +74,7 @@ class DockKeys(QObject):
         )
         if is_editor or target.window() is not self._owner.window():
             return False
-        return self._owner.isAncestorOf(target) or target is self._owner or not _dock_of(target)
-
-
-def _dock_of(widget: QWidget) -> QDockWidget | None:
-    """The dock widget that a widget is in; the canvas is in none."""
-    while widget is not None:
-        if isinstance(widget, QDockWidget):
-            return widget
-        widget = widget.parentWidget()
-    return None
+        return self._owner.isAncestorOf(target) or target is self._owner or not dock_of(target)
 
 
 def _key_text(event: QKeyEvent) -> str:
