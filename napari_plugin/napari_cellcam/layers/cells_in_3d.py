@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from napari_cellcam.layers.appearance import cell_colormap
 from napari_cellcam.layers.lines_layer import LinesLayer
 from napari_cellcam.state.cell_outlines import CellOutlines, outline_cells
 from napari_cellcam.work.tasks import Task
@@ -61,7 +60,6 @@ class CellsIn3D:
         self.marked = LinesLayer(viewer, "selected cell in 3-D", _THICK * longest, *place)
         self._outlines: CellOutlines | None = None
         self._task: Task[CellOutlines] | None = None
-        self._colours = np.ones((int(cells_image.max(initial=0)) + 1, 4), np.float32)
         self._number, self._others = 0, cast("Sequence[int]", ())
         self._is_following = False
         self._is_wanted = True  # whether cells are to be seen, as the user last said
@@ -92,12 +90,8 @@ class CellsIn3D:
         """Whether the viewer shows three dimensions."""
         return bool(self.viewer.dims.ndisplay == 3)
 
-    def recolour(self, calls: Mapping[int, str], colours: Mapping[str, str]) -> None:
-        """Colour cells by their class, see `cell_colormap`."""
-        self._colours = self._colours.copy()
-        for number, colour in cell_colormap(calls, colours).color_dict.items():
-            if number is not None and number < len(self._colours):
-                self._colours[number] = colour
+    def recolour(self) -> None:
+        """Colour the outlines as the labels are coloured now."""
         if self.is_3d and self.all.layer is not None:
             self._is_wanted = bool(self.all.layer.visible)
             self._draw()
@@ -155,15 +149,21 @@ class CellsIn3D:
     def _keep(self, outlines: CellOutlines) -> None:
         self._outlines, self._task = outlines, None
         if self.is_3d:
-            self.all.show(outlines, self._colours[outlines.numbers], self._is_wanted)
+            self.all.show(outlines, self._colours_of(outlines), self._is_wanted)
             # Each new layer takes a tenth of a second.
             QTimer.singleShot(_NEXT_TURN_MS, self._draw_mark)
 
     def _draw(self) -> None:
         assert self._outlines is not None
-        colours = self._colours[self._outlines.numbers]
-        self.all.show(self._outlines, colours, self._is_wanted)
+        self.all.show(self._outlines, self._colours_of(self._outlines), self._is_wanted)
         self._draw_mark()
+
+    def _colours_of(self, outlines: CellOutlines) -> NDArray[np.float32]:
+        """Colour (M, 4) of each line: that of its cell's label."""
+        by_number = self.cells.colormap.color_dict
+        numbers, line = np.unique(outlines.numbers, return_inverse=True)
+        colours = [by_number.get(int(number), by_number[None]) for number in numbers]
+        return np.array(colours, np.float32).reshape(-1, 4)[line]
 
     def _draw_mark(self) -> None:
         if not (self._is_following and self.is_3d and self._number and self._outlines):

@@ -69,7 +69,6 @@ class ResultLayers:
             session.kept_axes,
             self._metadata,
         )
-        self.recolour(session.calls)
         self._follow_view()
 
     def _follow_view(self) -> None:
@@ -196,7 +195,7 @@ class ResultLayers:
         """Colour the cells by these classes, in the order of the table."""
         calls = {i + 1: name for i, name in enumerate(classes)}
         self.cells.colormap = cell_colormap(calls, self.colours)
-        self.in_3d.recolour(calls, self.colours)
+        self.in_3d.recolour()
 
     def _add_cells(self) -> Labels:
         table = self.session.table
