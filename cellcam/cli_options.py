@@ -12,8 +12,15 @@ import typer
 
 from cellcam.cells.finder import make_finder
 from cellcam.errors import UsageError
-from cellcam.request import CLASS_WORDS, DEFAULT_RTOL, PLANE_WORDS, Classes, ImageOptions, Request
-from cellcam.stacks.stack import ZChoice
+from cellcam.request import (
+    CLASS_WORDS,
+    DEFAULT_RTOL,
+    PLANE_WORDS,
+    Classes,
+    ImageOptions,
+    PlanesWanted,
+    Request,
+)
 
 _Result = TypeVar("_Result")
 
@@ -38,7 +45,7 @@ def request_from_options(
     z: Annotated[
         str | None,
         typer.Option(
-            "--z", help="Plane number, max, mean or volume; else as the model was trained."
+            "--z", help="Plane number, each, max, mean or volume; else as the model was trained."
         ),
     ] = None,
     axes: Axes = None,
@@ -124,12 +131,12 @@ def _classes(text: str) -> Classes:
     return CLASS_WORDS[text] if text in CLASS_WORDS else tuple(comma_separated(text))
 
 
-def _plane(text: str | None) -> ZChoice:
+def _plane(text: str | None) -> PlanesWanted:
     if text is None or text.isdecimal():
         return None if text is None else int(text)
     if text in PLANE_WORDS:
         return PLANE_WORDS[text]
-    raise UsageError(f"--z {text}: give a plane number, max, mean or volume.")
+    raise UsageError(f"--z {text}: give a plane number, {', '.join(PLANE_WORDS)}.")
 
 
 def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:

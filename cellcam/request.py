@@ -31,7 +31,9 @@ FINDER_WORDS = {
     "threshold": "--threshold",
 }
 CLASS_WORDS: dict[str, Literal["predicted", "all"]] = {"predicted": "predicted", "all": "all"}
-PLANE_WORDS: dict[str, Literal["max", "mean", "volume"]] = {
+PlanesWanted = ZChoice | Literal["each"]
+PLANE_WORDS: dict[str, Literal["each", "max", "mean", "volume"]] = {
+    "each": "each",
     "max": "max",
     "mean": "mean",
     "volume": "volume",
@@ -89,7 +91,8 @@ class Request:
     finder : how cells are found where the user brings no label image
     channel_map : image channel of each model channel whose name differs; a mapping is accepted
     t : the only time point to work on; None: all of them
-    z : plane number, ``"max"``, ``"mean"`` or ``"volume"``; None: as the model was trained
+    z : plane number, ``"each"`` (every plane is a field), ``"max"``, ``"mean"`` or ``"volume"``;
+        None: as the model was trained
     classes : which maps: ``"predicted"`` (each cell's own call), ``"all"``, or class names
     explained : part of the cells that are explained, 0 to 1; all are classified
     rtol : estimated relative error to reach in a cell's strongest map
@@ -104,7 +107,7 @@ class Request:
     finder: CellFinder = field(default_factory=ThresholdFinder)
     channel_map: tuple[tuple[str, str], ...] = ()
     t: int | None = None
-    z: ZChoice = None
+    z: PlanesWanted = None
     classes: Classes = "predicted"
     explained: float = 1.0
     rtol: float = DEFAULT_RTOL

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cellcam.cells.finder import CellFinder
 from cellcam.errors import InputError, UsageError
 from cellcam.models.network_input import NetworkInput
-from cellcam.request import CLASS_WORDS, Classes, Request
+from cellcam.request import CLASS_WORDS, Classes, PlanesWanted, Request
 from cellcam.stacks.stack import Stack, ZChoice
 
 
@@ -130,14 +130,16 @@ def map_planes(spec: NetworkInput, classes: Classes) -> tuple[tuple[str, ...], l
     return names, [spec.classes.index(name) for name in names]
 
 
-def _planes_seen(stack: Stack, spec: NetworkInput, z: ZChoice) -> ZChoice:
-    """Planes that the model sees: ``z`` checked, or the model's own choice."""
+def _planes_seen(stack: Stack, spec: NetworkInput, z: PlanesWanted) -> ZChoice:
+    """Planes that the model sees: ``z`` checked, or the model's own choice; None: each plane."""
     if spec.spatial_dims == 3:
         if z not in (None, "volume"):
             raise UsageError(f"The model sees volumes; z={z!r} does not apply.")
         return "volume"
     if z == "volume":
         raise UsageError("The model sees planes, not volumes. Choose a plane or a projection.")
+    if z == "each":
+        return None
     several = stack.data.shape[2] > 1
     if z is None and several and spec.field in ("max", "mean"):
         return spec.field

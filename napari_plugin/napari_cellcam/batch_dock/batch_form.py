@@ -17,7 +17,8 @@ from qtpy.QtWidgets import (
 from cellcam.request import Request
 from napari_cellcam.batch_dock.batch_command import BatchCommand
 from napari_cellcam.widgets.buttons import button
-from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
+from napari_cellcam.widgets.model_choice import ModelChoice
+from napari_cellcam.widgets.plane_choice import PlaneChoice
 
 
 class BatchForm(QWidget):
@@ -28,7 +29,7 @@ class BatchForm(QWidget):
     folder, out : folders of the images and of the results
     model : the model and its device
     explained : percentage of the cells
-    planes : projection over z
+    planes : what is done with planes
     labels, more : see `BatchCommand`
     """
 
@@ -84,6 +85,7 @@ class BatchForm(QWidget):
         self.explained.setSuffix(" % of the cells")
         self.explained.setSpecialValueText("no cell: only classify")
         self.planes = PlaneChoice()
+        self.model.chosen.connect(lambda: self.planes.offer(self.model.spec, has_planes=True))
         self.labels = QLineEdit()
         self.labels.setPlaceholderText("found by CellCam; or masks/{name}.tif")
         self.labels.setToolTip(
@@ -94,6 +96,7 @@ class BatchForm(QWidget):
         self.more.setToolTip("Further options of cellcam batch, as in a terminal.")
         form.addRow("Explain", self.explained)
         form.addRow("Planes", self.planes)
+        form.addRow(self.planes.meaning)
         form.addRow("Cells", self.labels)
         form.addRow("More", self.more)
         return form

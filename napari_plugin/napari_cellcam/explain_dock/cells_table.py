@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _ROWS_MEASURED = 100
 
 _TRUE_CLASS = "true class"
-_COLUMNS = ("label", "class", "probability", "margin", _TRUE_CLASS, "t", "z", "flags")
+_CELL_3D = "cell_3d"
+_HEADINGS = {_CELL_3D: "3-D cell"}
+_COLUMNS = ("label", _CELL_3D, "t", "z", "class", "probability", "margin", _TRUE_CLASS, "flags")
 
 
 class CellsTable(QTableView):
@@ -55,15 +58,15 @@ class CellsTable(QTableView):
 
     def show_cells(self, table: pd.DataFrame) -> None:
         """Show these cells; t and z only where there are several."""
-        self._cells.replace({name: table[name].tolist() for name in _shown_columns(table)})
+        self._cells.replace(_shown_columns(table))
         header = self.horizontalHeader()
         self.sortByColumn(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.resizeColumnsToContents()
 
     def update_cells(self, table: pd.DataFrame) -> None:
         """Show other facts about the same cells; selection and sorting stay."""
-        for name in _shown_columns(table):
-            self._cells.replace_column(name, table[name].tolist())
+        for heading, values in _shown_columns(table).items():
+            self._cells.replace_column(heading, values)
 
     def clear(self) -> None:
         """Show no cells."""
@@ -81,6 +84,15 @@ class CellsTable(QTableView):
         index = self._cells.index(self._cells.screen_row(row), 0)
         self.selectionModel().setCurrentIndex(index, change | flags.Rows)
         self._is_silent = False
+
+    def select_cells(self, rows: Sequence[int]) -> None:
+        """Select several cells; the current one stays."""
+        flags = QItemSelectionModel.SelectionFlag
+        selection = QItemSelection()
+        for row in rows:
+            index = self._cells.index(self._cells.screen_row(row), 0)
+            selection.select(index, index)
+        self.selectionModel().select(selection, flags.ClearAndSelect | flags.Rows)
 
     def step(self, by: int) -> None:
         """Go on by some rows in the order on the screen."""
@@ -112,6 +124,11 @@ class CellsTable(QTableView):
             self.chosen.emit(self._cells.table_row(index.row()))
 
 
-def _shown_columns(table: pd.DataFrame) -> list[str]:
+def _shown_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Values of the columns that are shown, by heading."""
     constant = {name for name in ("t", "z") if table[name].nunique() < 2}
-    return [name for name in _COLUMNS if name in table and name not in constant]
+    names = [name for name in _COLUMNS if name in table and name not in constant]
+    columns = {_HEADINGS.get(name, name): table[name].tolist() for name in names}
+    if _CELL_3D in table and "z" in columns:  # plane numbers, to be sorted as such
+        columns["z"] = [int(z) for z in columns["z"]]
+    return columns

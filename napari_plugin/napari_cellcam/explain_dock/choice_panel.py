@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -34,12 +35,13 @@ from napari_cellcam.layers.channel_sources import (
 from napari_cellcam.layers.label_images import image_could_be_labels
 from napari_cellcam.layers.layer_choices import LayerChoices
 from napari_cellcam.layers.result_layers import is_result
-from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
+from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size, n_planes
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
-from napari_cellcam.widgets.model_choice import ModelChoice, PlaneChoice
+from napari_cellcam.widgets.model_choice import ModelChoice
+from napari_cellcam.widgets.plane_choice import PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
@@ -174,6 +176,7 @@ class ChoicePanel(QWidget):
             if draft is None
             else TypeAdapter(ClassifierDraft).dump_python(draft, mode="json"),
             layers={name: source_name(source) for name, source in chosen.items()},
+            planes=self.planes.wanted or "",
         )
 
     def keep_draft(self, draft: ClassifierDraft) -> None:
@@ -217,7 +220,19 @@ class ChoicePanel(QWidget):
 
     def _note_change(self, *_: object) -> None:
         if not self._n_changing:
+            self._offer_planes()
             self.changed.emit()
+
+    def _offer_planes(self) -> None:
+        """Ask what to do with the planes, if the image has several."""
+        first, axes = self._first_image(), self.axes.text().upper()
+        has_planes = first is not None and n_planes(first, axes) > 1
+        labels = self.cells.currentData()
+        labels_have_planes = labels is not None and n_planes(labels, axes) > 1
+        self.planes.offer(self.spec, has_planes, labels_have_planes)
+        self._planes_title.setVisible(self.planes.is_offered)
+        self.planes.setVisible(self.planes.is_offered)
+        self.planes.meaning.setVisible(self.planes.is_offered)
 
     def choices(self) -> LayerChoices:
         """The present choices.
@@ -354,7 +369,9 @@ class ChoicePanel(QWidget):
         self.classes = QComboBox()
         self.axes.textChanged.connect(self._note_change)
         form.addRow("Axes", self.axes)
-        form.addRow("Planes", self.planes)
+        self._planes_title = QLabel("Planes")
+        form.addRow(self._planes_title, self.planes)
+        form.addRow(self.planes.meaning)
         form.addRow("Cells", self.cells)
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)
@@ -365,8 +382,9 @@ class ChoicePanel(QWidget):
         self.preview.toggled.connect(self._note_change)
         for field in (self.diameter, self.threshold):
             field.valueChanged.connect(self._note_change)
-        for choice in (self.cells, self.planes, self.finder):
+        for choice in (self.cells, self.finder):
             choice.currentIndexChanged.connect(self._note_change)
+        self.planes.changed.connect(self._note_change)
         return form
 
     def _first_image(self) -> Image | None:

@@ -35,12 +35,14 @@ from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
 from napari_cellcam.explain_dock.help_page import help_page
 from napari_cellcam.explain_dock.help_window import HelpButton
 from napari_cellcam.explain_dock.kept_results import KeptResults
+from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.explain_dock.unsaved import CloseQuestion, may_be_left
 from napari_cellcam.layers.layer_revisions import LayerRevisions
-from napari_cellcam.layers.result_layers import MouseEvent, ResultLayers
+from napari_cellcam.layers.mouse import MouseEvent
+from napari_cellcam.layers.result_layers import ResultLayers
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.layers.status_help import StatusHelp
 from napari_cellcam.layers.viewer_state import view_kept
@@ -173,6 +175,9 @@ class ExplainWidget(QScrollArea):
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
+        self.linked = LinkedPlanes()
+        self.linked.rows_requested.connect(self.table.select_cells)
+        column.addWidget(self.linked)
         self.card = CellCardView()
         self.card.compared.connect(self._compare)
         self.card.export.message.connect(self.status.setText)
@@ -285,6 +290,7 @@ class ExplainWidget(QScrollArea):
         if session is None or not 0 <= row < len(session.table):
             return
         self.table.select_cell(row, extend)
+        self.linked.show_cell(session, row)
         if self.results:
             with view_kept(self.viewer, planes_and_camera=False):
                 self.results.show_cell(session.table.iloc[row], row)
@@ -315,6 +321,8 @@ class ExplainWidget(QScrollArea):
         elif opened.draft is not None:
             self.choices.restore_draft(opened.draft, opened.layers)
         self.choices.choose_layers(opened.layers)
+        if opened.planes:
+            self.choices.planes.choose(opened.planes)
         gone = f" Not found any more: {', '.join(missing)}." if missing else ""
         n = len(project.corrections)
         self.status.setText(f"Project {folder.name}: {n} corrected cells.{gone}")
@@ -395,6 +403,7 @@ class ExplainWidget(QScrollArea):
         if self.session.model is not None:
             self.explaining.show_layers(self.session.model.layers)
         self.table.show_cells(self.session.table)
+        self.linked.show_cell(None)
         self._give_session()
         self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
@@ -459,6 +468,7 @@ class ExplainWidget(QScrollArea):
         self.kept.keep(results)
         self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
         self.table.clear()
+        self.linked.show_cell(None)
         self.card.clear()
         self.evidence.show_evidence(None)
         self._give_session()

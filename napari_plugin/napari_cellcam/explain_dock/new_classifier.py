@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -30,18 +31,12 @@ from napari_cellcam.layers.channel_sources import (
     source_name,
 )
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size
+from napari_cellcam.widgets.plane_choice import WAYS
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from cellcam.models.network_input import Planes
-
-_PLANES: dict[str, Planes] = {
-    "each plane by itself": "plane",
-    "the brightest value over all planes": "max",
-    "the mean over all planes": "mean",
-    "the volume": "volume",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +92,7 @@ class NewClassifierDialog(QDialog):
         """What the user said."""
         layers = self._stains()
         first = source_layer(next(iter(layers.values())))
-        field = _PLANES[self._planes.currentText()] if self._has_planes() else "plane"
+        field: Planes = self._planes.currentData() if self._has_planes() else "plane"
         pixel = layer_pixel_size(first, layer_axes(first))
         sizes = pixel[-(3 if field == "volume" else 2) :]
         finder = self._cells.currentData()
@@ -142,7 +137,12 @@ class NewClassifierDialog(QDialog):
         self._diameter.setSpecialValueText("measured")
         self._diameter.setToolTip("Typical width of a cell. Leave it as it is to have it measured.")
         self._planes = QComboBox()
-        self._planes.addItems(list(_PLANES))
+        for key, way in WAYS.items():
+            self._planes.addItem(way.name, key)
+            self._planes.setItemData(
+                self._planes.count() - 1, way.meaning, Qt.ItemDataRole.ToolTipRole
+            )
+        self._planes.setToolTip("What the network sees of a stack of planes.")
         self._classes = QLineEdit()
         self._classes.setPlaceholderText("interphase, mitotic")
         self._classes.setToolTip("Names of the classes, separated by commas. More can be added.")
@@ -150,7 +150,7 @@ class NewClassifierDialog(QDialog):
         form.addRow("Cells", self._cells)
         form.addRow("Diameter", self._diameter)
         if self._has_planes():
-            form.addRow("A cell is seen in", self._planes)
+            form.addRow("Planes", self._planes)
         form.addRow("Classes", self._classes)
         return form
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,12 @@ _RING = 2  # screen pixels
 # stays visible.
 _GAP = 2
 _MARGIN = 2 * _GAP
+_CELL, _ON_OTHER_PLANE = 1, 2  # values of the mark's pixels
+_COLOURS: dict[int | None, object] = {
+    None: "transparent",
+    _CELL: "white",
+    _ON_OTHER_PLANE: (1.0, 1.0, 1.0, 0.6),
+}
 
 
 class CellMark:
@@ -42,14 +49,31 @@ class CellMark:
         self._metadata, self._is_volume = metadata, is_volume
         self.layer: Labels | None = None
 
-    def show(self, number: int, middle: tuple[int, ...]) -> None:
+    def show(
+        self,
+        number: int,
+        middle: tuple[int, ...],
+        others: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
         """Mark the cell with this number.
 
         Parameters
         ----------
         middle : a pixel of the label image near the middle of the cell
+        others : numbers of the same cell on other planes, and their middles: marked in grey
         """
-        start, mask = self._cut_out(number, middle)
+        parts = [(_CELL, *self._cut_out(number, middle))]
+        for other, there in (others or {}).items():
+            parts.append((_ON_OTHER_PLANE, *self._cut_out(other, there)))
+        start = np.min([first for _, first, _ in parts], axis=0)
+        stop = np.max([first + part.shape for _, first, part in parts], axis=0)
+        mask = np.zeros(stop - start, np.uint8)
+        for value, first, part in parts:
+            place = tuple(map(slice, first - start, first - start + part.shape))
+            mask[place] = np.where(part, value, mask[place])
+        self._show(start, mask)
+
+    def _show(self, start: NDArray[np.intp], mask: NDArray[np.uint8]) -> None:
         scale = np.asarray(self._placement["scale"], float)
         translate = list(np.asarray(self._placement["translate"], float) + scale * start)
         if self.layer is None or self.layer not in self.viewer.layers:
@@ -58,6 +82,11 @@ class CellMark:
         else:
             self.layer.translate = translate
             self.layer.data = mask
+
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the mark; in the 3-D view napari would fill it."""
+        if self.layer is not None:
+            self.layer.visible = visible
 
     def remove(self) -> None:
         """Remove the mark."""
@@ -98,15 +127,16 @@ class CellMark:
         from napari.layers import Labels
         from napari.utils import DirectLabelColormap
 
-        white = DirectLabelColormap(color_dict={None: "transparent", 1: "white"})
+        white = DirectLabelColormap(color_dict=_COLOURS)
         layer = Labels(
             mask,
             name=_NAME,
             colormap=white,
-            opacity=0.5 if self._is_volume else 1.0,
+            opacity=1.0,
             metadata={"cellcam": self._metadata},
             **placement,
         )
-        layer.contour = 0 if self._is_volume else _RING
+        layer.contour = _RING
+        layer.visible = self.viewer.dims.ndisplay == 2
         layer.editable = False
         return layer

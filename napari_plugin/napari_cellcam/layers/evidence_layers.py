@@ -159,8 +159,9 @@ class EvidenceLayers:
 
     @property
     def _shows_grey(self) -> bool:
-        # Seen from aside, the grey image would hide all that is in it.
-        return self._is_on and not self._is_empty and self.viewer.dims.ndisplay == 2
+        # In 3-D, a flat grey image would hide the user's volume; through a grey volume one sees.
+        is_seen = self.viewer.dims.ndisplay == 2 or self.grey.ndim > 2
+        return self._is_on and not self._is_empty and is_seen
 
     @property
     def largest(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from napari_cellcam.layers.appearance import (
     pyramid_if_large,
 )
 from napari_cellcam.layers.cell_mark import CellMark
+from napari_cellcam.layers.cells_in_3d import CellsIn3D
 from napari_cellcam.layers.evidence_layers import EvidenceLayers
+from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
 from napari_cellcam.state.evidence import EvidenceMaps
@@ -30,18 +32,6 @@ if TYPE_CHECKING:
 _OUTLINE = 2  # screen pixels
 _MOST_PUT_AWAY = 3  # kinds of evidence that wait for their choices to come back
 _WELL_INSIDE = 0.9  # part of the canvas; a cell inside it does not move the camera
-
-
-class MouseEvent(Protocol):
-    """The attributes of napari's mouse event that are used here."""
-
-    position: Sequence[float]
-    view_direction: Sequence[float] | None
-    dims_displayed: Sequence[int]
-    modifiers: Sequence[object]
-    pos: Sequence[float]
-    button: int
-    type: str
 
 
 class ResultLayers:
@@ -69,13 +59,30 @@ class ResultLayers:
         self.evidence: EvidenceLayers | None = None
         self._emptied: EvidenceLayers | None = None
         self._put_away: dict[ExplanationChoices, EvidenceMaps] = {}
+        self._plane_in_2d: Sequence[float] | None = None  # of a cell that was chosen in 3-D
         self.cells = self._add_cells()
         self._mark = CellMark(
             viewer, session.cells_image, self._placement, self._metadata, session.is_volume
         )
+        self.in_3d = CellsIn3D(
+            viewer,
+            self.cells,
+            self._mark,
+            session.cells_image,
+            self._placement,
+            session.kept_axes,
+            self._metadata,
+        )
+        self._follow_view()
+
+    def _follow_view(self) -> None:
+        self.in_3d.begin()
+        self.viewer.dims.events.ndisplay.connect(self._show_plane_of_choice)
 
     def remove(self) -> None:
         """Remove the result layers from the viewer."""
+        self.viewer.dims.events.ndisplay.disconnect(self._show_plane_of_choice)
+        self.in_3d.end()
         self._mark.remove()
         for evidence in (self.evidence, self._emptied):
             if evidence is not None:
@@ -90,11 +97,17 @@ class ResultLayers:
         if self.evidence is not None:
             for _ in self.evidence.add():
                 pass
+        self._follow_view()
 
     def row_at(self, event: MouseEvent) -> int | None:
         """Table row of the cell under the mouse, whichever layer is active; None beside cells."""
         if self.cells not in self.viewer.layers:
             return None
+        number = self.in_3d.number_at(event) if self.in_3d.is_3d else self._number_at(event)
+        return number - 1 if number else None
+
+    def _number_at(self, event: MouseEvent) -> int:
+        """Number of the cell under the mouse in 2-D; 0 beside cells."""
         number = self.cells.get_value(
             event.position,
             view_direction=event.view_direction,
@@ -103,7 +116,7 @@ class ResultLayers:
         )
         if isinstance(number, tuple):  # (level, label) of a pyramid
             number = number[1]
-        return int(number) - 1 if number else None
+        return int(number or 0)
 
     def show_evidence(self, evidence: EvidenceMaps) -> Iterator[None]:
         """Add the evidence, step by step, in place of an earlier one."""
@@ -154,7 +167,20 @@ class ResultLayers:
         """
         if self.cells not in self.viewer.layers:
             return
-        axes = self.session.kept_axes
+        place = self._place(facts)
+        world = self.cells.data_to_world(place)
+        others = self.session.other_planes(row)
+        self._mark.show(row + 1, tuple(map(round, place)), self._places(others))
+        self.in_3d.mark(row + 1, [other + 1 for other in others])
+        self._show_plane(world)
+        self._plane_in_2d = world if self.in_3d.is_3d else None
+        scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
+        if not self._in_view(world[-2:], scene.camera):
+            n_seen = min(self.viewer.dims.ndisplay, len(world))
+            scene.camera.center = (*scene.camera.center[:-n_seen], *world[-n_seen:])
+
+    def _place(self, facts: pd.Series) -> list[float]:
+        """Middle of a cell in pixels on the axes of the results."""
         z = str(facts["z"])
         position = {
             "T": float(facts["t"]),
@@ -162,13 +188,18 @@ class ResultLayers:
             "Y": float(facts["y"]),
             "X": float(facts["x"]),
         }
-        place = [position[axis] for axis in axes]
-        world = self.cells.data_to_world(place)
-        self._mark.show(row + 1, tuple(map(round, place)))
-        self._show_plane(world)
-        scene = getattr(self.viewer, "scene", self.viewer)  # napari below 0.9 has no scene
-        if not self._in_view(world[-2:], scene.camera):
-            scene.camera.center = tuple(world[-2:])
+        return [position[axis] for axis in self.session.kept_axes]
+
+    def _places(self, rows: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        """A pixel near the middle of each cell, by cell number."""
+        table = self.session.table
+        return {row + 1: tuple(map(round, self._place(table.iloc[row]))) for row in rows}
+
+    def _show_plane_of_choice(self, _: object) -> None:
+        """Back from 3-D, show the plane of the cell that was chosen there."""
+        if self._plane_in_2d is not None and not self.in_3d.is_3d:
+            self._show_plane(self._plane_in_2d)
+            self._plane_in_2d = None
 
     def _show_plane(self, world: Sequence[float]) -> None:
         """Show the plane at world coordinates; the same plane again would be drawn again."""
@@ -194,23 +225,25 @@ class ResultLayers:
         """Colour the cells by these classes, in the order of the table."""
         calls = {i + 1: name for i, name in enumerate(classes)}
         self.cells.colormap = cell_colormap(calls, self.colours)
+        self.in_3d.recolour()
 
     def _add_cells(self) -> Labels:
         table = self.session.table
-        is_volume = self.session.is_volume
         # Made visible at the end: napari draws a visible layer again for each change.
         layer = self.viewer.add_labels(
             pyramid_if_large(self.session.cells_image),
             visible=False,
             name="cells by class",
             features=features_by_label(table, table.index + 1),
-            opacity=0.4 if is_volume else 0.9,
+            opacity=0.9,
             metadata={"cellcam": self._metadata},
             **self._placement,
         )
         self.cells = layer
-        layer.contour = 0 if is_volume else _OUTLINE  # napari draws no outlines in 3-D
-        self.recolour(self.session.calls)
+        layer.contour = _OUTLINE
+        layer.colormap = cell_colormap(
+            {i + 1: name for i, name in enumerate(self.session.calls)}, self.colours
+        )
         layer.visible = True
         layer.editable = False
         return layer

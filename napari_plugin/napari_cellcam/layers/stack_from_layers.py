@@ -102,6 +102,12 @@ def layer_pixel_size(layer: Layer, axes: str) -> PixelSize:
     return PixelSize(*(_step(layer, axes, axis, "micrometer") for axis in "ZYX"))
 
 
+def n_planes(layer: Layer, axes: str) -> int:
+    """Planes along z of a layer; its axes are the last of ``axes``, letters of TZYX."""
+    own = dict(zip(reversed(axes), reversed(layer_shape(layer)), strict=False))
+    return own.get("Z", 1)
+
+
 def layer_time_step(layer: Layer, axes: str) -> float | None:
     """Seconds between time points of a layer; None where its unit is not one of time."""
     return _step(layer, axes, "T", "second")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cellcam.state.differences import difference_names
+from napari_cellcam.state.grey_image import grey_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +27,6 @@ Maps = dict[str, NDArray[np.float32]]
 
 # Name of the map that shows for each cell the evidence for its own call.
 OWN_CALL = "each cell's call"
-
-# Percentiles of the pixels of a channel that are drawn black and white in the grey image, which
-# is dimmed so that evidence stands out.
-_SHOWN, _BRIGHTEST = (1.0, 99.8), 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +114,12 @@ def explain_session(
         image = session.on_axes([result.maps[i] for result in results])
         if image.any() or not isinstance(classes, str):
             maps[name] = image
-    grey = session.on_axes([_in_grey(called) for called in session.called])
+    grey = grey_image(session)
     table = pd.concat([result.cells for result in results], ignore_index=True)
+    if session.is_by_plane:
+        from cellcam.pipeline.linked_cells import CELL_3D
+
+        table[CELL_3D] = session.cells_3d
     which = None if rows is None else tuple(map(int, np.flatnonzero(explained)))
     about = _about(session, which)
     found = EvidenceMaps(maps, grey, table, which, choices, about, session.spec.channels)
@@ -145,19 +146,6 @@ def _own_call(result: FieldResult, called: CalledCells) -> NDArray[np.float32]:
     index[found.cells.numbers] = called.probabilities.argmax(1)
     plane = index[nearest_cells(result.labels, reach)]
     return np.take_along_axis(result.maps, plane[None], axis=0)[0]
-
-
-def _in_grey(called: CalledCells) -> NDArray[np.uint8]:
-    """All stains of a field as one dim grey image."""
-    found = called.found
-    place = found.place
-    total = np.zeros(found.labels.shape, np.float32)
-    for name in found.matched.channels:  # one by one: a channel of a large field is large
-        pixels = found.stack.field(place.t, place.z, [name])[0].astype(np.float32)
-        low, high = np.nanpercentile(pixels, _SHOWN)
-        total += np.clip((pixels - low) / max(high - low, 1e-9), 0, 1)
-    total *= _BRIGHTEST / max(1, len(found.matched.channels)) * 1.5
-    return np.clip(np.nan_to_num(total), 0, _BRIGHTEST).astype(np.uint8)
 
 
 def _report(

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cellcam.errors import CellCamError, InputError
 from napari_cellcam.state.corrections import TABLE, Corrections
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+    from cellcam.models.network_input import Planes
 
 _FILE = "project.json"
 
@@ -28,12 +30,14 @@ class Opened:
     model : folder of the model; empty while there is none
     draft : the classifier that is not trained yet, as plain data; None with a model
     layers : name of the layer of each channel
+    planes : what is done with planes, as `ModelSpec.field` says it; empty: as the model was trained
     """
 
     images: list[str] = field(default_factory=list)
     model: str = ""
     draft: dict[str, JsonValue] | None = None
     layers: dict[str, str] = field(default_factory=dict)
+    planes: Planes | Literal[""] = ""
 
 
 class Project:

@@ -14,7 +14,7 @@ from napari_cellcam.state.explanation_choices import ExplanationChoices
 
 if TYPE_CHECKING:
     from cellcam.models.model import CellModel
-    from cellcam.models.network_input import ClassifierDraft, NetworkInput
+    from cellcam.models.network_input import ClassifierDraft, NetworkInput, Planes
     from cellcam.pipeline.classify_field import CalledCells
     from cellcam.pipeline.find_field import FoundCells
     from cellcam.pipeline.matching import MatchedStack
@@ -36,7 +36,8 @@ class Session:
     called : the same cells with their calls; empty if there is no model yet
     model : the model that called them, or None
     table : one row for each cell of all fields, see `cell_table` and, without calls,
-        `place_table`; row i is cell number i + 1
+        `place_table`; row i is cell number i + 1. Where each plane is a field, the column cell_3d
+        has the number of the same cell over planes
     first_rows : row of the first cell of each field, and the number of cells
     explaining : how cells are explained; set in the GUI thread, with no explanation under way
     """
@@ -47,15 +48,18 @@ class Session:
         import pandas as pd
 
         from cellcam.pipeline.cell_table import place_table
+        from cellcam.pipeline.linked_cells import CELL_3D
 
         self.origin, self.found, self.called = origin, list(found), list(called)
         self.model: CellModel | None = called[0].model if called else None
         tables = [field.table() for field in called] or [place_table(field) for field in found]
         self.table = pd.concat(tables, ignore_index=True)
-        self._table_without_evidence = self.table
         self.first_rows = np.cumsum([0, *(len(field.cells) for field in found)])
         self.explaining = ExplanationChoices()
         self._explainers: dict[ExplanationChoices, CellModel] = {}
+        if self.is_by_plane:
+            self.table[CELL_3D] = self.cells_3d
+        self._table_without_evidence = self.table
 
     def forget_evidence(self) -> None:
         """Empty the columns of the table that are about evidence."""
@@ -96,11 +100,42 @@ class Session:
         return self.matched.spec
 
     @property
+    def planes(self) -> Planes:
+        """What the network saw of the planes, as `ModelSpec.field` says it."""
+        z = self.matched.z
+        if self.stack.data.shape[2] == 1:
+            return self.spec.field
+        return z if isinstance(z, str) else "plane"
+
+    @property
     def kept_axes(self) -> str:
         """Axes of label and map images: YX, with T and Z if the fields span several."""
         spans_z = self.is_volume or len({field.place.z for field in self.found}) > 1
         n_times = self.stack.data.shape[0]
         return ("T" if n_times > 1 else "") + ("Z" if spans_z else "") + "YX"
+
+    @property
+    def is_by_plane(self) -> bool:
+        """Whether each of several planes is a field."""
+        return not self.is_volume and "Z" in self.kept_axes
+
+    @cached_property
+    def cells_3d(self) -> NDArray[np.int32]:
+        """Number of the same cell over planes, for each row; see `number_cells_3d`."""
+        from cellcam.pipeline.linked_cells import number_cells_3d
+
+        return number_cells_3d(
+            [field.place for field in self.found],
+            [field.labels for field in self.found],
+            [field.cells.numbers for field in self.found],
+        )
+
+    def other_planes(self, row: int) -> list[int]:
+        """Rows of the same cell on other planes; none unless each plane is a field."""
+        if not self.is_by_plane:
+            return []
+        same = np.flatnonzero(self.cells_3d == self.cells_3d[row])
+        return [int(other) for other in same if other != row]
 
     @property
     def is_volume(self) -> bool:

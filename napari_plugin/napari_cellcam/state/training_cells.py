@@ -164,7 +164,7 @@ def _recipe(session: Session) -> str:
     spec = session.spec
     shared: dict[str, object] = {
         "channels": list(spec.channels),
-        "field": spec.field,
+        "field": session.planes,
         "pixel_size_um": spec.pixel_size_um and list(spec.pixel_size_um),
         "finding": spec.finding and spec.finding.model_dump(mode="json"),
         "validation_folds": FOLDS,

@@ -1,13 +1,12 @@
-"""Choice of the model, its device and its planes, in both dock widgets."""
+"""Choice of the model and its device, in both dock widgets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -24,8 +23,6 @@ from napari_cellcam.widgets.preferences import preference
 if TYPE_CHECKING:
     from cellcam.models.network_input import ClassifierDraft
     from cellcam.models.spec import ModelSpec
-
-_AS_TRAINED = "as the model was trained"
 
 
 class ModelChoice(QWidget):
@@ -101,19 +98,6 @@ class ModelChoice(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Model folder")
         if folder:
             self.choose(folder)
-
-
-class PlaneChoice(QComboBox):
-    """Projection over z for stacks with planes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.addItems([_AS_TRAINED, "max", "mean"])
-
-    def chosen(self) -> Literal["max", "mean"] | None:
-        """Projection over z; None: the model decides."""
-        text = self.currentText()
-        return "max" if text == "max" else "mean" if text == "mean" else None
 
 
 def preferred_model() -> str:
