@@ -128,7 +128,7 @@ class Story:
         """Train to the end; what the comparison says."""
         window = self.window
         window.step("train")
-        window.click("tab('Train')")
+        window.open_tab("Train")
         window.click("find(QPushButton, 'Train')")
         window.until(f"'epoch' in text_of({DOCK}.training._phase)", 300)
         self.picture("training")
@@ -157,7 +157,7 @@ def test_a_first_classifier(window: RealWindow, field: SimulatedField) -> None:
     assert Path(first_model).is_relative_to(window.home)
 
     explain(window)
-    window.click("tab('The cell')")
+    window.open_tab("The cell")
     window.step("click after explain")
     asked = story.cells_of(CLASSES[0])[0]
     story.click(asked)

@@ -82,13 +82,13 @@ def test_without_a_selection_nothing_is_explained(widget: ExplainWidget, until: 
 def test_choices_begin_as_the_model_says(widget: ExplainWidget, until: Until) -> None:
     panel = widget.explaining
     assert panel.choices() == ExplanationChoices()
-    assert panel.formula.currentText() == "complete (the model's)"
-    assert panel.baseline.currentText() == "background (the model's)"
+    assert panel.formula.currentText() == "complete (model)"
+    assert panel.baseline.currentText() == "background (model)"
     assert not panel.back.isEnabled()
     session = classified(widget, until)
     layers = [panel.layer.itemText(i).split()[0] for i in range(panel.layer.count())]
     assert layers == list(session.model.layers)
-    assert panel.layer.currentText() == "features.1 (the model's)"
+    assert panel.layer.currentText() == "features.1 (model)"
     for choice in (panel.formula, panel.baseline, panel.layer, panel.integration):
         sentences = set()
         for i in range(choice.count()):
@@ -99,7 +99,7 @@ def test_choices_begin_as_the_model_says(widget: ExplainWidget, until: Until) ->
         assert len(sentences) == (3 if choice is panel.layer else choice.count())
     panel.back.click()
     assert panel.choices() == ExplanationChoices()
-    assert panel.layer.currentText() == "features.1 (the model's)"
+    assert panel.layer.currentText() == "features.1 (model)"
 
 
 @pytest.mark.parametrize("baseline", ["black", "background"])
@@ -214,8 +214,8 @@ def test_choices_belong_to_their_model(
     choose(widget.explaining.formula, "paper")
     widget.choices.choose_model(str(make_folder(formula="paper", baseline="black")))
     assert widget.explaining.choices() == ExplanationChoices()
-    assert widget.explaining.formula.currentText() == "paper (the model's)"
-    assert widget.explaining.baseline.currentText() == "black (the model's)"
+    assert widget.explaining.formula.currentText() == "paper (model)"
+    assert widget.explaining.baseline.currentText() == "black (model)"
     widget.choices.choose_model(first)
     until(lambda: not widget.busy)
     assert widget.explaining.choices() == ExplanationChoices(formula="paper")

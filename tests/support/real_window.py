@@ -198,6 +198,11 @@ class RealWindow:
         self.click(f"item({view}, {row})")
         self.until(f"not {view}.isVisible()", 20)
 
+    def open_tab(self, text: str) -> None:
+        """Click the tab that begins with ``text``."""
+        self._scroll_to(f"tab_bar({text!r})")
+        self.click(f"tab({text!r})")
+
     def position(self, place: Place) -> tuple[int, int]:
         """Screen position of a place, see `click`."""
         if not isinstance(place, str):

@@ -219,10 +219,16 @@ class Names:
 
     def tab(self, text: str) -> tuple[int, int]:
         """Centre of a tab."""
+        bar = self.tab_bar(text)
+        texts = [_plain(bar.tabText(index)) for index in range(bar.count())]
+        index = next(i for i, shown in enumerate(texts) if shown.startswith(text))
+        return self._inside(bar, bar.tabRect(index))
+
+    def tab_bar(self, text: str) -> Any:
+        """The tabs, one of which begins with ``text``."""
         for bar in self.find_all(QtWidgets.QTabBar):
-            for index in range(bar.count()):
-                if _plain(bar.tabText(index)).startswith(text):
-                    return self._inside(bar, bar.tabRect(index))
+            if any(_plain(bar.tabText(i)).startswith(text) for i in range(bar.count())):
+                return bar
         raise LookupError(f"No visible tab begins with {text!r}.")
 
     def menu_item(self, text: str) -> tuple[int, int] | None:

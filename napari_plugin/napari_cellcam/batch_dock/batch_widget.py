@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_WIDTH = 290  # screen pixels
 _READ_EVERY_MS = 500
 # The blocks that are being worked on are dropped, but the workers must be told to stop.
 _PATIENCE_MS = 15_000
@@ -76,6 +77,9 @@ class BatchWidget(QScrollArea):
         # Qt deletes a dock widget with its window without a closeEvent.
         self.destroyed.connect(partial(_cancel_running, self._processes))
         self.form.model.choose(preferred_model())
+
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
         super().showEvent(event)
@@ -164,7 +168,7 @@ class BatchWidget(QScrollArea):
         column = QVBoxLayout(content)
         self.setWidget(content)
         self.setWidgetResizable(True)
-        self.setMinimumWidth(420)
+        self.setMinimumWidth(_WIDTH)
         self.status = StatusLine("Start goes on where an earlier run into the same folder stopped.")
         self.form = BatchForm()
         self.form.model.failed.connect(self.status.show_error)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cellcam.reporting.colours import AGAINST, CHANNELS, FOR, difference_on_cell
 from napari_cellcam.explain_dock.card_export import CardExport
 from napari_cellcam.widgets.charts import Bars, DifferenceBar, Pictures
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
 
 _NOTHING_YET = "Click a cell to see its class, and the evidence for it."
-_LARGE, _SMALL = 192, 92  # screen pixels of the pictures
+_LARGE, _SMALL = 160, 76  # screen pixels of the pictures
 
 
 class CardPanel(Protocol):
@@ -242,12 +243,8 @@ class CellCardView(QWidget):
         for panel in self.panels:
             inner.addWidget(panel)
             panel.setVisible(isinstance(panel, Headline))
-        self._other = QComboBox()
+        self._other = NarrowComboBox()
         self._other.setToolTip("The class to compare the call with.")
-        # No wider than the dock, however long the names are.
-        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        self._other.setSizeAdjustPolicy(adjust)
-        self._other.setMinimumContentsLength(8)
         self._other.activated.connect(lambda _: self.compared.emit(self._other.currentData()))
         self.export = CardExport(self._content, lambda: self.shown)
         row = QHBoxLayout()

@@ -41,6 +41,7 @@ from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
 from napari_cellcam.widgets.model_choice import ModelChoice
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 from napari_cellcam.widgets.plane_choice import PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from napari_cellcam.widgets.device_choice import DeviceChoice
 
 USE_AS_CELLS = "use as cells: "
-_FIND, _PREDICTED, _ALL = "find them", "each cell's predicted class", "all classes"
+_FIND, _PREDICTED, _ALL = "find them", "the predicted class", "all classes"
 
 
 class ChoicePanel(QWidget):
@@ -197,7 +198,7 @@ class ChoicePanel(QWidget):
     def _fill_channels(self, spec: NetworkInput, chosen: dict[str, Image | None]) -> None:
         while self.channels.rowCount():
             self.channels.removeRow(0)
-        self.sources = {name: QComboBox() for name in spec.channels}
+        self.sources = {name: NarrowComboBox() for name in spec.channels}
         for name, choice in self.sources.items():
             self.channels.addRow(name, choice)
             choice.setToolTip(f"The layer that shows {name}.")
@@ -353,12 +354,12 @@ class ChoicePanel(QWidget):
         self.axes = QLineEdit()
         self.axes.setToolTip("Meaning of the axes of the images: T time, Z depth, then YX.")
         self.planes = PlaneChoice()
-        self.cells = QComboBox()
-        self.finder = QComboBox()
+        self.cells = NarrowComboBox()
+        self.finder = NarrowComboBox()
         self.finder.addItems(finder_names())
         self.finder.setCurrentText(ThresholdFinder.name)
         self.diameter = _number(1000, "as the model says", " um")
-        self.threshold = _number(2**32, "automatic")
+        self.threshold = _number(2**32, "auto")
         self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
         self.threshold.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.preview = QCheckBox("Preview")
@@ -366,7 +367,7 @@ class ChoicePanel(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.threshold, 1)
         row.addWidget(self.preview)
-        self.classes = QComboBox()
+        self.classes = NarrowComboBox()
         self.axes.textChanged.connect(self._note_change)
         form.addRow("Axes", self.axes)
         self._planes_title = QLabel("Planes")

@@ -61,7 +61,7 @@ class ClassPanel(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         self.cell = SelectedCell()
         column.addWidget(self.cell)
-        hint = QLabel("True class of the selected cells (keys 1 to 9):")
+        hint = QLabel("True class (keys 1 to 9):")
         column.addWidget(hint)
         self._grid = QGridLayout()
         column.addLayout(self._grid)

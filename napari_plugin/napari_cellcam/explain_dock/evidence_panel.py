@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QGridLayout,
     QLabel,
     QPushButton,
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellcam.widgets.charts import ColourBar, DifferenceBar
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
     from napari_cellcam.layers.evidence_layers import EvidenceLayers
@@ -40,15 +40,11 @@ class EvidencePanel(QWidget):
         self.switch.setCheckable(True)
         self.switch.setToolTip("Show the evidence over the grey image, or the image in colour.")
         self.switch.toggled.connect(self._switch)
-        self.choice = QComboBox()
+        self.choice = NarrowComboBox()
         self.choice.setToolTip(
             "What is drawn: the evidence for each cell's own call, that for one class, or why each "
             "cell has its class and not the runner-up, for all stains or a single one."
         )
-        # No wider than the dock, however long the names are.
-        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        self.choice.setSizeAdjustPolicy(adjust)
-        self.choice.setMinimumContentsLength(10)
         self.choice.currentTextChanged.connect(self._choose)
         self.shared = QCheckBox("one scale")
         self.shared.setChecked(True)

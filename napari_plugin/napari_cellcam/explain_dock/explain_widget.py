@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -74,7 +74,8 @@ if TYPE_CHECKING:
     from napari_cellcam.state.origin import Origin
 
 _END = object()
-_WIDTH = 340  # screen pixels
+_WIDTH = 290  # screen pixels
+_MARGIN = 4  # screen pixels
 _LEFT = 1  # mouse button
 _KEY_HELP = "1 to 9: true class, N P: next and previous cell, E: evidence, Ctrl+Z: undo"
 _STILL = 3  # screen pixels that a hand moves while it clicks
@@ -134,6 +135,9 @@ class ExplainWidget(QScrollArea):
         self.release()
         super().closeEvent(event)
 
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        return QSize(_WIDTH, super().sizeHint().height())
+
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
         super().showEvent(event)
         self.close_question.watch()
@@ -145,6 +149,7 @@ class ExplainWidget(QScrollArea):
     def _build(self) -> None:
         content = QWidget()
         column = QVBoxLayout(content)
+        column.setContentsMargins(*[_MARGIN] * 4)
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setMinimumWidth(_WIDTH)
@@ -222,6 +227,7 @@ class ExplainWidget(QScrollArea):
         """Two rows: the dock must leave half of a small window to the canvas."""
         rows, row = QVBoxLayout(), QHBoxLayout()
         rows.addLayout(row)
+        row.setSpacing(_MARGIN)
         self.classify_button = button("Classify", self.classify, row)
         self.explain_button = button("Explain", self.explain, row)
         self.selected_only = QCheckBox("selected")

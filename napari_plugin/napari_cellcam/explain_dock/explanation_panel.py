@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -29,12 +27,13 @@ from napari_cellcam.state.explanation_choices import (
     OF_DIFFERENCES,
     ExplanationChoices,
 )
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
     from cellcam.models.spec import ModelSpec
 
 _HEADING = "How to explain"
-_USUAL = " (the model's)"
+_USUAL = " (model)"
 _TO_ERROR, _FIXED_STEPS = "to an error", "the paper's sum"
 _NUMBER = 122  # screen pixels
 _STEPS, _MOST_STEPS = 20, 1000  # 20: as in the paper
@@ -121,10 +120,8 @@ class ExplanationPanel(QWidget):
             number.setKeyboardTracking(False)  # a half-written number is no choice
             number.valueChanged.connect(self._choose)
             self._amount.addWidget(number)
-        row = QHBoxLayout()
-        row.addWidget(self.integration, 1)
-        row.addWidget(self._amount)
-        form.addRow("Integral", row)
+        form.addRow("Integral", self.integration)
+        form.addRow("", self._amount)
         form.addRow(self.integration.sentence)
         self.back = QPushButton("As the model says")
         self.back.setToolTip("Take all of these choices back.")
@@ -186,15 +183,12 @@ class ExplanationPanel(QWidget):
         self.heading.setArrowType(arrows.DownArrow if is_open else arrows.RightArrow)
 
 
-class _Choice(QComboBox):
+class _Choice(NarrowComboBox):
     """A combo box; beneath it the sentence about what is chosen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sentence = _sentence()
-        # No wider than the dock, however long the names of layers are.
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(6)
 
 
 def _add_choice(form: QFormLayout, name: str, tooltip: str) -> _Choice:

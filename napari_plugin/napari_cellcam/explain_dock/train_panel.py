@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from cellcam.errors import CellCamError
 from napari_cellcam.state.comparison import Comparison, cells_of_training, compare
@@ -15,6 +15,7 @@ from napari_cellcam.state.training_cells import has_earned_trust, what_lacks, wr
 from napari_cellcam.state.training_progress import TrainingProgress
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.charts import AccuracyCurve
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 from napari_cellcam.work.child_process import ChildProcess
 
 if TYPE_CHECKING:
@@ -142,8 +143,9 @@ class TrainPanel(QWidget):
         self.go_on = QCheckBox("Go on from the present model")
         self.go_on.setChecked(True)
         self.go_on.setToolTip("Begin with what the present model knows, instead of from nothing.")
-        self.with_sure_calls = QCheckBox("Also learn from sure calls that were not changed")
+        self.with_sure_calls = QCheckBox("Also learn from sure calls")
         self.with_sure_calls.setToolTip(
+            "Learn from cells that you did not correct, too, if the model is sure of their class. "
             "Only for a model that was right in 90 % of real cells that it had not seen."
         )
         column.addWidget(self.go_on)
@@ -170,11 +172,7 @@ class TrainPanel(QWidget):
         self._models_row = QWidget()
         row = QHBoxLayout(self._models_row)
         row.setContentsMargins(0, 0, 0, 0)
-        self.models = QComboBox()
-        # No wider than the dock, however long its lines are.
-        adjust = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        self.models.setSizeAdjustPolicy(adjust)
-        self.models.setMinimumContentsLength(8)
+        self.models = NarrowComboBox()
         self.models.setToolTip("All models of this project, the latest first.")
         row.addWidget(self.models, 1)
         button("Use", lambda: self.model_chosen.emit(str(self.models.currentData())), row)

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import QComboBox, QSizePolicy
+from qtpy.QtWidgets import QSizePolicy
 
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 from napari_cellcam.widgets.preferences import preference
 from napari_cellcam.work.child_process import ChildProcess
 
@@ -29,7 +30,7 @@ class KnownDevices:
     automatic: str
 
 
-class DeviceChoice(QComboBox):
+class DeviceChoice(NarrowComboBox):
     """A choice of devices.
 
     Loading torch would take seconds here, so a child process lists the devices. Until it ends,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QLabel
 
 from cellcam.models.network_input import ClassifierDraft
+from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
     from cellcam.models.network_input import NetworkInput, Planes
@@ -60,7 +61,7 @@ _WORDS: dict[Planes, Literal["each", "max", "mean"]] = {
 }
 
 
-class PlaneChoice(QComboBox):
+class PlaneChoice(NarrowComboBox):
     """What is done with the planes of a z-stack. What a model cannot do is greyed, and says why.
 
     Attributes
@@ -83,8 +84,6 @@ class PlaneChoice(QComboBox):
         self._is_offered = False
         self.meaning = QLabel()
         self.meaning.setWordWrap(True)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(12)
         self.setToolTip("What is done with the planes of a stack.")
         for key, way in WAYS.items():
             self.addItem(way.name, key)
