@@ -20,6 +20,7 @@ from cellcam_training.simulated.fields import SimulatedField, simulate_field
 from support.dock_by_hand import (
     DOCK,
     TABLE,
+    assert_fits,
     cell_on_card,
     classify,
     click_at,
@@ -182,6 +183,7 @@ def test_a_first_classifier(window: RealWindow, field: SimulatedField) -> None:
     assert "the old model in" in verdict
     assert f"it has learned from {sum(n.values())} of them" in verdict
     story.picture("comparison")
+    assert_fits(window, DOCK)
     window.click("find(QPushButton, 'Keep the old model')")
     assert window.value(f"{DOCK}.choices.model_folder") == first_model
     assert window.errors() == []
@@ -201,7 +203,7 @@ def test_a_first_classifier(window: RealWindow, field: SimulatedField) -> None:
         again.type(str(project))
         again.key("Return")
         again.until("len(viewer.layers) == 2", 60)
-        assert again.value(f"{DOCK}.choices.model_folder") == first_model
+        again.until(f"{DOCK}.choices.model_folder == {first_model!r}", 20)
         classify(again)
         assert story.counts() == expected
         assert sorted(name for name in column(again, "true class") if name) == sorted(

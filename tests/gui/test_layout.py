@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from support.dock_by_hand import DOCK, classify, click_row, explain, open_dock
+from support.dock_by_hand import CANVAS, DOCK, assert_fits, classify, click_row, explain, open_dock
 from support.real_window import RealWindow
 from support.window import BATCH_TITLE
 
@@ -14,8 +14,6 @@ pytestmark = [
     pytest.mark.gui,
     pytest.mark.skipif(sys.platform != "linux", reason="the pointer is that of an X server"),
 ]
-
-CANVAS = "viewer.window._qt_viewer.canvas.native"
 
 
 @pytest.fixture
@@ -26,15 +24,6 @@ def window() -> Iterator[RealWindow]:
         window.until("len(viewer.layers) == 3")
         open_dock(window)
         yield window
-
-
-def assert_fits(window: RealWindow, dock: str) -> None:
-    """Half of the window is canvas; the dock's content needs no more width than there is."""
-    assert window.value(f"{CANVAS}.width() >= main.width() / 2")
-    needed, there = window.value(
-        f"({dock}.widget().minimumSizeHint().width(), {dock}.viewport().width())"
-    )
-    assert needed <= there
 
 
 def test_everything_fits_and_half_is_canvas(window: RealWindow) -> None:

@@ -13,6 +13,7 @@ from support.window import CLASSIFY_TITLE
 DOCK = "find('ExplainWidget')"
 TABLE = f"{DOCK}.table"
 CELLS = "viewer.layers['cells by class']"
+CANVAS = "viewer.window._qt_viewer.canvas.native"
 RESULTS = (
     "[l.name for l in viewer.layers if l.visible and 'model' in l.metadata.get('cellcam', {})]"
 )
@@ -125,3 +126,12 @@ def open_file(window: RealWindow, path: Path) -> None:
 def click_at(window: RealWindow, y: float, x: float) -> None:
     """Click the canvas at world coordinates."""
     window.click(f"world({y}, {x})")
+
+
+def assert_fits(window: RealWindow, dock: str) -> None:
+    """Half of the window is canvas; the dock's content needs no more width than there is."""
+    assert window.value(f"{CANVAS}.width() >= main.width() / 2")
+    needed, there = window.value(
+        f"({dock}.widget().minimumSizeHint().width(), {dock}.viewport().width())"
+    )
+    assert needed <= there

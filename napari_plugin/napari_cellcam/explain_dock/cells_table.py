@@ -20,7 +20,7 @@ _ROWS_MEASURED = 100
 
 _TRUE_CLASS = "true class"
 _CELL_3D = "cell_3d"
-_HEADINGS = {_CELL_3D: "3-D cell"}
+_HEADINGS = {_CELL_3D: "3-D cell", "probability": "prob."}
 _COLUMNS = ("label", _CELL_3D, "t", "z", "class", "probability", "margin", _TRUE_CLASS, "flags")
 
 

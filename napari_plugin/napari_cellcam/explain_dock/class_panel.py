@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,18 +66,18 @@ class ClassPanel(QWidget):
         column.addWidget(hint)
         self._grid = QGridLayout()
         column.addLayout(self._grid)
+        self.new_button = _class_button("New class...", self.ask_new_class)
+        self.new_button.setToolTip("Add a class. Right click on a class to rename or delete it.")
         row = QHBoxLayout()
         self.undo_button = button("Undo", lambda: self.corrections.undo(), row)
         self.redo_button = button("Redo", lambda: self.corrections.redo(), row)
         clear = button("Clear", self.clear_selected, row)
-        new = button("New...", self.ask_new_class, row)
         suggest = button("Suggest", self.suggest, row)
         self.undo_button.setToolTip("Take the last change back (Ctrl+Z).")
         self.redo_button.setToolTip("Make it again (Ctrl+Shift+Z).")
         clear.setToolTip("Take the true class of the selected cells away (Backspace).")
-        new.setToolTip("Add a class. Right click on a class to rename or delete it.")
         suggest.setToolTip("Go to the cell whose true class would teach the network most.")
-        for small in (self.undo_button, self.redo_button, clear, new, suggest):
+        for small in (self.undo_button, self.redo_button, clear, suggest):
             small.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         column.addLayout(row)
         self.use(corrections)
@@ -149,6 +150,7 @@ class ClassPanel(QWidget):
             shown.setText(f"{key}{name} ({counts[name]})")
             shown.setIcon(_square(colours[name]))
             self._grid.addWidget(shown, i // _PER_ROW, i % _PER_ROW)
+        self._grid.addWidget(self.new_button, len(names) // _PER_ROW, len(names) % _PER_ROW)
         self.undo_button.setEnabled(self.corrections.can_undo)
         self.redo_button.setEnabled(self.corrections.can_redo)
         true_classes = self.true_classes
@@ -160,10 +162,8 @@ class ClassPanel(QWidget):
 
     def _button_of(self, name: str) -> QPushButton:
         if name not in self._class_buttons:
-            added = QPushButton()
-            added.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            added = _class_button(name, lambda: self.assign(name))
             added.setToolTip(f"The selected cells are {name}. Right click: rename or delete.")
-            added.clicked.connect(lambda: self.assign(name))
             added.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
             added.customContextMenuRequested.connect(partial(self._offer_changes, name))
             self._class_buttons[name] = added
@@ -188,6 +188,14 @@ class ClassPanel(QWidget):
 
 
 _YES = QMessageBox.StandardButton.Yes
+
+
+def _class_button(text: str, action: Callable[[], object]) -> QPushButton:
+    """A button of the grid of classes: all have the same width, whatever they say."""
+    made = QPushButton(text)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    made.clicked.connect(lambda: action())
+    return made
 
 
 def _square(colour: str) -> QIcon:

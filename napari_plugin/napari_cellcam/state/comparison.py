@@ -43,6 +43,8 @@ class Comparison:
             if self.old_has_seen:
                 text += f" (it has learned from {self.old_has_seen} of them, which flatters it)"
         worst = min(self.recall, key=self.recall.__getitem__)
+        if self.recall[worst] == 1:
+            return f"{text}."
         return f"{text}. Worst class: {worst}, {self.recall[worst]:.0%}."
 
 
