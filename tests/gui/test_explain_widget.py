@@ -195,7 +195,7 @@ def test_cells_are_classified_on_each_plane_and_time_point(
     np.testing.assert_allclose(widget.results.maps[0].scale, place["scale"])
     row = session.table.index[(session.table["t"] == 1) & (session.table["z"] == "2")][0]
     widget.go_to_cell(int(row))
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     assert viewer.dims.current_step[:2] == (1, 2)
 
 

@@ -31,7 +31,7 @@ def many(widget: ExplainWidget, until: Until) -> ExplainWidget:
     for name, image in {"DNA": discs((120, 130), centres), "actin": actin}.items():
         widget.viewer.add_image(image, name=name, **PLACEMENT)
     widget.classify()
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     assert len(widget.session.table) == 24
     widget.truth = [
         "M" if actin[round(y), round(x)] > 100 else "G1"

@@ -387,14 +387,30 @@ class ExplainWidget(QScrollArea):
         if session.origin != self._present_origin():
             self.status.setText("The choices have changed in the meantime. Try again.")
             return
+        self.layer_timer.begin(self._session_steps(choices, session))
+
+    def _session_steps(self, choices: LayerChoices, session: Session) -> Iterator[None]:
+        """Show a session step by step: napari takes a tenth of a second for each."""
         with view_kept(self.viewer):
             if self.results is not None:
                 self.results.remove()
+            self.session = self.results = None
             results = ResultLayers(self.viewer, session, choices.first, choices.axes)
+        yield
+        if session.origin != self._present_origin():
+            _remove_layers(self.viewer, results)
+            self.status.setText("The choices have changed in the meantime. Try again.")
+            return
         results.explain_as(self.explaining.choices())
         if isinstance(session.spec, ClassifierDraft):
             self.choices.keep_draft(session.spec)
         self._show_results(results)
+        self._say_found(session)
+        yield
+        for _ in results.appear():
+            yield
+
+    def _say_found(self, session: Session) -> None:
         if not len(session.table):
             self.status.setText(
                 "No cells were found. Give their diameter, or choose a labels layer."

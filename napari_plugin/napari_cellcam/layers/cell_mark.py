@@ -83,6 +83,12 @@ class CellMark:
             self.layer.translate = translate
             self.layer.data = mask
 
+    def prepare(self) -> None:
+        """Add the layer while no cell is marked: napari takes a quarter of a second for that."""
+        if self.layer is None:
+            empty = np.zeros((1,) * self._cells_image.ndim, np.uint8)
+            self._show(np.zeros(empty.ndim, np.intp), empty)
+
     def set_visible(self, visible: bool) -> None:
         """Show or hide the mark; in the 3-D view napari would fill it."""
         if self.layer is not None:

@@ -19,6 +19,7 @@ from napari_cellcam.layers.evidence_layers import EvidenceLayers
 from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
+from napari_cellcam.layers.viewer_state import view_kept
 from napari_cellcam.state.evidence import EvidenceMaps
 from napari_cellcam.state.explanation_choices import ExplanationChoices
 from napari_cellcam.state.session import Session
@@ -90,8 +91,18 @@ class ResultLayers:
         if self.cells in self.viewer.layers:
             self.viewer.layers.remove(self.cells)
 
+    def appear(self) -> Iterator[None]:
+        """Show the cells, and prepare their mark: the first click shall not wait for it."""
+        with view_kept(self.viewer):
+            self.cells.visible = True
+        self.cells.editable = False
+        yield
+        with view_kept(self.viewer):
+            self._mark.prepare()
+
     def show_again(self) -> None:
         """Bring the result layers back into the viewer."""
+        self.cells.visible = True
         if self.cells not in self.viewer.layers:
             self.viewer.layers.append(self.cells)
         if self.evidence is not None:
@@ -229,7 +240,7 @@ class ResultLayers:
 
     def _add_cells(self) -> Labels:
         table = self.session.table
-        # Made visible at the end: napari draws a visible layer again for each change.
+        # Shown by `appear`: napari draws a visible layer again for each change.
         layer = self.viewer.add_labels(
             pyramid_if_large(self.session.cells_image),
             visible=False,
@@ -244,8 +255,6 @@ class ResultLayers:
         layer.colormap = cell_colormap(
             {i + 1: name for i, name in enumerate(self.session.calls)}, self.colours
         )
-        layer.visible = True
-        layer.editable = False
         return layer
 
 
