@@ -72,7 +72,7 @@ class Story:
     def picture(self, name: str) -> None:
         """A screenshot, if somebody wants it."""
         if folder := os.environ.get("CELLCAM_PICTURES"):
-            self.window.picture(Path(folder) / f"{name}.png")
+            self.window.picture(Path(folder) / f"window_{name}.png")
 
     def cells_of(self, name: str) -> list[int]:
         """Cells that are clearly mitotic or not, and alone: no other nucleus touches them."""
@@ -121,7 +121,7 @@ class Story:
             window.type(name)
         window.click("find('NewClassifierDialog')._classes")
         window.type(", ".join(CLASSES))
-        self.picture("new_classifier")
+        self.picture("new")
         window.click("find(QPushButton, 'Find the cells')")
         window.until(f"{TABLE}.model().rowCount() > 70 and not {DOCK}.busy", 120)
 
@@ -213,5 +213,4 @@ def test_a_first_classifier(window: RealWindow, field: SimulatedField) -> None:
         story.click(asked)
         wait_for_card(again, label)
         press(again, "Explain")
-        story.picture("opened_again")
         assert again.errors() == []

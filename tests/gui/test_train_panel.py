@@ -55,6 +55,27 @@ def test_classes_are_assigned_to_the_selected_cells(many: ExplainWidget) -> None
     assert all(np.allclose(colours[i], colours[1]) for i in range(2, 25))
 
 
+def test_the_selected_cell_is_shown_beside_the_class_buttons(
+    many: ExplainWidget, until: Until
+) -> None:
+    shown = many.classes.cell
+    assert not shown.isVisibleTo(many)
+    many.go_to_cell(7)
+    assert shown.isVisibleTo(many)
+    assert shown.row == 7
+    label, call = many.session.table.iloc[7][["label", "class"]]
+    assert f"Cell {label}" in shown.text.text()
+    assert f"{call}, " in shown.text.text()
+    assert "true class" not in shown.text.text()
+    many.classes.assign("M", [7])
+    assert "true class: <b>M</b>" in shown.text.text()
+    many.classes.corrections.undo()
+    assert "true class" not in shown.text.text()
+    until(lambda: not many.busy)
+    many.choices.threshold.setValue(60)  # the results are put away
+    assert not shown.isVisibleTo(many)
+
+
 def test_suggested_cells_are_doubtful_and_diverse(many: ExplainWidget) -> None:
     margins = many.session.table["margin"].to_numpy()
     (first,) = suggest_cells(many.session, {})
