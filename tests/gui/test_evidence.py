@@ -36,8 +36,8 @@ def test_the_image_is_grey_under_the_evidence_and_keeps_its_own_settings(
 ) -> None:
     layers = explained.viewer.layers
     names = [layer.name for layer in layers]
-    assert names[-3:] == ["image in grey", "evidence", "cells by class"]
-    assert [layers[name].visible for name in names] == [True] * 5
+    assert names[-4:] == ["image in grey", "evidence", "cells by class", "selected cell"]
+    assert [layers[name].visible for name in names] == [True] * 6
     grey = explained.results.evidence.grey
     cells = np.asarray(explained.results.cells.data) > 0
     assert grey.data[cells].mean() > 3 * grey.data[~cells].mean()

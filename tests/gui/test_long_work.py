@@ -103,7 +103,7 @@ def test_cancelling_or_deleting_layers_during_an_explanation(
         assert widget.status.text() == "Cancelled."
     else:  # nothing about a closed image is on the screen
         assert widget.session is None
-        assert [layer.name for layer in widget.viewer.layers] == ["actin"]
+        until(lambda: [layer.name for layer in widget.viewer.layers] == ["actin"])
 
 
 def test_closing_the_window_drops_the_result_of_a_running_task(

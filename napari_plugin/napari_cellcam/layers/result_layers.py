@@ -108,6 +108,7 @@ class ResultLayers:
         if self.evidence is not None:
             for _ in self.evidence.add():
                 pass
+        self._mark.prepare()
         self._follow_view()
 
     def row_at(self, event: MouseEvent) -> int | None:
