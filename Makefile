@@ -11,8 +11,9 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libx
 demo: .venv/demo-ready
 	$(BIN)/cellcam demo
 
+# Tests start several processes at once: threads that wait must not keep the cores from them.
 test: .venv/test-ready system-packages
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

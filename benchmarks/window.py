@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 from cellcam import open_stack, samples
 
 if TYPE_CHECKING:
-    from napari_cellcam.explain_widget import ExplainWidget
+    from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 
 _SIDE = 11  # times the demo's plane; 42 cells each
 _CARDS = 100
@@ -106,7 +106,7 @@ def in_the_window(device: str) -> None:
     viewer.add_labels(labels, name="true cells", visible=False, **place)
     _, widget = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
     widget.choices.cells.setCurrentText("true cells")
-    device_choice = widget.choices.device.choice
+    device_choice = widget.choices.device
     device_choice.setCurrentIndex(max(0, device_choice.findData(device)))
     settle()
     watch = LoopWatch()
@@ -127,16 +127,23 @@ def in_the_window(device: str) -> None:
 
 def cards(widget: ExplainWidget, when: str) -> None:
     """Click cells all over the table and print the times to their cards."""
-    brief, complete = [], []
+    brief, why, complete = [], [], []
     for row in np.linspace(0, len(widget.session.table) - 1, _CARDS).astype(int).tolist():
         began = time.perf_counter()
         widget.go_to_cell(row)
         QApplication.processEvents()
         brief.append(time.perf_counter() - began)
+        wait(lambda: widget.card.shown.difference is not None)
+        QApplication.processEvents()
+        why.append(time.perf_counter() - began)
         wait(lambda: not widget.busy)
         QApplication.processEvents()
         complete.append(time.perf_counter() - began)
-    for content, times in {"class": brief, "complete card": complete}.items():
+    for content, times in {
+        "class": brief,
+        "difference map": why,
+        "complete card": complete,
+    }.items():
         print(
             f"click to {content}, {when}: median {np.median(times):.3f} s, "
             f"95 % {np.quantile(times, 0.95):.3f} s"

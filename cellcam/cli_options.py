@@ -12,8 +12,15 @@ import typer
 
 from cellcam.cells.finder import make_finder
 from cellcam.errors import UsageError
-from cellcam.request import CLASS_WORDS, DEFAULT_RTOL, PLANE_WORDS, Classes, ImageOptions, Request
-from cellcam.stacks.stack import ZChoice
+from cellcam.request import (
+    CLASS_WORDS,
+    DEFAULT_RTOL,
+    PLANE_WORDS,
+    Classes,
+    ImageOptions,
+    PlanesWanted,
+    Request,
+)
 
 _Result = TypeVar("_Result")
 
@@ -38,7 +45,7 @@ def request_from_options(
     z: Annotated[
         str | None,
         typer.Option(
-            "--z", help="Plane number, max, mean or volume; else as the model was trained."
+            "--z", help="Plane number, each, max, mean or volume; else as the model was trained."
         ),
     ] = None,
     axes: Axes = None,
@@ -50,7 +57,10 @@ def request_from_options(
         typer.Option("--map", help="MODEL_CHANNEL=IMAGE_CHANNEL, may be repeated."),
     ] = None,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in um, where the file does not state it.")
+        str | None,
+        typer.Option(
+            help="Pixel size in um, where the file does not state it: one number, Y,X or Z,Y,X."
+        ),
     ] = None,
     series: Annotated[
         int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
@@ -81,7 +91,7 @@ def request_from_options(
     options |= {name: value for name, value in known.items() if value is not None}
     names = tuple(comma_separated(channels)) or None
     return Request(
-        image=ImageOptions(axes, names, pixel_size, series),
+        image=ImageOptions(axes, names, _pixel_size(pixel_size), series),
         finder=make_finder(finder, options),
         channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
         t=t,
@@ -121,12 +131,20 @@ def _classes(text: str) -> Classes:
     return CLASS_WORDS[text] if text in CLASS_WORDS else tuple(comma_separated(text))
 
 
-def _plane(text: str | None) -> ZChoice:
+def _plane(text: str | None) -> PlanesWanted:
     if text is None or text.isdecimal():
         return None if text is None else int(text)
     if text in PLANE_WORDS:
         return PLANE_WORDS[text]
-    raise UsageError(f"--z {text}: give a plane number, max, mean or volume.")
+    raise UsageError(f"--z {text}: give a plane number, {', '.join(PLANE_WORDS)}.")
+
+
+def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
+    try:
+        sizes = tuple(map(float, comma_separated(text)))
+    except ValueError:
+        raise UsageError(f"--pixel-size {text}: write one number, Y,X or Z,Y,X, in um.") from None
+    return sizes if len(sizes) > 1 else (sizes or (None,))[0]
 
 
 def _pair(text: str, form: str) -> tuple[str, str]:

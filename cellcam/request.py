@@ -31,7 +31,9 @@ FINDER_WORDS = {
     "threshold": "--threshold",
 }
 CLASS_WORDS: dict[str, Literal["predicted", "all"]] = {"predicted": "predicted", "all": "all"}
-PLANE_WORDS: dict[str, Literal["max", "mean", "volume"]] = {
+PlanesWanted = ZChoice | Literal["each"]
+PLANE_WORDS: dict[str, Literal["each", "max", "mean", "volume"]] = {
+    "each": "each",
     "max": "max",
     "mean": "mean",
     "volume": "volume",
@@ -45,19 +47,25 @@ class ImageOptions:
     Attributes
     ----------
     axes, channels, series : see `open_stack`
-    pixel_size_um : edge of a pixel along y and x
+    pixel_size_um : edge of a pixel along y and x; or (y, x), or (z, y, x)
     """
 
     axes: str | None = None
     channels: tuple[str, ...] | None = None
-    pixel_size_um: float | None = None
+    pixel_size_um: float | tuple[float, ...] | None = None
     series: int | None = None
 
     def __post_init__(self) -> None:
         if self.channels is not None:
             object.__setattr__(self, "channels", tuple(self.channels))
-        if self.pixel_size_um is not None and not self.pixel_size_um > 0:
-            raise UsageError(f"pixel_size_um={self.pixel_size_um!r} must be positive (um).")
+        if isinstance(self.pixel_size_um, Sequence):
+            object.__setattr__(self, "pixel_size_um", tuple(self.pixel_size_um))
+        sizes = _sizes(self.pixel_size_um)
+        if len(sizes) > 3 or not all(size > 0 for size in sizes):
+            raise UsageError(
+                f"pixel_size_um={self.pixel_size_um!r} must be positive (um): one number, "
+                "(y, x) or (z, y, x)."
+            )
         if self.series is not None and self.series < 0:
             raise UsageError(f"series={self.series!r}: images of a file are counted from 0.")
 
@@ -83,7 +91,8 @@ class Request:
     finder : how cells are found where the user brings no label image
     channel_map : image channel of each model channel whose name differs; a mapping is accepted
     t : the only time point to work on; None: all of them
-    z : plane number, ``"max"``, ``"mean"`` or ``"volume"``; None: as the model was trained
+    z : plane number, ``"each"`` (every plane is a field), ``"max"``, ``"mean"`` or ``"volume"``;
+        None: as the model was trained
     classes : which maps: ``"predicted"`` (each cell's own call), ``"all"``, or class names
     explained : part of the cells that are explained, 0 to 1; all are classified
     rtol : estimated relative error to reach in a cell's strongest map
@@ -98,7 +107,7 @@ class Request:
     finder: CellFinder = field(default_factory=ThresholdFinder)
     channel_map: tuple[tuple[str, str], ...] = ()
     t: int | None = None
-    z: ZChoice = None
+    z: PlanesWanted = None
     classes: Classes = "predicted"
     explained: float = 1.0
     rtol: float = DEFAULT_RTOL
@@ -127,7 +136,7 @@ class Request:
         values: list[tuple[str, object]] = [
             ("--axes", image.axes),
             ("--channels", image.channels and ",".join(image.channels)),
-            ("--pixel-size", image.pixel_size_um),
+            ("--pixel-size", ",".join(map(_text, _sizes(image.pixel_size_um))) or None),
             ("--series", image.series),
             *(("--map", f"{model}={image}") for model, image in self.channel_map),
             *self._finder_words(),
@@ -150,7 +159,9 @@ class Request:
         return {
             "axes": image.axes,
             "channels": list(image.channels) if image.channels else None,
-            "pixel_size_um": image.pixel_size_um,
+            "pixel_size_um": list(image.pixel_size_um)
+            if isinstance(image.pixel_size_um, tuple)
+            else image.pixel_size_um,
             "series": image.series,
             "finder": {"name": self.finder.name, **_plain(finder_options(self.finder))},
             "channel_map": dict(self.channel_map),
@@ -187,6 +198,12 @@ def _checked_classes(classes: Sequence[str] | str) -> Classes:
     if not classes:
         raise UsageError("classes is empty: use 'predicted', 'all' or a list of class names.")
     return tuple(classes)
+
+
+def _sizes(pixel_size_um: float | tuple[float, ...] | None) -> tuple[float, ...]:
+    if pixel_size_um is None:
+        return ()
+    return pixel_size_um if isinstance(pixel_size_um, tuple) else (pixel_size_um,)
 
 
 def _text(value: object) -> str:

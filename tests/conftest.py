@@ -6,9 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.models import two_discs, untrained_model
 
 from cellcam import CellModel, Stack
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("cellcam", deadline=None)
+settings.load_profile("cellcam")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -28,7 +28,7 @@ requests = st.builds(
         ImageOptions,
         axes=optional(st.sampled_from(["CYX", "TZYX"])),
         channels=optional(st.lists(names, min_size=1, max_size=3).map(tuple)),
-        pixel_size_um=optional(positive),
+        pixel_size_um=optional(positive | st.lists(positive, min_size=2, max_size=3).map(tuple)),
         series=optional(st.integers(0, 9)),
     ),
     finder=st.builds(
@@ -40,7 +40,7 @@ requests = st.builds(
     ),
     channel_map=st.dictionaries(names, names, max_size=3),
     t=optional(st.integers(0, 99)),
-    z=optional(st.integers(0, 99) | st.sampled_from(["max", "mean", "volume"])),
+    z=optional(st.integers(0, 99) | st.sampled_from(["each", "max", "mean", "volume"])),
     classes=st.sampled_from(["predicted", "all"])
     | st.lists(names.filter(lambda n: n not in ("predicted", "all")), min_size=1, max_size=3),
     explained=st.floats(0, 1),

@@ -13,7 +13,7 @@ from cellcam.batch.opening import open_image, open_in_blocks
 from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
 from cellcam.cells.finder import FieldView
 from cellcam.errors import InputError
-from cellcam.models.spec import ModelSpec
+from cellcam.models.network_input import NetworkInput
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.stack import Stack
@@ -136,7 +136,7 @@ def in_shard(item: Item, number: int, count: int) -> bool:
     return int(item.key, 16) % count == number
 
 
-def border_of(stack: Stack, spec: ModelSpec, finder_border: int) -> int:
+def border_of(stack: Stack, spec: NetworkInput, finder_border: int) -> int:
     """Pixels to read around a block, so that neither its cells nor its crops depend on the cut."""
     crop = max(spec.crop_size[-2:])
     pixel, model_pixel = stack.pixel_size_um.x, spec.pixel_size_um

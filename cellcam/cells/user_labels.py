@@ -64,19 +64,27 @@ class UserLabels:
         """Nothing: labels are what they are."""
 
     def label(self, view: FieldView, measured: object) -> Labels:
-        """The label image's part of a view.
+        """The label image's part of a view; a plane or a part of it may hold no cell.
 
         Raises
         ------
         InputError
-            If it is no label image, does not fit the view, or holds no cell.
+            If it is no label image, does not fit the view, or holds no cell anywhere.
         """
         part = self.labels.cut(*view.part.slices)
-        return check_labels(_field(part, view.stack.data.shape[2], view.t, view.z), view.shape)
+        pixels = _field(part, view.stack.data.shape[2], view.t, view.z)
+        labels = check_labels(pixels, view.shape)
+        if not labels.any() and not self._holds_cells:
+            raise InputError("The label image holds no cell: every pixel is 0.")
+        return labels
 
     def border(self, measured: object) -> int:
         """Pixels along y or x of the largest cell."""
         return self._largest_extent
+
+    @cached_property
+    def _holds_cells(self) -> bool:
+        return bool(self.labels.data.any().compute(scheduler="threads"))
 
     @cached_property
     def _largest_extent(self) -> int:
@@ -94,7 +102,7 @@ def check_labels(labels: Pixels, shape: tuple[int, ...]) -> Labels:
     Raises
     ------
     InputError
-        If it is no label image, does not fit the field, or holds no cell.
+        If it is no label image, or does not fit the field.
     """
     labels = np.asarray(labels)
     if labels.dtype == bool:
@@ -109,8 +117,6 @@ def check_labels(labels: Pixels, shape: tuple[int, ...]) -> Labels:
         raise InputError(f"The label image has shape {labels.shape}, the field {shape}.")
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= 2**31:
         raise InputError("Labels must lie between 0 (background) and 2147483647.")
-    if not labels.any():
-        raise InputError("The label image holds no cell: every pixel is 0.")
     return labels.reshape(shape).astype(np.int32)
 
 

@@ -19,14 +19,19 @@ _DEFAULT_RTOL = 0.01
 _DEFAULT_STEPS = 20
 
 
-class SettingOptions(TypedDict, total=False):
+class Exactness(TypedDict, total=False):
+    """The keyword arguments that say how exactly to integrate."""
+
+    rtol: float | None
+    method: Method | None
+    n_steps: int | None
+
+
+class SettingOptions(Exactness, total=False):
     """Names and types of the keyword arguments, for editors and type checkers."""
 
     baselines: Baseline
-    rtol: float | None
     rtol_of: RtolOf
-    method: Method | None
-    n_steps: int | None
     score: Score
     formula: Formula
     channels: Literal["each"] | None

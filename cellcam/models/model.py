@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
@@ -90,6 +91,39 @@ class CellModel:
         """
         return self.explainer(self.normalised(crops), class_idx, **settings)
 
+    def explain_differences(
+        self,
+        crops: NDArray[np.generic],
+        pairs: Sequence[tuple[int, int]] | Tensor,
+        **settings: Unpack[SettingOptions],
+    ) -> Explanation:
+        """Why one class rather than another: complete maps of differences of two logits.
+
+        They add up to the change of the difference from the baseline to the crop; positive values
+        speak for the first class of a pair, negative ones for the second.
+
+        Parameters
+        ----------
+        pairs : K pairs of classes for every crop, or an (N, K, 2) tensor of pairs crop by crop; a
+            second class `MEAN` stands for the mean of all classes
+        **settings : keyword arguments of a call of `IntegratedGradCAM`
+
+        Returns
+        -------
+        `Explanation` of (N, K) differences; its logits are the differences of all pairs
+        """
+        import torch
+
+        from cellcam.explain.differences import ScoreDifferences
+
+        explainer = self._differences
+        network = explainer.nn_module
+        assert isinstance(network, ScoreDifferences)
+        index = network.index(torch.as_tensor(pairs))
+        return explainer(
+            self.normalised(crops), index if index.ndim > 1 else index.tolist(), **settings
+        )
+
     def channel_shares(
         self,
         crops: NDArray[np.generic],
@@ -141,6 +175,37 @@ class CellModel:
             formula=spec.formula,
             baselines=spec.baseline,
         )
+
+    @cached_property
+    def _differences(self) -> IntegratedGradCAM:
+        """`explainer` for differences of two classes, which only the complete formula can give."""
+        from cellcam.explain.differences import ScoreDifferences
+        from cellcam.explain.integrated_gradcam import IntegratedGradCAM
+
+        return IntegratedGradCAM(
+            ScoreDifferences(self.network, len(self.spec.classes)),
+            f"network.{self.spec.target_layer}",
+            black=self.black(),
+            formula="complete",
+            baselines=self.spec.baseline,
+        )
+
+    @cached_property
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """Layers that can be explained, and the spatial shape of their output for one crop.
+
+        The last layer of each shape, which knows most of the cell, and the layer of the model;
+        in the order in which they run.
+        """
+        import torch
+
+        from cellcam.explain.network.splitting import spatial_layers
+
+        one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
+        shapes = {name: tuple(shape) for name, shape in spatial_layers(self.network, one).items()}
+        last = {shape: name for name, shape in shapes.items()}
+        kept = {*last.values(), self.spec.target_layer}
+        return {name: shape for name, shape in shapes.items() if name in kept}
 
     def _scores(self, x: Tensor) -> Tensor:
         """Class scores (N, n_classes) float32 of normalised crops."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.cropping import reaches_outside
+from cellcam.models.spec import ModelSpec
 from cellcam.pipeline.find_field import FoundCells
 from cellcam.stacks.blocks import Part
 
@@ -48,13 +50,17 @@ class CellEvidence:
 
 
 def cell_table(
-    field: FoundCells, probabilities: NDArray[np.float32], evidence: CellEvidence
+    field: FoundCells,
+    spec: ModelSpec,
+    probabilities: NDArray[np.float32],
+    evidence: CellEvidence,
 ) -> pd.DataFrame:
     """One row per cell: its place, its call, and figures about its importance map.
 
     Parameters
     ----------
     field : cells of a field or of a block; those whose centroid lies in it are listed
+    spec : of the model that called them
     probabilities : (N, n_classes)
     evidence : of the same N cells
 
@@ -66,28 +72,14 @@ def cell_table(
     rim (part of inside), outside, importance_error, flags, model
     """
     import pandas as pd
-    from scipy import ndimage
 
-    stack, spec, owned = field.stack, field.spec, field.owned
-    numbers, centres = field.cells.numbers[owned], field.cells.centres[owned]
+    owned = field.owned
     probabilities, evidence = probabilities[owned], evidence.of(owned)
-    every_box = ndimage.find_objects(field.labels)
-    boxes = [_placed(every_box[number - 1], field.read) for number in numbers]
-    edge = reaches_outside(field.cells_at_scale[owned], spec.crop_size)
-    scale = np.array(field.shape_at_scale) / field.read.whole
     ranked = np.sort(probabilities, axis=1)
+    no_map = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
+    places, doubts = _places(field), _doubts_about_place(field)
     columns: dict[str, object] = {
-        "image": stack.name,
-        "t": field.place.t,
-        "z": str(0 if field.place.z is None else field.place.z),
-        "label": numbers,
-        "y": centres[:, -2],
-        "x": centres[:, -1],
-        "y_um": centres[:, -2] * (stack.pixel_size_um.y or np.nan),
-        "x_um": centres[:, -1] * (stack.pixel_size_um.x or np.nan),
-        "bbox": [_box_text(box) for box in boxes],
-        "area": np.bincount(field.labels.ravel())[numbers],
-        "edge": edge,
+        **places,
         "class": [spec.classes[i] for i in probabilities.argmax(1)],
         "probability": ranked[:, -1],
         **{f"p_{name}": probabilities[:, i] for i, name in enumerate(spec.classes)},
@@ -97,10 +89,70 @@ def cell_table(
         "rim": evidence.rim,
         "outside": 1 - evidence.inside,
         "importance_error": evidence.error,
-        "flags": _flags(edge, ranked[:, -1], evidence, boxes, field, scale),
+        "flags": _flags(
+            {
+                "edge": doubts["edge"],
+                "uncertain": ranked[:, -1] < spec.uncertain_below,
+                "larger_than_crop": doubts["larger_than_crop"],
+                "larger_than_border": doubts["larger_than_border"],
+                "empty_map": no_map,
+            }
+        ),
         "model": spec.weights_sha256[:12],
     }
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(numbers)))
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(evidence.error)))
+
+
+def place_table(field: FoundCells) -> pd.DataFrame:
+    """One row per cell that no model has called: the columns of `cell_table` about its place."""
+    import pandas as pd
+
+    columns = {**_places(field), "flags": _flags(_doubts_about_place(field))}
+    return pd.DataFrame(columns, index=pd.RangeIndex(int(field.owned.sum())))
+
+
+def _places(field: FoundCells) -> dict[str, object]:
+    """Columns from image to edge."""
+    stack, owned = field.stack, field.owned
+    numbers, centres = field.cells.numbers[owned], field.cells.centres[owned]
+    return {
+        "image": stack.name,
+        "t": field.place.t,
+        "z": str(0 if field.place.z is None else field.place.z),
+        "label": numbers,
+        "y": centres[:, -2],
+        "x": centres[:, -1],
+        "y_um": centres[:, -2] * (stack.pixel_size_um.y or np.nan),
+        "x_um": centres[:, -1] * (stack.pixel_size_um.x or np.nan),
+        "bbox": [_box_text(box) for box in _boxes(field)],
+        "area": np.bincount(field.labels.ravel())[numbers],
+        "edge": _is_at_edge(field),
+    }
+
+
+def _boxes(field: FoundCells) -> list[Part]:
+    """Box of each cell, in pixels of the whole field."""
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects(field.labels)
+    return [_placed(boxes[number - 1], field.read) for number in field.cells.numbers[field.owned]]
+
+
+def _is_at_edge(field: FoundCells) -> NDArray[np.bool_]:
+    return reaches_outside(field.cells_at_scale[field.owned], field.spec.crop_size)
+
+
+def _doubts_about_place(field: FoundCells) -> dict[str, NDArray[np.bool_]]:
+    """Doubts that need no model, by flag: (N,) each."""
+    # Size of a field's pixel in pixels of the model, along each axis.
+    factor = np.array(field.shape_at_scale) / field.read.whole
+    boxes = _boxes(field)
+    larger = [(np.array(box.shape) * factor > field.spec.crop_size).any() for box in boxes]
+    return {
+        "edge": _is_at_edge(field),
+        "larger_than_crop": np.array(larger, bool),
+        "larger_than_border": np.array([_is_cut(box, field.read) for box in boxes], bool),
+    }
 
 
 def _placed(box: tuple[slice, ...], part: Part) -> Part:
@@ -115,33 +167,12 @@ def _box_text(box: Part) -> str:
     return ",".join(map(str, [*box.start, *box.stop]))
 
 
-def _flags(
-    edge: NDArray[np.bool_],
-    probability: NDArray[np.float32],
-    evidence: CellEvidence,
-    boxes: list[Part],
-    field: FoundCells,
-    factor: NDArray[np.float64],
-) -> list[str]:
-    """Flags of each cell, separated by semicolons.
-
-    Parameters
-    ----------
-    factor : size of a field's pixel in pixels of the model, along each axis
-    """
-    texts = []
-    spec, read = field.spec, field.read
-    empty = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
-    for at_edge, p, has_no_map, box in zip(edge, probability, empty, boxes, strict=True):
-        flags = {
-            "edge": at_edge,
-            "uncertain": p < spec.uncertain_below,
-            "larger_than_crop": (np.array(box.shape) * factor > spec.crop_size).any(),
-            "larger_than_border": _is_cut(box, read),
-            "empty_map": has_no_map,
-        }
-        texts.append(";".join(name for name, holds in flags.items() if holds))
-    return texts
+def _flags(doubts: Mapping[str, NDArray[np.bool_]]) -> list[str]:
+    """Flags of each cell, separated by semicolons."""
+    rows = zip(*doubts.values(), strict=True)
+    return [
+        ";".join(name for name, holds in zip(doubts, row, strict=True) if holds) for row in rows
+    ]
 
 
 def _is_cut(box: Part, read: Part) -> bool:

@@ -36,7 +36,7 @@ class CalledCells:
         """Cell table, see `cell_table`; without evidence its columns are NaN."""
         if evidence is None:
             evidence = CellEvidence.unknown(len(self.found.cells), len(self.model.spec.channels))
-        return cell_table(self.found, self.probabilities, evidence)
+        return cell_table(self.found, self.model.spec, self.probabilities, evidence)
 
 
 def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[CalledCells]:

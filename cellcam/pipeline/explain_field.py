@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import crop_cells, nearest_cells, paste_maps, resized
+from cellcam.cells.cropping import crop_cells
 from cellcam.cells.finder import Labels, Pixels
 from cellcam.cells.user_labels import UserLabels
 from cellcam.evaluate.localisation import energy_inside, rims
@@ -20,6 +19,7 @@ from cellcam.models.model import CellModel
 from cellcam.pipeline.cell_table import CellEvidence
 from cellcam.pipeline.classify_field import CalledCells, classify_fields
 from cellcam.pipeline.find_field import find_field
+from cellcam.pipeline.map_canvas import MapCanvas
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes, match
 from cellcam.progress import Progress
 from cellcam.request import Request
@@ -27,6 +27,8 @@ from cellcam.stacks.stack import Stack
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cellcam.explain.settings import Exactness
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,9 @@ def explain_fields(
     model: CellModel,
     request: Request,
     progress: Progress | None = None,
+    *,
+    chosen: Sequence[NDArray[np.bool_]] | None = None,
+    n_steps: int | None = None,
 ) -> list[FieldResult]:
     """Importance maps of the cells of several fields; they share the network's batches.
 
@@ -114,14 +119,19 @@ def explain_fields(
     ----------
     request : says which classes, which part of the cells, and how exact
     progress : called before each pass through the network with (cells done, cells in all)
+    chosen : which cells of each field are explained, (N,) each, in place of the request's part
+    n_steps : steps of the paper's sum, in place of the request's error
     """
     planes, class_idx = map_planes(model.spec, request.classes)
     pastings = [_Pasting.onto(field, len(planes)) for field in fields]
+    if chosen is None:
+        chosen = [cells_to_explain(field, request.explained) for field in fields]
     places = [
         (pasting, int(cell))
-        for pasting in pastings
-        for cell in np.flatnonzero(cells_to_explain(pasting.field, request.explained))
+        for pasting, cells in zip(pastings, chosen, strict=True)
+        for cell in np.flatnonzero(cells)
     ]
+    exactness: Exactness = {"n_steps": n_steps} if n_steps else {"rtol": request.rtol}
 
     for part in slices(len(places), model.cells_at_once):
 
@@ -130,8 +140,9 @@ def explain_fields(
                 progress(first + done, len(places))
 
         for pasting, _ in places[part]:
-            _ = pasting.owner  # now: beside the explanations it would raise the peak of memory
-        _explain_batch(places[part], model, class_idx, request.rtol, tick)
+            # Now: beside the explanations it would raise the peak of memory.
+            _ = pasting.canvas.owner
+        _explain_batch(places[part], model, class_idx, exactness, tick)
     if progress:
         progress(len(places), len(places))
     return [pasting.result(planes) for pasting in pastings]
@@ -149,28 +160,22 @@ def cells_to_explain(field: CalledCells, part: float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class _Pasting:
-    """A field whose maps are being put together.
+    """A field whose maps and figures are being put together.
 
     Attributes
     ----------
-    canvas : (class, *spatial) importance at the model's pixel size
+    canvas : importance, one plane for each class
     """
 
     field: CalledCells
-    canvas: NDArray[np.float32]
+    canvas: MapCanvas
     evidence: CellEvidence
 
     @classmethod
     def onto(cls, field: CalledCells, n_planes: int) -> _Pasting:
         found = field.found
-        canvas = np.zeros((n_planes, *found.labels_at_scale.shape), np.float32)
         evidence = CellEvidence.unknown(len(found.cells), len(found.spec.channels))
-        return cls(field, canvas, evidence)
-
-    @cached_property
-    def owner(self) -> Labels:
-        """Label of the cell that each pixel of the canvas belongs to."""
-        return nearest_cells(self.field.found.labels_at_scale, self.field.found.spec.crop_size)
+        return cls(field, MapCanvas.empty(found, n_planes), evidence)
 
     def paste(self, cell: int, maps: NDArray[np.float32]) -> None:
         """Put the (K, *crop_size) maps of one cell in their place."""
@@ -178,9 +183,9 @@ class _Pasting:
 
         found, row = self.field.found, slice(cell, cell + 1)
         called = self.field.probabilities[cell].argmax()
-        planes = np.arange(len(maps)) if len(maps) == len(self.canvas) else called[None]
+        is_whole = len(maps) == len(self.canvas.planes)
+        self.canvas.paste(cell, maps, np.arange(len(maps)) if is_whole else called[None])
         position, part = found.cells_at_scale[row], found.read_at_scale
-        paste_maps(self.canvas, maps[None], planes[None], position, self.owner, part)
         labels = crop_cells(found.labels_at_scale[None], position, found.spec.crop_size, part)[:, 0]
         importance = torch.from_numpy(maps.sum(0, keepdims=True))
         region = torch.from_numpy(labels == position.numbers[0])
@@ -189,8 +194,7 @@ class _Pasting:
 
     def result(self, planes: tuple[str, ...]) -> FieldResult:
         """The maps at the field's own pixel size, and the table."""
-        found = self.field.found
-        maps = resized(self.canvas, found.core.whole, own=found.read_at_scale, wanted=found.core)
+        found, maps = self.field.found, self.canvas.on_field()
         labels = found.labels[found.core.within(found.read)]
         return FieldResult(found.place, self.field.table(self.evidence), maps, planes, labels)
 
@@ -199,13 +203,13 @@ def _explain_batch(
     places: Sequence[tuple[_Pasting, int]],
     model: CellModel,
     class_idx: list[int] | None,
-    rtol: float,
+    exactness: Exactness,
     tick: Progress,
 ) -> None:
     """Explain cells of any fields together, and paste each map onto its field."""
     crops = np.stack([pasting.field.found.crops[cell] for pasting, cell in places])
     # All maps of a field are shown on one scale, so the strongest map sets the tolerance.
-    explanation = model.explain(crops, class_idx, rtol=rtol, rtol_of="strongest", progress=tick)
+    explanation = model.explain(crops, class_idx, **exactness, rtol_of="strongest", progress=tick)
     maps = explanation.importance.cpu().numpy()
     strongest = explanation.maps.flatten(2).norm(dim=2).argmax(1, keepdim=True)
     errors = explanation.error.gather(1, strongest)[:, 0].cpu().numpy()

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from cellcam.cells.user_labels import UserLabels
 from cellcam.models.model import CellModel
 from cellcam.pipeline.explain_field import FieldResult, explain_place
+from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.pipeline.result_files import write_images
 from cellcam.pipeline.run_description import describe_run
@@ -64,7 +65,8 @@ def explain_stack(
     -------
     StackResult
         ``written`` names ``NAME.maps.ome.tif`` (channel = class), ``NAME.labels.ome.tif``,
-        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``.
+        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``. Where each
+        plane is a field, the table has the column ``cell_3d``, see `number_cells_3d`.
 
     Raises
     ------
@@ -78,9 +80,14 @@ def explain_stack(
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
+    places = [field.place for field in fields]
+    if are_single_planes(places):
+        images = [field.labels for field in fields]
+        listed = [field.cells["label"].to_numpy() for field in fields]
+        cells[CELL_3D] = number_cells_3d(places, images, listed)
     written = write_images(stack, out, fields)
     written += write_table(out / f"{stack.name}.cells", cells)
-    written.append(_write_overview(matched, out, fields[0]))
+    written.append(_write_overview(matched, model.spec.network, out, fields[0]))
     written.append(out / "run.json")
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
@@ -88,7 +95,7 @@ def explain_stack(
     return StackResult(cells, fields, written)
 
 
-def _write_overview(matched: MatchedStack, out: Path, field: FieldResult) -> Path:
+def _write_overview(matched: MatchedStack, network: str, out: Path, field: FieldResult) -> Path:
     from cellcam.reporting.overview import FieldPicture, draw_overview
 
     stack = matched.stack
@@ -102,7 +109,7 @@ def _write_overview(matched: MatchedStack, out: Path, field: FieldResult) -> Pat
         pixel_size_um=stack.pixel_size_um.x,
     )
     path = out / f"{stack.name}.overview.png"
-    draw_overview(path, picture, f"{stack.name}: {matched.spec.network}, Integrated Grad-CAM")
+    draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")
     return path
 
 

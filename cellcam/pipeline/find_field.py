@@ -16,7 +16,7 @@ from cellcam.cells.cropping import (
     shape_at_pixel_size,
 )
 from cellcam.cells.finder import FieldView, Labels, Pixels
-from cellcam.models.spec import ModelSpec
+from cellcam.models.network_input import NetworkInput
 from cellcam.pipeline.matching import FieldPlace, MatchedStack
 from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import Stack
@@ -55,7 +55,7 @@ class FoundCells:
         return self.matched.stack
 
     @property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> NetworkInput:
         """Description of the model that the crops are for."""
         return self.matched.spec
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cellcam.cells.finder import CellFinder
 from cellcam.errors import InputError, UsageError
-from cellcam.models.spec import ModelSpec
-from cellcam.request import CLASS_WORDS, Classes, Request
+from cellcam.models.network_input import NetworkInput
+from cellcam.request import CLASS_WORDS, Classes, PlanesWanted, Request
 from cellcam.stacks.stack import Stack, ZChoice
 
 
@@ -33,7 +33,7 @@ class MatchedStack:
     """
 
     stack: Stack
-    spec: ModelSpec
+    spec: NetworkInput
     request: Request
     channels: tuple[str, ...]
     finder: CellFinder
@@ -53,7 +53,7 @@ class MatchedStack:
 
 
 def match(
-    stack: Stack, spec: ModelSpec, request: Request, finder: CellFinder | None = None
+    stack: Stack, spec: NetworkInput, request: Request, finder: CellFinder | None = None
 ) -> MatchedStack:
     """Fit a stack and a model together.
 
@@ -81,7 +81,7 @@ def match(
 
 
 def matching_channels(
-    stack: Stack, spec: ModelSpec, channel_map: Mapping[str, str]
+    stack: Stack, spec: NetworkInput, channel_map: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The stack's channel for each channel of the model, by name, never by guess.
 
@@ -108,7 +108,7 @@ def matching_channels(
     return names
 
 
-def map_planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
+def map_planes(spec: NetworkInput, classes: Classes) -> tuple[tuple[str, ...], list[int] | None]:
     """Names of the maps' planes, and indices of the classes to explain for every cell.
 
     The indices are None where each cell's own call is explained.
@@ -130,14 +130,16 @@ def map_planes(spec: ModelSpec, classes: Classes) -> tuple[tuple[str, ...], list
     return names, [spec.classes.index(name) for name in names]
 
 
-def _planes_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:
-    """Planes that the model sees: ``z`` checked, or the model's own choice."""
+def _planes_seen(stack: Stack, spec: NetworkInput, z: PlanesWanted) -> ZChoice:
+    """Planes that the model sees: ``z`` checked, or the model's own choice; None: each plane."""
     if spec.spatial_dims == 3:
         if z not in (None, "volume"):
             raise UsageError(f"The model sees volumes; z={z!r} does not apply.")
         return "volume"
     if z == "volume":
         raise UsageError("The model sees planes, not volumes. Choose a plane or a projection.")
+    if z == "each":
+        return None
     several = stack.data.shape[2] > 1
     if z is None and several and spec.field in ("max", "mean"):
         return spec.field
@@ -145,7 +147,7 @@ def _planes_seen(stack: Stack, spec: ModelSpec, z: ZChoice) -> ZChoice:
 
 
 def _finder_for(
-    finder: CellFinder, stack: Stack, spec: ModelSpec, channel_map: Mapping[str, str]
+    finder: CellFinder, stack: Stack, spec: NetworkInput, channel_map: Mapping[str, str]
 ) -> CellFinder:
     """The finder with what the model says about its cells, where the user says nothing."""
     if spec.finding is None:
@@ -155,7 +157,7 @@ def _finder_for(
 
 
 def _missing_channels(
-    stack: Stack, spec: ModelSpec, names: tuple[str, ...], missing: list[str]
+    stack: Stack, spec: NetworkInput, names: tuple[str, ...], missing: list[str]
 ) -> str:
     text = (
         f"The model wants the channels {', '.join(spec.channels)}; {stack.name} has "

@@ -17,7 +17,6 @@ from cellcam.reporting.colours import (
     IMPORTANCE_COLORMAP,
     IMPORTANCE_GAMMA,
     IMPORTANCE_OPACITY,
-    PALETTE,
     UNKNOWN_CLASS,
     class_colours,
 )
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 _SCALE_LABEL = (
     "importance for the class (same scale everywhere; it is not the confidence of the call)"
 )
+_FEW = 8  # classes; all are in the legend, of more those with cells
 _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
 
@@ -150,7 +150,7 @@ def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Line2
     return [
         Line2D([], [], color=colour, lw=4, label=f"{name}: {counts[name]} cells")
         for name, colour in colours.items()
-        if counts[name] or len(colours) <= len(PALETTE)
+        if counts[name] or len(colours) <= _FEW
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack
 
 if TYPE_CHECKING:
@@ -19,23 +20,35 @@ _CHUNK_BYTES = 2**24
 
 
 def reading_chunks(
-    shape: tuple[int, ...], dtype: np.dtype[np.generic], stored: tuple[int, ...]
+    axes: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], stored: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
     """Chunks in which a file is read: one plane each, large planes in blocks of 16 MiB.
 
+    Axes after Y and X, such as colour samples, are stored pixel by pixel: they stay whole, since
+    a part of them cannot be read without the rest.
+
     Parameters
     ----------
+    axes : one letter for each axis
     stored : shape of a tile, strip or chunk of the file; chunks are multiples of it
 
     Returns
     -------
     sizes of the chunks along each axis
+
+    Raises
+    ------
+    InputError
+        If Y or X is missing.
     """
     from dask.array.core import normalize_chunks
 
-    ndim = len(shape)
+    if not {"Y", "X"} <= set(axes):
+        raise InputError(f"axes={axes!r} cannot be used: Y and X must be among them.")
+    first, last = sorted((axes.index("Y"), axes.index("X")))
+    wanted: list[int | str] = [1] * first + ["auto"] + [1] * (last - first - 1) + ["auto"]
     chunks: tuple[tuple[int, ...], ...] = normalize_chunks(
-        dict.fromkeys(range(ndim - 2), 1) | {ndim - 2: "auto", ndim - 1: "auto"},
+        (*wanted, *shape[last + 1 :]),
         shape=shape,
         limit=_CHUNK_BYTES,
         dtype=dtype,

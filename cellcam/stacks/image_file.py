@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from cellcam.errors import InputError
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
 
 if TYPE_CHECKING:
@@ -39,12 +40,43 @@ class ImageFile:
     axes : one letter for each axis: T, C, Z, Y, X, and S for colour samples
     stored : shape of a tile, strip or chunk of the file, in its axes
     metadata : channels and scale
+    is_colour : whether its channels or samples are the red, green and blue of a picture
     """
 
     pixels: da.Array
     axes: str
     stored: tuple[int, ...]
     metadata: Metadata = Metadata()
+    is_colour: bool = False
+
+
+@dataclass(frozen=True)
+class StatedImage:
+    """What a file states about one of its images.
+
+    Attributes
+    ----------
+    axes : one letter for each axis; other letters than TCZYXS where the file does not state it
+    shape : size along each axis
+    metadata : channels and scale
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    metadata: Metadata = Metadata()
+
+
+class UnstatedFactError(InputError):
+    """A file does not state what is needed to open it: its axes, its channels, which image.
+
+    Attributes
+    ----------
+    images : what the file states about each of its images, by their number in the file
+    """
+
+    def __init__(self, message: str, images: Mapping[int, StatedImage]) -> None:
+        super().__init__(message)
+        self.images = dict(images)
 
 
 class Opener(Protocol):

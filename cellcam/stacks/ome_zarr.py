@@ -129,7 +129,7 @@ def open_ome_zarr(path: Path, axes: str | None = None, series: int | None = None
     array, metadata = open_zarr(path)
     scales = metadata["multiscales"][0]
     names = "".join(axis["name"] for axis in scales["axes"]).upper()
-    chunks = reading_chunks(array.shape, array.dtype, array.shards or array.chunks)
+    chunks = reading_chunks(names, array.shape, array.dtype, array.shards or array.chunks)
     pixels = da.from_array(array, chunks=chunks, name=False)
     scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
     steps = dict(zip(names, scaling, strict=True))

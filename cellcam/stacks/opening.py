@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
 from cellcam.stacks.formats import format_of, name_without_ending
-from cellcam.stacks.image_file import ImageFile
+from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
 from cellcam.stacks.stack import PixelSize, Stack, to_tczyx, unnamed_channels
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ def open_stack(
     Raises
     ------
     InputError
-        If the file is missing, damaged or of no known format; if its axes are unknown, or it holds
-        several images and none was chosen.
+        If the file is missing, damaged or of no known format.
+    UnstatedFactError
+        An `InputError`: if the axes are unknown, channels share a name, or the file holds several
+        images and none was chosen.
     """
     path = Path(path)
     known = format_of(path)
@@ -63,6 +65,12 @@ def open_stack(
     pixels, samples = _channels_of(image, path)
     stated = tuple(name for name in image.metadata.channels if name)
     names = tuple(channels or samples or (stated if len(stated) == pixels.shape[1] else ()))
+    if len(set(names)) < len(names) and not channels:
+        raise UnstatedFactError(
+            f"{path} has channels of the same name: {', '.join(names)}. "
+            "Name them with channels=[...] (--channels).",
+            {series or 0: StatedImage(image.axes, image.pixels.shape, image.metadata)},
+        )
     return Stack(
         data=pixels,
         channels=names or unnamed_channels(pixels.shape[1]),
@@ -72,6 +80,7 @@ def open_stack(
         path=path,
         channels_named=bool(names),
         stored=(image.stored[image.axes.index("Y")], image.stored[image.axes.index("X")]),
+        is_colour=image.is_colour and names == _SAMPLES[: len(names)],
     )
 
 
@@ -97,11 +106,13 @@ def _channels_of(image: ImageFile, path: Path) -> tuple[da.Array, tuple[str, ...
     """TCZYX pixels with colour samples as channels, and the names of the samples."""
     axes = image.axes
     if "S" not in axes:
-        return to_tczyx(image.pixels, axes), ()
+        pixels = to_tczyx(image.pixels, axes)
+        return pixels, _SAMPLES[: pixels.shape[1]] if image.is_colour else ()
     if "C" in axes:
         raise InputError(f"{path} has both channels and colour samples ({axes}). Split it first.")
     pixels = to_tczyx(image.pixels, axes.replace("S", "C"))
-    return pixels, _SAMPLES[: pixels.shape[1]] if pixels.shape[1] <= len(_SAMPLES) else ()
+    # Two samples are two stains that the writer stored in a pixel, not red and green.
+    return pixels, _SAMPLES[: pixels.shape[1]] if pixels.shape[1] in (3, 4) else ()
 
 
 def _pixel_size(given: float | Sequence[float | None] | None, stated: PixelSize) -> PixelSize:

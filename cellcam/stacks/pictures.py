@@ -45,7 +45,7 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
     known_axes, dtype = _MODES[mode]
     samples = () if known_axes == "YX" else (4 if mode == "RGBA" else 3,)
     pixels = da.from_delayed(dask.delayed(_pixels)(path), (height, width, *samples), dtype)
-    return ImageFile(pixels, known_axes, pixels.shape)
+    return ImageFile(pixels, known_axes, pixels.shape, is_colour="S" in known_axes)
 
 
 def _pixels(path: Path) -> NDArray[np.generic]:

@@ -44,6 +44,7 @@ class Stack:
     name : the file's name without its ending
     channels_named : whether the names were stated, by the file or by the user
     stored : (y, x) pixels that the file stores, and so reads, together; None if unknown
+    is_colour : whether the channels are the red, green, blue, and perhaps alpha, of a picture
     """
 
     data: da.Array
@@ -54,6 +55,7 @@ class Stack:
     path: Path | None = None
     channels_named: bool = True
     stored: tuple[int, int] | None = None
+    is_colour: bool = False
 
     @classmethod
     def from_array(

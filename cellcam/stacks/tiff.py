@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
-from cellcam.stacks.image_file import ImageFile
+from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
 from cellcam.stacks.stack import AXES
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
+
+_COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
@@ -30,9 +32,11 @@ def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
             _refuse_escaping_references(tif, path)
             index = _chosen_series(tif, path, series)
             _check_complete(tif, tif.series[index], path)
-            known_axes = _stated_axes(tif.series[index], axes, path)
-            pixels, stored = lazy_pixels(path, index)
-            return ImageFile(pixels, known_axes, stored, stated_metadata(tif, index))
+            known_axes = _stated_axes(tif, index, axes, path)
+            pixels, stored = lazy_pixels(path, index, known_axes)
+            metadata = stated_metadata(tif, index)
+            is_colour = _is_colour(tif.series[index], known_axes)
+            return ImageFile(pixels, known_axes, stored, metadata, is_colour)
     except InputError:
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything
@@ -68,11 +72,12 @@ def _refuse_escaping_references(tif: TiffFile, path: Path) -> None:
 
 def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
     if series is None:
-        full = [i for i, image in enumerate(tif.series) if not image.keyframe.is_reduced or i == 0]
+        full = _full_images(tif)
         if len(full) != 1:
             listed = "; ".join(f"{i}: {tif.series[i].axes} {tif.series[i].shape}" for i in full)
-            raise InputError(
-                f"{path} holds {len(full)} images ({listed}). Choose one: series=... (--series)."
+            raise UnstatedFactError(
+                f"{path} holds {len(full)} images ({listed}). Choose one: series=... (--series).",
+                _stated_images(tif, full),
             )
         series = full[0]
     if not 0 <= series < len(tif.series):
@@ -83,6 +88,27 @@ def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
             "kept in a companion file. Convert it into one file."
         )
     return series
+
+
+def _full_images(tif: TiffFile) -> list[int]:
+    """Numbers of the images that are no smaller copies of others."""
+    return [i for i, image in enumerate(tif.series) if not image.keyframe.is_reduced or i == 0]
+
+
+def _stated_images(tif: TiffFile, numbers: Sequence[int]) -> dict[int, StatedImage]:
+    from cellcam.stacks.tiff_metadata import stated_metadata
+
+    return {
+        i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, i))
+        for i in numbers
+    }
+
+
+def _is_colour(series: TiffPageSeries, axes: str) -> bool:
+    """Whether the file says that its samples, or channels, are red, green and blue."""
+    letter = "S" if "S" in axes else "C"
+    n = series.shape[axes.index(letter)] if letter in axes else 0
+    return n in (3, 4) and series.keyframe.photometric in _COLOUR_PHOTOMETRIC
 
 
 def _check_complete(tif: TiffFile, series: TiffPageSeries, path: Path) -> None:
@@ -107,14 +133,16 @@ def _check_complete(tif: TiffFile, series: TiffPageSeries, path: Path) -> None:
             return
 
 
-def _stated_axes(series: TiffPageSeries, axes: str | None, path: Path) -> str:
+def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str:
+    series = tif.series[index]
     shape = " x ".join(map(str, series.shape))
     if axes is None:
         if set(series.axes) - set(AXES + "S"):
             example = AXES[-len(series.shape) :] if len(series.shape) != 3 else "CYX"
-            raise InputError(
+            raise UnstatedFactError(
                 f"{path} does not say what its axes mean: shape {shape}, axes {series.axes}. "
-                f'Say it, one letter of TCZYX for each axis, such as axes="{example}" (--axes).'
+                f'Say it, one letter of TCZYX for each axis, such as axes="{example}" (--axes).',
+                _stated_images(tif, [index]),
             )
         return str(series.axes)
     axes = axes.upper()

@@ -48,8 +48,8 @@ class TiffPixels:
         return self._opened
 
 
-def lazy_pixels(path: Path, series: int) -> tuple[da.Array, tuple[int, ...]]:
-    """Dask array over a TIFF series, in the chunks of `reading_chunks`.
+def lazy_pixels(path: Path, series: int, axes: str) -> tuple[da.Array, tuple[int, ...]]:
+    """Dask array over a TIFF series with these axes, in the chunks of `reading_chunks`.
 
     Returns
     -------
@@ -58,5 +58,5 @@ def lazy_pixels(path: Path, series: int) -> tuple[da.Array, tuple[int, ...]]:
     import dask.array as da
 
     pixels = TiffPixels(path, series)
-    chunks = reading_chunks(pixels.shape, pixels.dtype, pixels.chunks)
+    chunks = reading_chunks(axes, pixels.shape, pixels.dtype, pixels.chunks)
     return da.from_array(pixels, chunks=chunks, asarray=False, name=False), pixels.chunks

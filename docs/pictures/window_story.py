@@ -22,6 +22,8 @@ import napari
 import numpy as np
 import pandas as pd
 import typer
+from napari_cellcam.state.cell_card import brief_card
+from napari_cellcam.state.project import Project
 from qtpy.QtWidgets import QApplication, QTabWidget
 
 from cellcam import open_stack, samples
@@ -45,8 +47,9 @@ def main(
     story.picture()
     truth = None if image else _true_classes(story.widget.session.table)
     with tempfile.TemporaryDirectory() as folder:
+        story.begin_project(Path(folder))
         corrected = story.correct(truth)
-        story.train(folder)
+        story.train()
         story.explain()
         story.look_again(corrected, truth)
     story.viewer.close()
@@ -82,7 +85,7 @@ class Story:
             self.widget.choices.sources[model_channel].setCurrentText(layer)
         _wait(lambda: False, 0.5)
         self.viewer.window.resize(1560, 960)
-        _wait(lambda: "auto is" in self.widget.choices.device.about.text(), 30)
+        _wait(lambda: "auto: " in self.widget.choices.device.itemText(0), 30)
         self.viewer.reset_view()
         self.widget.choices.preview.setChecked(True)
         _wait(lambda: self.widget.preview.layer is not None)
@@ -124,33 +127,41 @@ class Story:
         self.widget.go_to_cell(int(calls.eq(name).idxmax()))
         self._done()
 
+    def begin_project(self, folder: Path) -> None:
+        """Keep corrections and models in a folder that is removed in the end."""
+        self.widget._use_project(Project(folder))
+
     def correct(self, truth: list[str] | None) -> list[int]:
-        """Correct calls; return the rows of the corrected cells."""
+        """Give cells their true class: some of each, and all that were called wrongly."""
         session = self.widget.session
         if truth is None:
-            rows = session.table["margin"].argsort()[:2].tolist()
-            wanted = [session.brief_card(row).runner_up for row in rows]
+            rows = session.table["margin"].argsort()[:6].tolist()
+            wanted = [brief_card(session, row).runner_up for row in rows]
         else:
             calls = session.table["class"]
-            rows = [row for row, name in enumerate(truth) if name != calls[row]]
+            wrong = [row for row, name in enumerate(truth) if name != calls[row]]
+            some = pd.Series(truth).groupby(truth).head(4).index.tolist()
+            rows = list(dict.fromkeys([*wrong, *some]))
             wanted = [truth[row] for row in rows]
         for row, name in zip(rows, wanted, strict=True):
-            self.widget.training.assign(name, [row])
-        print(f"corrected {len(rows)} of {len(session.table)} cells")
+            self.widget.classes.assign(name, [row])
+        print(f"gave {len(rows)} of {len(session.table)} cells their true class")
         return rows
 
-    def train(self, folder: str) -> None:
-        """Train on the corrections and on the certain calls."""
+    def train(self) -> None:
+        """Train on the corrections, compare, and use the new model."""
         self._tabs.setCurrentIndex(1)
-        before, curve = self.widget.session, self.widget.training.curve
-        self.widget.training.train(folder)
-        _wait(lambda: len(curve.values) > 20, 240)
-        bar = self.widget.verticalScrollBar()
-        bar.setValue(bar.maximum())
+        before, training = self.widget.session, self.widget.training
+        training.train()
+        _wait(lambda: len(training.curve.values) > 20, 240)
         self.picture()
-        print(f"trained in {_wait(lambda: self.widget.session is not before, 900):.0f} s more")
-        if self.widget.session is before:
+        waited = _wait(lambda: training.comparison is not None, 900)
+        if training.comparison is None:
             sys.exit(f"No new model: {self.widget.status.text()}")
+        print(f"trained in {waited:.0f} s more: {training.comparison.text()}")
+        self.picture()
+        training.use_button.click()
+        _wait(lambda: self.widget.session not in (before, None), 120)
         self._done()
 
     def look_again(self, corrected: list[int], truth: list[str] | None) -> None:

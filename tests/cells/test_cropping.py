@@ -54,7 +54,7 @@ def test_positions_follow_the_field_to_another_scale() -> None:
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 8), size=st.integers(2, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pasting_counts_nothing_twice(seed: int, n: int, size: int) -> None:
     """Maps of ones, however much they overlap, paste to at most one."""
     random = np.random.default_rng(seed)

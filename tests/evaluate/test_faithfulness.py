@@ -47,7 +47,7 @@ def judged(draw: Any) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
 
 
 @given(judged())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_drop_and_increase_are_those_of_torchcam(given: Any) -> None:
     network, x, classes, maps = given
     peer = ClassificationMetric(Given(network, maps), lambda scores: scores.softmax(-1))
@@ -59,7 +59,7 @@ def test_drop_and_increase_are_those_of_torchcam(given: Any) -> None:
 
 
 @given(judged(), st.integers(2, 6))
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_insertion_and_deletion_are_those_of_torchcam(given: Any, n_steps: int) -> None:
     network, x, classes, maps = given
     n_pixels = maps[0].numel()

@@ -82,7 +82,6 @@ def test_complete_maps_do_not_depend_on_how_many_paths_fit(
 
 
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(0, 9))
-@settings(deadline=None)
 def test_refining_halves_the_worst_panels(n_paths: int, rounds: int, seed: int) -> None:
     """Against intervals kept as plain lists of their ends."""
     random = torch.Generator().manual_seed(seed)
@@ -195,7 +194,7 @@ def test_score_is_differentiated(score: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_equals_the_formula_on_random_architectures(data: st.DataObject) -> None:
     network, x = random_network(data.draw)
     cam = IntegratedGradCAM(network)

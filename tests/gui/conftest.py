@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.torch_loading import load_torch
+from napari_cellcam.explain_dock import explain_widget
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.work.torch_loading import load_torch
 from qtpy.QtWidgets import QApplication
 from support.models import untrained_model
 from support.window import CLASSIFY_TITLE, PLACEMENT, TWO_CENTRES, Until, discs
@@ -33,6 +34,14 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of all projects: not the user's."""
+    folder = tmp_path / "projects"
+    monkeypatch.setattr(explain_widget, "projects_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture

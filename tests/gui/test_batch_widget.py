@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari_cellcam.batch_widget import BatchWidget
+from napari_cellcam.batch_dock.batch_widget import BatchWidget
 from support.window import BATCH_TITLE, Until, discs
 
 from cellcam.stacks.stack import PixelSize
@@ -124,7 +124,7 @@ def test_every_image_that_does_not_fit_the_model_is_refused_with_the_reason(
 def test_the_command_can_be_copied(batch: BatchWidget, tmp_path: Path) -> None:
     batch.form.explained.setValue(5)
     batch.form.labels.setText("masks/{name}.tif")
-    batch.form.planes.setCurrentText("max")
+    batch.form.planes.choose("max")
     model = batch.form.model.folder
     assert batch.copy_command() == (
         f"cellcam batch {tmp_path}/images --model {model} --out {tmp_path}/images-results "

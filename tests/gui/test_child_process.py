@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from napari_cellcam.child_process import ChildProcess
+from napari_cellcam.work.child_process import ChildProcess
 from support.window import Until
 
 pytestmark = pytest.mark.gui

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from napari_cellcam import choice_panel, device_choice, model_choice
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.session import CellCard
+from napari_cellcam.explain_dock import choice_panel
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.state.cell_card import CellCard
+from napari_cellcam.widgets import device_choice, model_choice
 from qtpy.QtCore import Qt
 from support.window import (
     CLASSIFY_TITLE,
@@ -72,23 +73,24 @@ def test_a_click_shows_the_card_of_that_cell(widget: ExplainWidget, until: Until
     widget.card.show_card = lambda card, colours: shown.append(card)
     layer = widget.results.cells
     number = int(layer.data[20, 40])
-    click(layer, (20, 40))
-    assert not shown[0].maps  # at once, before the maps are computed
-    until(lambda: len(shown) == 2)
+    click(widget, (20, 40))
+    assert shown[0].difference is None  # at once, before the maps are computed
+    until(lambda: len(shown) == 3)
     assert {card.label for card in shown} == {widget.session.table["label"][number - 1]}
-    assert set(shown[1].maps) == {"G1", "M"}
+    assert set(shown[2].class_maps) == {"G1", "M"}
     assert sum(shown[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert set(shown[1].shares) == {"DNA", "actin"}
+    assert set(shown[1].difference.stain_losses) == {"DNA", "actin"}
+    assert set(shown[2].difference.stain_maps) == {"DNA", "actin"}
 
 
 def test_clicks_with_shift_select_several_cells(widget: ExplainWidget, until: Until) -> None:
     classified(widget, until)
-    click(widget.results.cells, (20, 15))
-    click(widget.results.cells, (20, 40), "Shift")
+    click(widget, (20, 15))
+    click(widget, (20, 40), "Shift")
     assert sorted(widget.table.selected_rows()) == [0, 1]
-    widget.training.assign_number(1)
-    assert widget.training.true_classes == {0: "M", 1: "M"}
-    click(widget.results.cells, (20, 40), "Shift")
+    widget.classes.assign_number(1)
+    assert widget.classes.true_classes == {0: "M", 1: "M"}
+    click(widget, (20, 40), "Shift")
     assert len(widget.table.selected_rows()) == 1
 
 
@@ -114,7 +116,7 @@ def test_keys_step_through_the_cells_and_assign_classes(
         qtbot.keyClick(widget.table, getattr(Qt.Key, f"Key_{key}"))
         assert gone_to == expected
     qtbot.keyClick(widget.table, Qt.Key.Key_2)
-    assert widget.training.true_classes == {0: "M"}
+    assert widget.classes.true_classes == {0: "M"}
 
 
 def test_sorting_keeps_the_selection_and_steps_follow_the_new_order(
@@ -193,7 +195,7 @@ def test_cells_are_classified_on_each_plane_and_time_point(
     np.testing.assert_allclose(widget.results.maps[0].scale, place["scale"])
     row = session.table.index[(session.table["t"] == 1) & (session.table["z"] == "2")][0]
     widget.go_to_cell(int(row))
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     assert viewer.dims.current_step[:2] == (1, 2)
 
 
@@ -299,7 +301,7 @@ def test_renamed_layers_are_still_found(widget: ExplainWidget, until: Until) -> 
     explain(widget, until)
     classified(widget, until)
     names = [layer.name for layer in widget.viewer.layers]
-    assert names == ["renamed", "actin", "cells by class"]
+    assert names == ["renamed", "actin", "cells by class", "selected cell"]
 
 
 def test_the_copied_command_has_the_choices(widget: ExplainWidget) -> None:
@@ -310,7 +312,7 @@ def test_the_copied_command_has_the_choices(widget: ExplainWidget) -> None:
     command = widget.copy_command()
     assert command.startswith("cellcam explain 'a b.tif' --model ")
     assert command.endswith(
-        "--out results --map DNA=DAPI --diameter-um 7 --threshold 120 --classes M"
+        "--out results --pixel-size 0.5 --map DNA=DAPI --diameter-um 7 --threshold 120 --classes M"
     )
 
 
@@ -379,9 +381,9 @@ def test_two_viewers_do_not_share_results(
     second.choices.choose_model(str(make_folder(channels=("DNA",), normalisation=one_channel)))
     widget.classify()
     second.classify()
-    until(lambda: widget.session and second.session)
+    until(lambda: widget.session and second.session and not widget.busy and not second.busy)
     assert [len(widget.session.table), len(second.session.table)] == [2, 1]
-    assert len(other.layers) == 2
+    assert [layer.name for layer in other.layers] == ["DNA", "cells by class", "selected cell"]
     second.release()
 
 
@@ -397,8 +399,8 @@ def test_preferences_are_the_defaults(
 
 def test_the_automatic_device_is_described(widget: ExplainWidget, until: Until) -> None:
     widget.viewer.window.show()
-    until(lambda: "auto is" in widget.choices.device.about.text())
-    text = widget.choices.device.about.text()
+    until(lambda: "auto: " in widget.choices.device.itemText(0))
+    text = widget.choices.device.itemText(0)
     assert "thread" in text or "GiB free" in text or "Apple" in text
 
 

@@ -7,10 +7,13 @@ import threading
 import numpy as np
 import pytest
 import torch
-from napari_cellcam import appearance
-from napari_cellcam.explain_widget import ExplainWidget
-from napari_cellcam.session import CellCard, EvidenceMaps, Session
-from napari_cellcam.tasks import Task
+from napari_cellcam.explain_dock import explain_widget
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.layers import appearance
+from napari_cellcam.state.cell_card import CellCard, explained_card
+from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.session import Session
+from napari_cellcam.work.tasks import Task
 from qtpy.QtCore import Qt
 from support.window import PLACEMENT, Until, classified, click, explain
 
@@ -21,16 +24,17 @@ pytestmark = pytest.mark.gui
 
 
 def pause_explaining(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
-    """Let `Session.explain` wait; the events tell that it has begun, and let it go on."""
+    """Let `explain_session` wait; the events tell that it has begun, and let it go on."""
     begun, go_on = threading.Event(), threading.Event()
-    original = Session.explain
 
-    def paused(self: Session, classes: Classes, progress: Progress) -> EvidenceMaps:
+    def paused(
+        session: Session, classes: Classes, rows: list[int] | None, progress: Progress
+    ) -> EvidenceMaps:
         begun.set()
         go_on.wait(30)
-        return original(self, classes, progress)
+        return explain_session(session, classes, rows, progress)
 
-    monkeypatch.setattr(Session, "explain", paused)
+    monkeypatch.setattr(explain_widget, "explain_session", paused)
     return begun, go_on
 
 
@@ -49,13 +53,13 @@ def test_a_click_during_an_explanation_shows_the_card_of_the_last_clicked_cell(
     classified(widget, until)
     shown: list[CellCard] = []
     widget.card.show_card = lambda card, colours: shown.append(card)
-    widget.training.assign("M", [1])
+    widget.classes.assign("M", [1])
     widget.explain()
     widget.go_to_cell(0)
     widget.go_to_cell(1)
     until(lambda: not widget.busy)
     assert widget.results.maps
-    assert shown[-1].maps
+    assert shown[-1].class_maps
     assert shown[-1].label == widget.session.table["label"][1]
     assert widget.session.table["true class"].tolist() == ["", "M"]
 
@@ -94,9 +98,12 @@ def test_cancelling_or_deleting_layers_during_an_explanation(
         widget.viewer.layers.remove("DNA")
     go_on.set()
     until(lambda: not widget.busy)
-    assert bool(widget.results.maps) == (how == "deleted")
     if how == "cancelled":
+        assert not widget.results.maps
         assert widget.status.text() == "Cancelled."
+    else:  # nothing about a closed image is on the screen
+        assert widget.session is None
+        until(lambda: [layer.name for layer in widget.viewer.layers] == ["actin"])
 
 
 def test_closing_the_window_drops_the_result_of_a_running_task(
@@ -130,7 +137,7 @@ def test_cancelling_ends_an_explanation_between_two_passes(
             go_on.wait(30)
 
     # Facts about the network are found once; their passes must not be counted.
-    session.model.explain(session.fields[0].found.crops)
+    session.model.explain(session.found[0].crops)
     hook = session.model.network.register_forward_pre_hook(count_and_pause)
     widget.explain()
     until(begun.is_set)
@@ -149,18 +156,18 @@ def test_a_card_computed_between_two_passes_changes_neither(
     widget: ExplainWidget, until: Until
 ) -> None:
     session = classified(widget, until)
-    alone, card = session.explain("all", lambda *_: None), session.card(0, lambda *_: None)
+    alone = explain_session(session, "all", None, lambda *_: None)
+    card = explained_card(session, 0, None, lambda *_: None)
     between: list[CellCard] = []
 
     def progress(done: int, total: int, note: str = "") -> None:
         if not between:
-            between.append(session.card(0, lambda *_: None))
+            between.append(explained_card(session, 0, None, lambda *_: None))
 
-    together = session.explain("all", progress)
+    together = explain_session(session, "all", None, progress)
     for name, image in alone.maps.items():
         np.testing.assert_array_equal(together.maps[name], image)
-    for name, image in card.maps.items():
-        np.testing.assert_array_equal(between[0].maps[name], image)
+    np.testing.assert_array_equal(between[0].difference.map, card.difference.map)
 
 
 def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
@@ -171,8 +178,8 @@ def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
     cells = widget.results.cells
     assert [level.shape for level in cells.data] == [(40, 60), (20, 30)]
     gone_to: list[int] = []
-    widget.results.clicked = lambda row, extend: gone_to.append(row)
-    click(cells, (20, 40))
+    widget.go_to_cell = lambda row, extend: gone_to.append(row)
+    click(widget, (20, 40))
     assert gone_to == [cells.data[0][20, 40] - 1]
     explain(widget, until)
     assert widget.results.maps[0].multiscale

@@ -55,9 +55,8 @@ def test_npe2_accepts_the_manifest() -> None:
 
 
 def test_reader_and_samples_import_no_torch() -> None:
-    code = (
-        "import sys, napari_cellcam.reader, napari_cellcam.samples; print('torch' in sys.modules)"
-    )
+    modules = "napari_cellcam.files.reader, napari_cellcam.files.samples"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -1,15 +1,20 @@
-"""True classes from the user, saved and loaded, and a training in a child process."""
+"""Corrections that last, and a training in a child process whose model is compared first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from napari_cellcam.annotations import suggest_cells
-from napari_cellcam.explain_widget import ExplainWidget
-from support.window import PLACEMENT, Until, discs
+from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.state.comparison import cells_of_training, compare
+from napari_cellcam.state.project import Project
+from napari_cellcam.state.training_cells import has_earned_trust, suggest_cells
+from support.window import PLACEMENT, Until, classified, discs
+
+from cellcam.errors import InputError
 
 pytestmark = pytest.mark.gui
 
@@ -26,7 +31,7 @@ def many(widget: ExplainWidget, until: Until) -> ExplainWidget:
     for name, image in {"DNA": discs((120, 130), centres), "actin": actin}.items():
         widget.viewer.add_image(image, name=name, **PLACEMENT)
     widget.classify()
-    until(lambda: not widget.cancel_button.isEnabled())
+    until(lambda: not widget.busy)
     assert len(widget.session.table) == 24
     widget.truth = [
         "M" if actin[round(y), round(x)] > 100 else "G1"
@@ -35,14 +40,40 @@ def many(widget: ExplainWidget, until: Until) -> ExplainWidget:
     return widget
 
 
+def correct_all(many: ExplainWidget) -> None:
+    """Give every cell its true class."""
+    for name in ("M", "G1"):
+        many.classes.assign(name, [row for row, true in enumerate(many.truth) if true == name])
+
+
 def test_classes_are_assigned_to_the_selected_cells(many: ExplainWidget) -> None:
-    many.table.sortByColumn(0, many.table.horizontalHeader().sortIndicatorOrder())
     many.table.selectAll()
-    many.training.assign("M")
-    assert many.training.true_classes == dict.fromkeys(range(24), "M")
+    many.classes.assign("M")
+    assert many.classes.true_classes == dict.fromkeys(range(24), "M")
     assert (many.session.table["true class"] == "M").all()
     colours = many.results.cells.colormap.color_dict
     assert all(np.allclose(colours[i], colours[1]) for i in range(2, 25))
+
+
+def test_the_selected_cell_is_shown_beside_the_class_buttons(
+    many: ExplainWidget, until: Until
+) -> None:
+    shown = many.classes.cell
+    assert not shown.isVisibleTo(many)
+    many.go_to_cell(7)
+    assert shown.isVisibleTo(many)
+    assert shown.row == 7
+    label, call = many.session.table.iloc[7][["label", "class"]]
+    assert f"Cell {label}" in shown.text.text()
+    assert f"{call}, " in shown.text.text()
+    assert "true class" not in shown.text.text()
+    many.classes.assign("M", [7])
+    assert "true class: <b>M</b>" in shown.text.text()
+    many.classes.corrections.undo()
+    assert "true class" not in shown.text.text()
+    until(lambda: not many.busy)
+    many.choices.threshold.setValue(60)  # the results are put away
+    assert not shown.isVisibleTo(many)
 
 
 def test_suggested_cells_are_doubtful_and_diverse(many: ExplainWidget) -> None:
@@ -55,39 +86,142 @@ def test_suggested_cells_are_doubtful_and_diverse(many: ExplainWidget) -> None:
     assert suggest_cells(many.session, dict.fromkeys(range(24), "M")) == []
 
 
-def test_saved_classes_can_be_loaded(many: ExplainWidget, tmp_path: Path) -> None:
-    many.training.assign("M", [3, 5])
-    many.training.assign("G1", [7])
-    many.training.save(str(tmp_path))
-    table = pd.read_csv(tmp_path / "cells.csv")
-    assert table["cls"].tolist() == ["M", "M", "G1"]
-    assert table["y"].tolist() == pytest.approx(many.session.table["y"].iloc[[3, 5, 7]].tolist())
-    many.training.true_classes = {}
-    many.training.load(str(tmp_path / "cells.csv"))
-    assert many.training.true_classes == {3: "M", 5: "M", 7: "G1"}
+def test_changes_are_undone_and_made_again(many: ExplainWidget) -> None:
+    classes = many.classes
+    classes.assign("M", [1, 2])
+    classes.assign("G1", [2])
+    classes.corrections.remove_class("M")
+    assert classes.true_classes == {2: "G1"}
+    assert classes.corrections.classes == ("G1",)
+    for expected in ({1: "M", 2: "G1"}, {1: "M", 2: "M"}, {}):
+        classes.undo_button.click()
+        assert classes.true_classes == expected
+    assert not classes.undo_button.isEnabled()
+    for _ in range(3):
+        classes.redo_button.click()
+    assert classes.true_classes == {2: "G1"}
+    classes.undo_button.click()
+    classes.corrections.rename_class("M", "mitotic")
+    assert classes.true_classes == {1: "mitotic", 2: "G1"}
+    assert not classes.redo_button.isEnabled()
 
 
-def test_cells_are_classified_again_by_the_trained_model(
-    many: ExplainWidget, until: Until, tmp_path: Path
+def test_corrections_survive_other_cells_another_image_and_another_model(
+    many: ExplainWidget, until: Until, make_folder: Callable[..., Path]
 ) -> None:
-    for row, name in enumerate(many.truth):
-        many.training.assign(name, [row])
-    many.training.train(str(tmp_path))
-    before = many.session
-    until(lambda: many.session is not before, 240)
-    assert Path(many.choices.model_folder) == tmp_path / "model"
+    many.classes.assign("M", [5])
+    facts = many.session.table.iloc[5]
+    many.choices.threshold.setValue(60)  # cells of another size
+    assert many.session is None
+    classified(many, until)
+    ((row, name),) = many.classes.true_classes.items()
+    assert name == "M"
+    found = many.session.table.iloc[row]
+    assert np.hypot(found["y"] - facts["y"], found["x"] - facts["x"]) < 3
+
+    def look_at_other() -> None:
+        for choice in many.choices.sources.values():
+            choice.setCurrentText("other")
+
+    many.viewer.add_image(discs((40, 60), [(20, 15), (20, 40)]), name="other", **PLACEMENT)
+    look_at_other()
+    classified(many, until)
+    assert many.classes.true_classes == {}
+    many.classes.assign("G1", [0])
+    many.choices.choose_model(str(make_folder()))
+    look_at_other()
+    classified(many, until)
+    assert many.classes.true_classes == {0: "G1"}
+    assert many.classes.corrections.counts() == {"G1": 1, "M": 1}
+
+
+def test_every_change_is_on_disk_and_can_be_opened(many: ExplainWidget, projects: Path) -> None:
+    assert not projects.exists()  # nothing is written before there is something worth it
+    many.classes.assign("M", [3, 5])
+    many.classes.assign("G1", [7])
+    folder = many.project.folder
+    assert folder.parent == projects
+    table = pd.read_csv(folder / "corrections.csv")
+    assert sorted(table["cls"]) == ["G1", "M", "M"]
+    crop = np.load(folder / "crops" / table[table["cls"] == "G1"]["crop"].item())
+    np.testing.assert_array_equal(crop, many.session.crop(7))
+    many.classes.corrections.undo()
+    assert sorted(pd.read_csv(folder / "corrections.csv")["cls"]) == ["M", "M"]
+    again, _ = Project.open(folder)
+    assert again.corrections.rows(many.session) == {3: "M", 5: "M"}
+    assert again.corrections.classes == ("G1", "M")
+
+
+def test_a_project_that_was_damaged_is_refused(many: ExplainWidget) -> None:
+    many.classes.assign("M", [3])
+    (many.project.folder / "corrections.csv").write_text("nonsense")
+    with pytest.raises(InputError, match="holds no corrections"):
+        Project.open(many.project.folder)
+
+
+def test_train_says_what_lacks_until_it_can_begin(many: ExplainWidget) -> None:
+    training = many.training
+    assert not training.train_button.isEnabled()
+    assert "at least 3 cells each of two classes" in training._lacking.text()
+    many.classes.assign("M", [0, 1, 2, 3])
+    many.classes.assign("G1", [4, 5])
+    assert not training.train_button.isEnabled()
+    assert "G1 has 2" in training._lacking.text()
+    many.classes.assign("G1", [6])
+    assert training.train_button.isEnabled()
+    assert training._lacking.text() == ""
+    many.classes.corrections.undo()
+    assert not training.train_button.isEnabled()
+
+
+def test_sure_calls_are_learned_only_of_a_model_that_earned_it(many: ExplainWidget) -> None:
+    assert not many.training.with_sure_calls.isChecked()
+    assert not many.training.with_sure_calls.isEnabled()
+    spec = many.session.model.spec
+    good = {"validation": {"balanced_accuracy": 0.95, "n": 200}}
+    earned = spec.model_copy(update={"training": good})
+    assert has_earned_trust(earned, packaged=False)
+    assert not has_earned_trust(earned, packaged=True)
+    poor = {"validation": {"balanced_accuracy": 0.95, "n": 20}}
+    assert not has_earned_trust(spec.model_copy(update={"training": poor}), packaged=False)
+
+
+@pytest.mark.timeout(900)  # four small trainings, maybe on a busy machine
+def test_a_new_model_is_compared_and_used_only_when_chosen(
+    many: ExplainWidget, until: Until
+) -> None:
+    correct_all(many)
+    before, old = many.session, many.choices.model_folder
+    many.training.go_on.setChecked(False)  # from an untrained model
+    many.training.train()
+    until(lambda: many.training.comparison is not None, 800)
+    comparison = many.training.comparison
+    assert many.session is before
+    assert many.choices.model_folder == old
+    assert comparison.n == 24
+    right = [a == b for a, b in zip(many.truth, before.table["class"], strict=True)]
+    assert comparison.old == pytest.approx(pd.Series(right).groupby(many.truth).mean().mean())
+    assert comparison.old_has_seen == 0
+    assert comparison.new > 0.8
+    assert str(many.training.out) == many.training.models.itemData(0)
+    many.training.use_button.click()
+    until(lambda: many.session not in (before, None), 60)
+    assert Path(many.choices.model_folder) == many.training.out
     assert many.choices.spec.finding.channel == "DNA"
-    assert len(many.training.true_classes) == 24  # the same cells keep their classes
+    assert len(many.classes.true_classes) == 24  # the same cells keep their classes
     right = [a == b for a, b in zip(many.truth, many.session.table["class"], strict=True)]
-    assert np.mean(right) > 0.9
+    assert np.mean(right) > 0.8
+    new, cells = many.training.out, cells_of_training(many.training.out)
+    again = compare(new, cells, many.session.model, new, lambda *_: None)
+    assert again.old_has_seen == 24
+    assert "it has learned from 24 of them" in again.text()
 
 
 def test_a_cancelled_training_ends_by_a_signal_and_leaves_no_model(
-    many: ExplainWidget, until: Until, tmp_path: Path
+    many: ExplainWidget, until: Until
 ) -> None:
-    for row, name in enumerate(many.truth):
-        many.training.assign(name, [row])
-    many.training.train(str(tmp_path))
+    correct_all(many)
+    many.training.train()
     process = many.training.process
     ended: list[int] = []
     process.ended.connect(lambda status, output: ended.append(status))
@@ -97,16 +231,15 @@ def test_a_cancelled_training_ends_by_a_signal_and_leaves_no_model(
     assert ended == [-1]  # a training that was waited for would end with status 0
     assert not process.running
     assert "cancelled" in many.status.text()
-    assert not (tmp_path / "model").exists()
+    assert not many.project.models()
 
 
-def test_a_training_that_cannot_run_gives_the_reason(
-    many: ExplainWidget, until: Until, tmp_path: Path, shown_errors: list[str]
+def test_a_training_that_fails_gives_the_reason_of_the_command(
+    many: ExplainWidget, until: Until, shown_errors: list[str]
 ) -> None:
-    many.training.with_sure_calls.setChecked(False)
-    many.training.train(str(tmp_path))
-    assert "No cell has a class yet" in shown_errors[0]
-    many.training.assign("M", [1, 2, 3])
-    many.training.train(str(tmp_path))
-    until(lambda: len(shown_errors) > 1, 120)
-    assert "one class only" in shown_errors[1]
+    correct_all(many)
+    many.training._model_folder = "/nowhere"
+    many.training.train()
+    until(lambda: shown_errors, 120)
+    assert "nowhere" in shown_errors[0]
+    assert "please report" not in shown_errors[0].lower()

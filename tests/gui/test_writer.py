@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.components import LayerList, ViewerModel
-from napari_cellcam.writer import storable, write_images
+from napari_cellcam.files.writer import storable, write_images
 from npe2 import PluginManager
 from ome_types import from_tiff
 
@@ -162,7 +162,7 @@ def test_axes_are_written_only_if_they_are_known(
         shape = open_stack(path).data.shape
         assert shape == ((3, 1, 1, 40, 60) if units[0] == "s" else (1, 1, 3, 40, 60))
         return
-    with pytest.raises(CellCamError, match="axis_labels = "):
+    with pytest.raises(CellCamError, match="Image facts..."):
         viewer.layers.save(path)
 
 

@@ -12,6 +12,7 @@ from ome_types import from_tiff
 from PIL import Image
 
 from cellcam import CellModel, InputError, Request, Stack, ThresholdFinder, open_stack
+from cellcam.errors import UsageError
 from cellcam.pipeline.explain_stack import explain_stack
 from cellcam.stacks.stack import PixelSize
 
@@ -79,6 +80,45 @@ def test_projections_and_volumes_keep_their_axes(
     written = open_stack(tmp_path / "volume/movie.maps.ome.tif")
     assert written.data.shape == (2, 3, 3, 40, 60)
     np.testing.assert_array_equal(written.data[1], done.fields[1].maps)
+
+
+def test_every_plane_can_be_asked_for_whatever_the_model_was_trained_on(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    asked = Request(finder=ThresholdFinder("DNA"), z="each")
+    done = explain_stack(movie(stack), make_model(field="max"), tmp_path, asked)
+    assert [result.place for result in done.fields] == [(t, z) for t in range(2) for z in range(3)]
+    volumes = make_model(spatial_dims=3, crop_size=(4, 16, 16), field="volume")
+    with pytest.raises(UsageError, match="volumes"):
+        explain_stack(movie(stack), volumes, tmp_path, asked)
+
+
+def test_cells_have_the_same_number_over_planes(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    labels = np.zeros((2, 1, 3, 40, 60), np.uint16)
+    labels[0, 0, 1:, 10:20, 10:20], labels[0, 0, 2, 10:20, 30:40] = 5, 4
+    labels[1, 0, :2, 10:20, 10:20] = 5
+    for name, shown in (("planes", Request()), ("one", Request(z=1))):
+        done = explain_stack(
+            movie(stack),
+            make_model(),
+            tmp_path / name,
+            shown,
+            labels=Stack.from_array(labels, "TCZYX"),
+        )
+        if name == "one":
+            assert "cell_3d" not in done.cells
+            continue
+        found = pd.read_csv(tmp_path / name / "movie.cells.csv")
+        rows = found[["t", "z", "label", "cell_3d"]].to_numpy().tolist()
+        assert rows == [
+            [0, 1, 5, 1],
+            [0, 2, 4, 2],
+            [0, 2, 5, 1],
+            [1, 0, 5, 3],
+            [1, 1, 5, 3],
+        ]
 
 
 def test_user_labels_are_cut_field_by_field(stack: Stack, make_model: Make, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from cellcam import Stack, open_stack
-from cellcam.stacks.blocks import Part, block_shape, blocks_of, sample_parts
+from cellcam.stacks.blocks import Part, block_shape, blocks_of, reading_chunks, sample_parts
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,17 @@ def test_samples_are_spread_over_the_field() -> None:
     assert min(part.start[0] for part in parts) > 0
     assert max(part.stop[1] for part in parts) < 8000
     assert sample_parts((100, 200), 2**24, 1024) == [Part.all_of((100, 200))]
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "stored", "chunks"),
+    [
+        ("YXS", (60, 90, 3), (1, 90, 3), ((60,), (90,), (3,))),
+        ("SYX", (3, 60, 90), (1, 1, 90), ((1, 1, 1), (60,), (90,))),
+        ("TYXC", (2, 60, 90, 4), (1, 1, 90, 4), ((1, 1), (60,), (90,), (4,))),
+    ],
+)
+def test_samples_of_a_pixel_are_read_with_it_and_strips_together(
+    axes: str, shape: tuple[int, ...], stored: tuple[int, ...], chunks: object
+) -> None:
+    assert reading_chunks(axes, shape, np.dtype(np.uint8), stored) == chunks

@@ -125,3 +125,13 @@ class TestDamagedFiles:
         tifffile.tiffcomment(ome_file, evil.encode())
         with pytest.raises(InputError, match="outside its folder"):
             open_stack(ome_file)
+
+
+def test_two_samples_of_a_pixel_are_two_stains_without_names(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 8 * 9, dtype=np.uint16).reshape(2, 8, 9)
+    path = tmp_path / "two.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="separate")
+    stack = open_stack(path)
+    assert not stack.channels_named
+    assert not set(stack.channels) & {"red", "green"}
+    np.testing.assert_array_equal(stack.field(), pixels)

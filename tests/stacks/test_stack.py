@@ -23,7 +23,7 @@ def test_a_dask_worker_reads_pixels_in_its_process() -> None:
 
 
 @given(order=st.permutations("TCZYX"), data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_order_of_axes_becomes_tczyx(order: list[str], data: st.DataObject) -> None:
     kept = [a for a in order if a in "YX" or data.draw(st.booleans())]
     sizes = {axis: data.draw(st.integers(1, 4)) for axis in kept}

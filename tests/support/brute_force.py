@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -33,7 +35,31 @@ def _activations_and_gradient(
         return output.clone()  # what follows may work in place
 
     handle = network.get_submodule(layer).register_forward_hook(keep)
-    score = network(x.clone().requires_grad_())[0, class_idx]
+    score = network(x.clone().requires_grad_())[:, class_idx].sum()
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradient
+
+
+def complete_difference(
+    network: nn.Module, layer: str, start: Tensor, x: Tensor, pair: tuple[int, int], m: int
+) -> Tensor:
+    """Complete map at the layer of one class score less another, by the trapezoid rule.
+
+    Parameters
+    ----------
+    start, x : (1, C, *spatial) float64
+
+    Returns
+    -------
+    (*spatial of the layer) float64
+    """
+    network = deepcopy(network).double()
+    t = torch.linspace(0, 1, m + 1, dtype=torch.float64).view(-1, *[1] * (x.ndim - 1))
+    activations, gradients = [], []
+    for points in (start + t * (x - start)).split(100):
+        by_class = [_activations_and_gradient(network, layer, points, k) for k in pair]
+        activations.append(by_class[0][0])
+        gradients.append(by_class[0][1] - by_class[1][1])
+    values, slopes = torch.cat(activations), torch.cat(gradients)
+    return ((slopes[1:] + slopes[:-1]) / 2 * (values[1:] - values[:-1])).sum((0, 1))

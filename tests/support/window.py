@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
-    from napari_cellcam.explain_widget import ExplainWidget
-    from napari_cellcam.session import Session
+    from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+    from napari_cellcam.state.session import Session
 
 Until = Callable[..., None]
 
@@ -44,12 +43,18 @@ def explain(widget: ExplainWidget, until: Until) -> None:
     until(lambda: not widget.busy)
 
 
-def click(layer: Labels, position: tuple[float, ...], *modifiers: str) -> None:
-    """Click on a pixel of the cells, as napari would tell the layer."""
+def click(widget: ExplainWidget, position: tuple[float, ...], *modifiers: str) -> None:
+    """Click on a pixel of the cells, as napari would tell the viewer."""
     event = SimpleNamespace(
-        position=layer.data_to_world(position),
+        position=widget.results.cells.data_to_world(position),
         view_direction=None,
         dims_displayed=[0, 1],
         modifiers=modifiers,
+        pos=(100, 100),
+        button=1,
+        type="mouse_press",
     )
-    layer.mouse_drag_callbacks[-1](layer, event)
+    reaction = widget.viewer.mouse_drag_callbacks[-1](widget.viewer, event)
+    next(reaction)
+    event.type = "mouse_release"
+    next(reaction, None)

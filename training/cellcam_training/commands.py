@@ -49,6 +49,9 @@ def train(
         int | None,
         typer.Option(min=2, help="Cross-validate first, with this many folds."),
     ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Model folder that the training goes on from.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -66,6 +69,8 @@ def train(
     settings = read_recipe(recipe)
     if channels:
         settings = settings.model_copy(update={"channels": _split_names(channels)})
+    if start_from:
+        settings = settings.model_copy(update={"start_from": start_from})
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image)
@@ -93,8 +98,14 @@ def _say_trained(
     """
     metrics = training["validation"]
     console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
+    n_networks = training["validation_networks"]
+    judged = (
+        f"each judged by one of {n_networks} networks, which had not seen it"
+        if n_networks > 1
+        else "kept for validation"
+    )
     console.say(
-        f"On {metrics['n']} cells kept for validation: balanced accuracy "
+        f"On {metrics['n']} cells {judged}: balanced accuracy "
         f"{metrics['balanced_accuracy']:.3f}, accuracy {metrics['accuracy']:.3f}, calibration "
         f"error {metrics['ece']:.3f} ({training['epochs']} epochs, "
         f"{training['seconds']} s)."

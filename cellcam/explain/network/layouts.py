@@ -11,11 +11,24 @@ Run = tuple[str, torch.Size | str]
 
 def last_spatial_layer(runs: list[Run], ndim: int) -> str:
     """Name of the last submodule whose output has ``ndim`` axes and several positions."""
-    for name, output in reversed(runs):
+    names = list(spatial_outputs(runs, ndim))
+    if names:
+        return names[-1]
+    raise ValueError("The network has no layer with spatial extent. Name one in target_layers.")
+
+
+def spatial_outputs(runs: list[Run], ndim: int) -> dict[str, torch.Size]:
+    """Spatial shape of the last output of each submodule that has ``ndim`` axes and positions.
+
+    In the order of these last outputs.
+    """
+    found: dict[str, torch.Size] = {}
+    for name, output in runs:
         spatial = isinstance(output, torch.Size) and len(output) == ndim
         if name and spatial and output[2:].numel() > 1:  # type: ignore[union-attr]
-            return name
-    raise ValueError("The network has no layer with spatial extent. Name one in target_layers.")
+            found.pop(name, None)
+            found[name] = output[2:]  # type: ignore[assignment]
+    return found
 
 
 def activation_shape(outputs: list[torch.Size | str], name: str, ndim: int) -> torch.Size:

@@ -139,6 +139,23 @@ def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> S
     return replace(split, execution=usual)
 
 
+def spatial_layers(network: nn.Module, example: Tensor) -> dict[str, torch.Size]:
+    """Submodules whose last output has several positions, in the order in which they finish.
+
+    Parameters
+    ----------
+    example : (N, C, *spatial) tensor; its first image is run
+
+    Returns
+    -------
+    spatial shape of the output by the submodule's name
+    """
+    network = unwrapped(network)
+    with left_as_it_was(network):
+        runs, _ = _recorded_runs(network, example[:1])
+    return layouts.spatial_outputs(runs, example.ndim)
+
+
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``."""
     while True:

@@ -98,14 +98,14 @@ def test_the_final_network_is_trained_on_all_cells_and_the_validated_network_is_
     crops = read_crops(table, QUICK.crop_settings())
     fitted = fit_model(table, crops, QUICK, tmp_path / "s", "cpu")
     assert fitted.on_all_cells
-    assert fitted.model.spec == fitted.validated.spec
-    final, validated = (m.network.state_dict() for m in (fitted.model, fitted.validated))
+    assert fitted.model.spec == fitted.judges[0].spec
+    final, validated = (m.network.state_dict() for m in (fitted.model, *fitted.judges))
     assert not all(torch.equal(final[name], validated[name]) for name in final)
     split = replace(table, rows=table.rows.assign(split=np.where(fitted.held_out, "val", "train")))
     without_final = QUICK.model_copy(update={"all_cells": False})
     for cells, recipe in [(split, QUICK), (table, without_final)]:
         alone = fit_model(cells, crops, recipe, tmp_path / "s2", "cpu")
-        assert alone.model is alone.validated
+        assert alone.model is alone.judges[0]
         weights = alone.model.network.state_dict()
         assert all(torch.equal(weights[name], validated[name]) for name in weights)
 

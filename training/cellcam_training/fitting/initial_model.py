@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellcam.errors import UsageError
 from cellcam.explain.network.splitting import split_network
+from cellcam.models.bundle import load_model, read_spec
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel
 from cellcam.models.normalisation import Normalisation
@@ -41,6 +42,8 @@ def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> 
     crop_size : pixels along each spatial axis
     n_cells : number of labelled cells
     """
+    if recipe.start_from is not None:
+        return read_spec(recipe.start_from).network, f"goes on from {recipe.start_from.name}"
     if recipe.network != "auto":
         return recipe.network, "chosen in the recipe"
     size = " x ".join(map(str, crop_size))
@@ -58,7 +61,10 @@ def initial_model(
     measured: NDArray[np.bool_],
     device: str,
 ) -> CellModel:
-    """Untrained model; the same recipe gives the same random weights.
+    """Model before the training; the same recipe gives the same weights.
+
+    With `Recipe.start_from` the weights are those of that model; classes that it does not have
+    begin with random weights.
 
     Parameters
     ----------
@@ -67,7 +73,8 @@ def initial_model(
     Raises
     ------
     UsageError
-        If the crops are too small for the network or for its importance maps.
+        If the crops are too small for the network or for its importance maps, or do not fit the
+        model to go on from.
     """
     spec = ModelSpec(
         network=recipe.network,
@@ -76,7 +83,7 @@ def initial_model(
         classes=classes,
         crop_size=crops.crop_size,
         pixel_size_um=crops.pixel_size_um,
-        normalisation=Normalisation.measured(crops.pixels, measured),
+        normalisation=_normalisation(recipe, crops, measured),
         target_layer=network_entry(recipe.network).target_layer,
         formula=FORMULA,
         baseline=BASELINE,
@@ -86,9 +93,62 @@ def initial_model(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = _initial_network(spec, recipe)
+    if recipe.start_from is not None:
+        continue_from(load_model(recipe.start_from, "cpu"), spec, network)
     model = CellModel(spec, network, choose_device(device))
     _check_crop_size(model)
     return model
+
+
+def continue_from(start: CellModel, spec: ModelSpec, network: nn.Module) -> None:
+    """Give a network the weights of another model; outputs are matched by the name of the class.
+
+    Raises
+    ------
+    UsageError
+        If the two do not see the same: the difference is named.
+    """
+    for name in ("network", "channels", "crop_size", "pixel_size_um"):
+        theirs, ours = getattr(start.spec, name), getattr(spec, name)
+        if not _same(theirs, ours):
+            raise UsageError(
+                f"start_from: the model has {name} {theirs}, these cells have {ours}. Train from "
+                "scratch, or make the cells fit."
+            )
+    outputs = _outputs(spec)
+    known = [name for name in spec.classes if name in start.spec.classes]
+    to = [spec.classes.index(name) for name in known]
+    origin = [start.spec.classes.index(name) for name in known]
+    weights, old = network.state_dict(), start.network.state_dict()
+    for name, value in old.items():
+        if name in outputs:
+            weights[name][to] = value[origin]
+        else:
+            weights[name] = value
+    network.load_state_dict(weights)
+
+
+def _outputs(spec: ModelSpec) -> set[str]:
+    """Names of the weights with a row for each class: they grow with another class."""
+    shapes = []
+    for n_classes in (len(spec.classes), len(spec.classes) + 1):
+        network = build_network(spec.network, spec.spatial_dims, len(spec.channels), n_classes)
+        shapes.append({name: value.shape for name, value in network.state_dict().items()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two entries agree; sizes may differ by rounding."""
+    if isinstance(one, tuple) and isinstance(other, tuple) and one and isinstance(one[0], float):
+        return len(one) == len(other) and np.allclose(one, other, rtol=1e-3)
+    return one == other
+
+
+def _normalisation(recipe: Recipe, crops: CropSet, measured: NDArray[np.bool_]) -> Normalisation:
+    """That of the model to go on from, which its weights are for, or measured on the cells."""
+    if recipe.start_from is not None:
+        return read_spec(recipe.start_from).normalisation
+    return Normalisation.measured(crops.pixels, measured)
 
 
 def _check_crop_size(model: CellModel) -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from cellcam.errors import UsageError
 from cellcam.models.spec import Finding
@@ -23,6 +31,8 @@ class Recipe(BaseModel):
     network : name in the registry, or ``auto``: chosen by the size and number of the crops
     pretrained : for torchvision networks: file with ImageNet weights; ``auto``: weights that
         torchvision has on disk or can download; ``no``: random weights
+    start_from : folder of a model that the training goes on from: its network, normalisation and
+        weights; it must have the same channels, crop size and pixel size
     crop_size : pixels, (y, x) or (z, y, x); default: see `CropSettings`
     channels : names of the images' channels, overruling those in the files
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
@@ -33,10 +43,13 @@ class Recipe(BaseModel):
         stops and the weights of the best epoch are used; default: none, all epochs are run and
         the last weights are used
     batch_size : default: 64, or 32 for fewer than 1000 cells
-    learning_rate, weight_decay : of AdamW
+    learning_rate, weight_decay : of AdamW; a training that goes on takes a tenth of this rate
     label_smoothing : share of each label that is spread over all classes; default: 0.05, or 0
         for fewer than 500 cells
     validation_share : share of the cells used for validation, if the table has no split
+    validation_folds : validate all cells instead, in so many parts, each judged by a network
+        that was trained without it; for tables of few cells. Temperature, threshold and metrics
+        come from all of these networks; the final one is trained on all cells.
     all_cells : train a second network, the final one, on all cells once the first has been
         validated; ignored if the table has a split
     risk : accepted share of wrong calls; calls of lower probability are flagged as uncertain
@@ -49,6 +62,7 @@ class Recipe(BaseModel):
 
     network: str = "auto"
     pretrained: Path | Literal["auto", "no"] = "auto"
+    start_from: Path | None = None
     crop_size: tuple[PositiveInt, ...] | None = None
     channels: tuple[str, ...] | None = None
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
@@ -61,11 +75,21 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     label_smoothing: Share | None = None
     validation_share: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    validation_folds: Annotated[int, Field(ge=2)] | None = None
     all_cells: bool = True
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.05
     augmentation: Augmentation = Augmentation()
     tensorboard: Path | None = None
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Recipe:
+        if self.validation_folds and self.patience:
+            raise ValueError(
+                "patience chooses the best epoch by the validation cells, so that these cannot "
+                "be all cells: leave out patience or validation_folds"
+            )
+        return self
 
     def crop_settings(self) -> CropSettings:
         """How the crops of the training are cut."""

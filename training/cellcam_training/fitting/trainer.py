@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from cellcam import __version__
-from cellcam.models.bundle import save_model
+from cellcam.errors import InputError
+from cellcam.models.bundle import read_spec, save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
 from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
@@ -26,7 +27,7 @@ from cellcam_training.fitting.calibration import (
     uncertainty_threshold,
 )
 from cellcam_training.fitting.data_loader import TrainingData
-from cellcam_training.fitting.data_split import validation_cells
+from cellcam_training.fitting.data_split import fold_numbers, validation_cells
 from cellcam_training.fitting.distributed_training import (
     first_process_first,
     is_first_process,
@@ -81,7 +82,7 @@ def train_model(
     seconds = round(time.monotonic() - started, 1)
     training = _description(table, recipe, fitted, report, seconds)
     write_history(out / "docs" / "metrics.csv", fitted.history)
-    _write_split(out / "docs" / "split.csv", table.rows, fitted.held_out)
+    _write_split(out / "docs" / "split.csv", table.rows, fitted.judge_of)
     write_classifier_page(out / "docs" / "report.html", report)
     saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
@@ -106,24 +107,29 @@ class FittedModel:
     Attributes
     ----------
     model : final model
-    validated : model trained without the validation cells; it gave ``predictions``
+    judges : models that were trained without the cells that they judge; they gave ``predictions``
+    judge_of : (N,) number of the judge of each cell; -1 for cells that none judges
     why_network : reason for the network
-    held_out : (N,) bool, the validation cells
-    history : metrics of each epoch of ``validated``, see `fit`
-    predictions : of ``validated`` for the validation cells
+    history : metrics of each epoch, means over the judges, see `fit`
+    predictions : of the judges for the validation cells, in the order of the table
     """
 
     model: CellModel
-    validated: CellModel
+    judges: list[CellModel]
+    judge_of: NDArray[np.int64]
     why_network: str
-    held_out: NDArray[np.bool_]
     history: list[EpochMetrics]
     predictions: LabelledPredictions
 
     @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """The validation cells: (N,) bool."""
+        return self.judge_of >= 0
+
+    @property
     def on_all_cells(self) -> bool:
         """Whether ``model`` was trained on the validation cells too, after the validation."""
-        return self.model is not self.validated
+        return self.model not in self.judges
 
 
 def fit_model(
@@ -136,67 +142,124 @@ def fit_model(
 ) -> FittedModel:
     """Split, fit and calibrate; ``scratch`` holds the checkpoints.
 
-    Once the validation cells have determined the number of epochs and the temperature, a second
+    Once the validation cells have determined the number of epochs and the temperature, another
     network is trained in the same way on all cells, because more cells give a better network.
     This is left out if there are many cells, or if the table has a split.
     """
     network, why = chosen_network(recipe, crops.crop_size, len(crops.pixels))
-    held_out = validation_cells(table.rows, recipe.validation_share, recipe.seed)
-    # Both networks get the same schedule: the temperature of the first must suit the second.
-    schedule = schedule_of(recipe, int((~held_out).sum()))
+    judge_of = _judges(table.rows, recipe)
+    n_judges = int(judge_of.max()) + 1
+    # All networks get the same schedule: the temperature of the judges must suit the last.
+    schedule = schedule_of(recipe, int((judge_of != 0).sum()))
     recipe = recipe.model_copy(update={"network": network, **schedule._asdict()})
-    data = TrainingData(crops.pixels, table.truth(), held_out)
     table_has_split = (table.rows["split"] != "").any()
-    again = recipe.all_cells and len(held_out) <= _MANY_CELLS and not table_has_split
+    again = n_judges > 1 or (
+        recipe.all_cells and len(judge_of) <= _MANY_CELLS and not table_has_split
+    )
     with first_process_first():
-        _discard_outdated(scratch, recipe, data)
-    validated = initial_model(table.classes, recipe, crops, ~held_out, process_device(device))
-    first, second = _two_trainings(progress) if again and progress else (progress, None)
-    history = fit(validated, recipe, data, scratch / "judged", first)
-    validated, predictions = _calibrated(validated, table, data, recipe.risk)
+        _discard_outdated(scratch, recipe, crops, table.truth(), judge_of)
+    networks = _Networks(progress, n_judges + again)
+
+    def trained(
+        measured_on: NDArray[np.bool_], validation: NDArray[np.bool_], name: str
+    ) -> tuple[CellModel, list[EpochMetrics]]:
+        model = initial_model(table.classes, recipe, crops, measured_on, process_device(device))
+        data = TrainingData(crops.pixels, table.truth(), validation)
+        return model, fit(model, recipe, data, scratch / name, networks.next())
+
+    judges, histories = [], []
+    for k in range(n_judges):
+        without = judge_of == k
+        name = "judged" if n_judges == 1 else f"fold_{k}"
+        model, history = trained(~without, without, name)
+        judges.append(model)
+        histories.append(history)
+    judges, predictions = _calibrated(judges, judge_of, table, crops, recipe.risk)
     if not again:
-        return FittedModel(validated, validated, why, held_out, history, predictions)
-    model = initial_model(table.classes, recipe, crops, ~held_out, process_device(device))
-    as_long = recipe.model_copy(update={"epochs": len(history)})
-    all_cells = TrainingData(crops.pixels, data.truth, np.zeros_like(held_out))
-    fit(model, as_long, all_cells, scratch / "all_cells", second)
-    spec = validated.spec
+        return FittedModel(judges[0], judges, judge_of, why, histories[0], predictions)
+    recipe = recipe.model_copy(update={"epochs": len(histories[0])})
+    # The pixels of one judge were normalised like this when its temperature was fitted.
+    measured_on = judge_of != 0 if n_judges == 1 else np.ones(len(judge_of), bool)
+    model, _ = trained(measured_on, np.zeros(len(judge_of), bool), "all_cells")
+    spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
-    return FittedModel(model, validated, why, held_out, history, predictions)
+    return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
+
+
+def _judges(rows: pd.DataFrame, recipe: Recipe) -> NDArray[np.int64]:
+    """Number (N,) of the network that is trained without each cell and judges it; -1: none."""
+    if not recipe.validation_folds:
+        held_out = validation_cells(rows, recipe.validation_share, recipe.seed)
+        return np.where(held_out, 0, -1)
+    if (rows["split"] != "").any():
+        raise InputError(
+            "The table has a split column, and the recipe has validation_folds. Leave out one of "
+            "them: folds split the cells, too."
+        )
+    return fold_numbers(rows, recipe.validation_folds, recipe.seed)
 
 
 def _calibrated(
-    model: CellModel, table: CellTable, data: TrainingData, risk: float
-) -> tuple[CellModel, LabelledPredictions]:
-    """The model with its temperature and threshold, and its predictions for validation cells."""
-    held_out = data.validation
-    logits = model.logits(data.pixels[held_out]).numpy()
-    truth, groups = data.truth[held_out], group_numbers(table.rows)[held_out]
+    judges: list[CellModel],
+    judge_of: NDArray[np.int64],
+    table: CellTable,
+    crops: CropSet,
+    risk: float,
+) -> tuple[list[CellModel], LabelledPredictions]:
+    """The judges with their temperature and threshold, and their predictions of their cells."""
+    logits = np.zeros((len(judge_of), len(table.classes)), np.float32)
+    for k, judge in enumerate(judges):
+        logits[judge_of == k] = judge.logits(crops.pixels[judge_of == k]).numpy()
+    held_out = judge_of >= 0
+    logits, truth = logits[held_out], table.truth()[held_out]
+    groups = group_numbers(table.rows)[held_out]
     predictions = LabelledPredictions(truth, cross_fitted(logits, truth, groups), groups)
     temperature = fitted_temperature(logits, truth)
     threshold = uncertainty_threshold(softmax(logits, temperature), truth, risk)
-    return model.with_spec(temperature=temperature, uncertain_below=threshold), predictions
+    calibrated = [j.with_spec(temperature=temperature, uncertain_below=threshold) for j in judges]
+    return calibrated, predictions
 
 
-def _two_trainings(progress: Progress) -> tuple[Progress, Progress]:
-    """Progress callbacks of two trainings in a row that report as a single training."""
-    done_first = 0
-
-    def first(done: int, total: int, note: str = "") -> None:
-        nonlocal done_first
-        done_first = done
-        progress(done, 2 * total, note)
-
-    def second(done: int, total: int, note: str = "") -> None:
-        progress(done_first + done, done_first + total, f"on all cells: {note}")
-
-    return first, second
+def _mean_history(histories: list[list[EpochMetrics]]) -> list[EpochMetrics]:
+    """Metrics of each epoch, means over several trainings of the same length."""
+    return [
+        {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for rows in zip(*histories, strict=True)
+    ]
 
 
-def _discard_outdated(scratch: Path, recipe: Recipe, data: TrainingData) -> None:
+class _Networks:
+    """Progress of several trainings in a row that report as a single one."""
+
+    def __init__(self, progress: Progress | None, n: int) -> None:
+        self._progress, self._n = progress, n
+        self._number, self._before, self._done = 0, 0, 0
+
+    def next(self) -> Progress | None:
+        """Callback of the next training."""
+        self._number += 1
+        self._before, self._done = self._before + self._done, 0
+        return self._report if self._progress else None
+
+    def _report(self, done: int, total: int, note: str = "") -> None:
+        assert self._progress is not None
+        self._done = done
+        left = self._n - self._number + 1
+        text = f"network {self._number} of {self._n}: {note}" if self._n > 1 else note
+        self._progress(self._before + done, self._before + left * total, text)
+
+
+def _discard_outdated(
+    scratch: Path,
+    recipe: Recipe,
+    crops: CropSet,
+    truth: NDArray[np.int64],
+    judge_of: NDArray[np.int64],
+) -> None:
     """Empty the folder if another version, another recipe or other cells have written it."""
-    content = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode())
-    for array in (data.pixels, data.truth, data.validation):
+    start = read_spec(recipe.start_from).weights_sha256 if recipe.start_from else ""
+    content = hashlib.sha256(f"{__version__} {recipe.model_dump_json()} {start}".encode())
+    for array in (crops.pixels, truth, judge_of):
         content.update(np.ascontiguousarray(array).data)
     fingerprint = scratch / "fingerprint.txt"
     if not fingerprint.is_file() or fingerprint.read_text("utf-8") != content.hexdigest():
@@ -206,15 +269,17 @@ def _discard_outdated(scratch: Path, recipe: Recipe, data: TrainingData) -> None
 
 
 def _report(table: CellTable, crops: CropSet, fitted: FittedModel) -> ClassifierReport:
-    held_out = fitted.held_out
-    subtitle = (
-        f"{fitted.model.spec.network} ({fitted.why_network}); {len(held_out)} cells, "
-        f"{held_out.sum()} of them kept for validation"
-    )
+    held_out, n_judges = fitted.held_out, len(fitted.judges)
+    subtitle = f"{fitted.model.spec.network} ({fitted.why_network}); {len(held_out)} cells, "
+    if n_judges > 1:
+        subtitle += f"each judged by one of {n_judges} networks, which had not seen it"
+    else:
+        subtitle += f"{held_out.sum()} of them kept for validation"
     if fitted.on_all_cells:
         subtitle += "; after the validation, the network was trained again on all cells"
     return classifier_report(
-        fitted.validated,
+        fitted.judges,
+        fitted.judge_of[held_out],
         crops.pixels[held_out],
         fitted.predictions,
         "A classifier and its training",
@@ -233,6 +298,7 @@ def _description(
     return {
         "network_chosen": fitted.why_network,
         "validation": dict(report.metrics),
+        "validation_networks": len(fitted.judges),
         "on_all_cells": fitted.on_all_cells,
         "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
         "validation_groups": sorted(set(table.rows["group"][fitted.held_out])),
@@ -242,10 +308,11 @@ def _description(
     }
 
 
-def _write_split(path: Path, rows: pd.DataFrame, held_out: NDArray[np.bool_]) -> None:
+def _write_split(path: Path, rows: pd.DataFrame, judge_of: NDArray[np.int64]) -> None:
     """Write which rows of the cell table were used for training and which for validation."""
-    table = pd.DataFrame({"row": rows["row"], "cls": rows["cls"], "group": rows["group"]}).assign(
-        split=np.where(held_out, "val", "train")
-    )
+    names = np.where(judge_of >= 0, "val", "train")
+    if judge_of.max() > 0:
+        names = np.array([f"fold {k + 1}" for k in judge_of])
+    table = pd.DataFrame({"row": rows["row"], "cls": rows["cls"], "group": rows["group"]})
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.assign(split=names).to_csv(temporary, index=False)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 # Time constant of the moving average of the weights: 5 % of all steps, at most 100 steps.
 _AVERAGED_SHARE, _AVERAGED_STEPS = 0.05, 100
+# Part of the learning rate for a network that goes on from a trained one, so that it does not
+# forget (docs/decisions/0009).
+_GOING_ON = 0.1
 
 
 def fit(
@@ -101,12 +104,13 @@ class _Training:
         schedule = schedule_of(recipe, int((~data.validation).sum()))
         loader = data_loader(data, schedule.batch_size, self.random)
         self.epochs = schedule.epochs
+        rate = recipe.learning_rate * (_GOING_ON if recipe.start_from else 1)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.network.parameters(), rate, weight_decay=recipe.weight_decay
         )
         n_steps = self.epochs * len(loader)
         self.learning_rate = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.learning_rate, n_steps + 1, pct_start=0.15
+            self.optimiser, rate, n_steps + 1, pct_start=0.15
         )
         averaged_steps = min(_AVERAGED_STEPS, max(2, _AVERAGED_SHARE * n_steps))
         self.average = EMAHandler(self.network, 1 / averaged_steps, handle_buffers="update")

@@ -43,7 +43,8 @@ def evaluate_model(
     with whole_file(out / "calls.csv") as temporary:
         _calls(table, predictions, spec.classes).to_csv(temporary, index=False)
     report = classifier_report(
-        model,
+        [model],
+        np.zeros(len(predictions.truth), int),
         crops.pixels,
         predictions,
         "A cell classifier on new cells",

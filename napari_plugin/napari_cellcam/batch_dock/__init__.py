@@ -1,0 +1,1 @@
+"""The dock that works through a folder."""

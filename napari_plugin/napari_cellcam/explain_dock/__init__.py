@@ -1,0 +1,1 @@
+"""The dock that classifies, explains, corrects and trains."""

@@ -1,0 +1,687 @@
+"""The dock widget: choose images and a model, classify and explain the cells, click a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cellcam import samples
+from cellcam.errors import CellCamError, InputError
+from cellcam.models.network_input import ClassifierDraft
+from cellcam.reporting.colours import class_colours
+from napari_cellcam.explain_dock.card import CellCardView
+from napari_cellcam.explain_dock.cells_table import CellsTable
+from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.class_panel import ClassPanel
+from napari_cellcam.explain_dock.difference_tasks import DifferenceTasks
+from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
+from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
+from napari_cellcam.explain_dock.help_page import help_page
+from napari_cellcam.explain_dock.help_window import HelpButton
+from napari_cellcam.explain_dock.kept_results import KeptResults
+from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
+from napari_cellcam.explain_dock.preview import FindingPreview
+from napari_cellcam.explain_dock.table_export import TableExport
+from napari_cellcam.explain_dock.train_panel import TrainPanel
+from napari_cellcam.explain_dock.unsaved import CloseQuestion, may_be_left
+from napari_cellcam.layers.layer_revisions import LayerRevisions
+from napari_cellcam.layers.mouse import MouseEvent
+from napari_cellcam.layers.result_layers import ResultLayers
+from napari_cellcam.layers.stack_layers import cellcam_metadata
+from napari_cellcam.layers.status_help import StatusHelp
+from napari_cellcam.layers.viewer_state import view_kept
+from napari_cellcam.state.cell_card import (
+    CellCard,
+    brief_card,
+    compared_card,
+    completed_card,
+    explained_card,
+)
+from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.project import Project, missing_files
+from napari_cellcam.state.session import Session, classify, find
+from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.docking import share_place
+from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
+from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.preferences import projects_folder
+from napari_cellcam.widgets.status_line import StatusLine
+from napari_cellcam.widgets.task_list import TaskList
+from napari_cellcam.work.tasks import StepTimer
+
+if TYPE_CHECKING:
+    import napari
+    from qtpy.QtGui import QCloseEvent, QShowEvent
+
+    from cellcam.progress import Progress
+    from napari_cellcam.layers.layer_choices import LayerChoices
+    from napari_cellcam.state.origin import Origin
+
+_END = object()
+_WIDTH = 290  # screen pixels
+_MARGIN = 4  # screen pixels
+_LEFT = 1  # mouse button
+_KEY_HELP = "1 to 9: true class, N P: next and previous cell, E: evidence, Ctrl+Z: undo"
+_STILL = 3  # screen pixels that a hand moves while it clicks
+
+
+class ExplainWidget(QScrollArea):
+    """Classify and explain the cells of open image layers.
+
+    Parameters
+    ----------
+    napari_viewer : the viewer it belongs to
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session: Session | None = None
+        self.results: ResultLayers | None = None
+        self.kept = KeptResults()
+        self.revisions = LayerRevisions(self._layer_changed)
+        self.layer_timer = StepTimer(self)  # adds evidence layers one by one
+        self.key_help = StatusHelp(napari_viewer, _KEY_HELP, self._has_cells)
+        self.close_question = CloseQuestion(self, self._may_leave_project)
+        self._build()
+        # napari keeps the Python object after Qt has deleted the widget with its window.
+        refresh = self.choices.refresh_layers
+        self.destroyed.connect(partial(disconnect_layer_list, napari_viewer, refresh))
+        self.choices.changed.connect(self._follow_choices)
+        self.choices.drafted.connect(self.classify)
+        self.choices.choose_model(preferred_model())
+        napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.keys = DockKeys(self, self._key_actions(), self._has_cells)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs, or its result is not shown yet."""
+        return self.tasks.running or self.layer_timer.isActive()
+
+    def _has_cells(self) -> bool:
+        return self.session is not None
+
+    def release(self) -> None:
+        """Disconnect from the viewer and cancel all work."""
+        self.keys.release()
+        self.key_help.release()
+        self.close_question.release()
+        if self._on_mouse in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        self.choices.release()
+        self.preview.release()
+        self.revisions.release()
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        self.training.cancel()
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, D102 - Qt's name
+        self.release()
+        super().closeEvent(event)
+
+    def sizeHint(self) -> QSize:  # noqa: N802, D102 - Qt's name
+        return QSize(_WIDTH, super().sizeHint().height())
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802, D102 - Qt's name
+        super().showEvent(event)
+        self.close_question.watch()
+        QTimer.singleShot(0, partial(share_place, self))
+
+    def _may_leave_project(self) -> bool:
+        return may_be_left(self.project, self)
+
+    def _build(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(*[_MARGIN] * 4)
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setMinimumWidth(_WIDTH)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.status = StatusLine()
+        self.tasks = TaskList(self.status)
+        self.tasks.long_running.connect(self._set_running)
+        self._build_choices(column)
+        self.explaining = ExplanationPanel()
+        self.explaining.changed.connect(self._follow_explaining)
+        column.addWidget(self.explaining)
+        column.addLayout(self._buttons())
+        column.addWidget(self.status)
+        self.evidence = EvidencePanel()
+        self.differences = DifferenceTasks(
+            self.evidence, self.tasks, self.status, lambda: self.results
+        )
+        column.addWidget(self.evidence)
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.table = CellsTable()
+        self.table_export = TableExport(self.table, lambda: self.session)
+        self.table_export.message.connect(self.status.setText)
+        row = QHBoxLayout()
+        row.addWidget(self.about, 1)
+        row.addWidget(self.table_export)
+        column.addLayout(row)
+        self.table.chosen.connect(self.go_to_cell)
+        self.table.selected.connect(self._select_for_training)
+        column.addWidget(self.table)
+        self.linked = LinkedPlanes()
+        self.linked.rows_requested.connect(self.table.select_cells)
+        column.addWidget(self.linked)
+        self.card = CellCardView()
+        self.card.compared.connect(self._compare)
+        self.card.export.message.connect(self.status.setText)
+        self.project = Project.new(projects_folder())
+        self.classes = ClassPanel(self.project.corrections)
+        self.classes.changed.connect(self._show_true_classes)
+        self.classes.cell_requested.connect(self.go_to_cell)
+        self.classes.message.connect(self.status.setText)
+        column.addWidget(self.classes)
+        self.training = TrainPanel(self.project, self.tasks)
+        self.training.model_chosen.connect(self._use_model)
+        self.training.message.connect(self.status.setText)
+        self.training.failed.connect(self.status.show_error)
+        tabs = QTabWidget()
+        tabs.addTab(self.card, "The cell")
+        tabs.addTab(self.training, "Train")
+        column.addWidget(tabs)
+        column.addStretch()
+
+    def _build_choices(self, column: QVBoxLayout) -> None:
+        """Choices under a heading that hides and shows them."""
+        self.choices = ChoicePanel(self.viewer)
+        self.choices.failed.connect(self.status.show_error)
+        self.preview = FindingPreview(self.viewer, self.choices)
+        self.preview.message.connect(self.status.setText)
+        self.choices_toggle = QToolButton()
+        self.choices_toggle.setText("What to classify")
+        self.choices_toggle.setCheckable(True)
+        self.choices_toggle.setAutoRaise(True)
+        self.choices_toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.choices_toggle.toggled.connect(self._toggle_choices)
+        self.choices_toggle.setChecked(True)
+        self.help_button = HelpButton(self._help_text, self)
+        row = QHBoxLayout()
+        row.addWidget(self.choices_toggle)
+        row.addStretch()
+        row.addWidget(self.help_button)
+        column.addLayout(row)
+        column.addWidget(self.choices)
+
+    def _buttons(self) -> QVBoxLayout:
+        """Two rows: the dock must leave half of a small window to the canvas."""
+        rows, row = QVBoxLayout(), QHBoxLayout()
+        rows.addLayout(row)
+        row.setSpacing(_MARGIN)
+        self.classify_button = button("Classify", self.classify, row)
+        self.explain_button = button("Explain", self.explain, row)
+        self.selected_only = QCheckBox("selected")
+        self.selected_only.setToolTip(
+            "Explain only the cells that are selected in the table (Shift or Ctrl and click)."
+        )
+        row.addWidget(self.selected_only)
+        self.cancel_button = button("Cancel", self.tasks.cancel, row)
+        row = QHBoxLayout()
+        rows.addLayout(row)
+        self.copy_button = button("Copy as command", self.copy_command, row)
+        self.project_button = button("Project...", self._ask_project, row)
+        self.project_button.setToolTip(
+            "Go on with an earlier project: its images, corrections and models. Every project is "
+            "written as you work."
+        )
+        self._set_running(False)
+        return rows
+
+    def classify(self) -> None:
+        """Find and classify all cells of the chosen layers."""
+        try:
+            choices = self.choices.choices()
+            origin = choices.origin(self.revisions.state)
+            stack, labels = choices.stack(), choices.label_stack()
+        except CellCamError as error:
+            self.status.show_error(error)
+            return
+        self.choices.preview.setChecked(False)
+        show = partial(self._show_session, choices)
+        found = origin, stack, labels
+        if choices.draft is None:
+            by = choices.model_folder, choices.device
+            self.tasks.start("Classifying cells", show, classify, *found, *by)
+        else:
+            self.tasks.start("Finding cells", show, find, *found, choices.draft)
+
+    def explain(self) -> None:
+        """Show importance maps of all cells for the chosen classes."""
+        session = self.session
+        if session is None or session.model is None:
+            self.status.setText("Classify the cells first.")
+            return
+        rows = sorted(self.table.selected_rows()) if self.selected_only.isChecked() else None
+        if rows is not None and not rows:
+            self.status.setText("Select cells first: click them in the table or on the canvas.")
+            return
+        self.tasks.start(
+            "Explaining cells",
+            lambda evidence: self._show_evidence(session, evidence),
+            explain_session,
+            session,
+            self.choices.chosen_classes(),
+            rows,
+        )
+
+    def go_to_cell(self, row: int, extend: bool = False) -> None:
+        """Show the card of one cell, and the cell in the viewer.
+
+        Parameters
+        ----------
+        row : of the session's table
+        extend : whether to toggle the cell in the selection, instead of selecting it alone
+        """
+        session = self.session
+        if session is None or not 0 <= row < len(session.table):
+            return
+        self.table.select_cell(row, extend)
+        self.linked.show_cell(session, row)
+        if self.results:
+            with view_kept(self.viewer, planes_and_camera=False):
+                self.results.show_cell(session.table.iloc[row], row)
+        card = brief_card(session, row)
+        if session.model is None:
+            self.classes.show_cell(card)
+            return
+        self._show_card(card)
+        self._explain_card(session, row)
+
+    def open_project(self, folder: Path) -> None:
+        """Go on with a project: its corrections, and what was open.
+
+        Raises
+        ------
+        InputError
+            If the folder is no project.
+        """
+        project, opened = Project.open(folder)
+        self._use_project(project)
+        missing = missing_files(opened.images)
+        there = {cellcam_metadata(layer).get("path") for layer in self.viewer.layers}
+        for path in opened.images:
+            if path not in missing and path not in there:
+                self.viewer.open(path, plugin="cellcam")
+        if opened.model and Path(opened.model).is_dir():
+            self.choices.choose_model(opened.model)
+        elif opened.draft is not None:
+            self.choices.restore_draft(opened.draft, opened.layers)
+        self.choices.choose_layers(opened.layers)
+        if opened.planes:
+            self.choices.planes.choose(opened.planes)
+        gone = f" Not found any more: {', '.join(missing)}." if missing else ""
+        n = len(project.corrections)
+        self.status.setText(f"Project {folder.name}: {n} corrected cells.{gone}")
+
+    def _use_project(self, project: Project) -> None:
+        self.project = project
+        self.classes.use(project.corrections)
+        self.training.use(project)
+        if self.session is not None:
+            self.classes.show_session(self.session)
+
+    def _remember(self) -> None:
+        """Write down what is open, once there is something worth it."""
+        if self.session is None or not (self.project.corrections or self.project.folder.exists()):
+            return
+        try:
+            self.project.remember(self.choices.opened())
+        except OSError as error:
+            reason = error.strerror or error
+            self.status.setText(f"{self.project.folder} cannot be written: {reason}.")
+
+    def _ask_project(self) -> None:
+        if not self._may_leave_project():
+            return
+        start = str(projects_folder())
+        folder = QFileDialog.getExistingDirectory(self, "Open a project", start)
+        if folder:
+            try:
+                self.open_project(Path(folder))
+            except CellCamError as error:
+                self.status.show_error(error)
+
+    def copy_command(self) -> str:
+        """Copy the command that does the same without a window; return it."""
+        try:
+            choices = replace(self.choices.choices(), explaining=self.explaining.choices())
+            command = choices.command()
+            left_out = [*choices.not_in_command(), *self._evidence_not_in_command()]
+        except InputError as error:
+            self.status.show_error(error)
+            return ""
+        self.status.copy_to_clipboard(command)
+        if left_out:
+            self.status.setText(f"Copied, but not all of it can be said: {' '.join(left_out)}")
+        return command
+
+    def _evidence_not_in_command(self) -> Iterator[str]:
+        """What the evidence on the canvas has and the command does not compute."""
+        if self.selected_only.isChecked():
+            yield "Only the selected cells: the command explains all of them."
+        evidence = None if self.results is None else self.results.evidence
+        if evidence is not None and evidence.is_signed:
+            yield "Why this and not that: the command maps classes only."
+
+    def _show_session(self, choices: LayerChoices, session: Session) -> None:
+        if session.origin != self._present_origin():
+            self.status.setText("The choices have changed in the meantime. Try again.")
+            return
+        self.layer_timer.begin(self._session_steps(choices, session))
+
+    def _session_steps(self, choices: LayerChoices, session: Session) -> Iterator[None]:
+        """Show a session step by step: napari takes a tenth of a second for each."""
+        with view_kept(self.viewer):
+            if self.results is not None:
+                self.results.remove()
+            self.session = self.results = None
+            results = ResultLayers(self.viewer, session, choices.first, choices.axes)
+        yield
+        if session.origin != self._present_origin():
+            _remove_layers(self.viewer, results)
+            self.status.setText("The choices have changed in the meantime. Try again.")
+            return
+        results.explain_as(self.explaining.choices())
+        if isinstance(session.spec, ClassifierDraft):
+            self.choices.keep_draft(session.spec)
+        self._show_results(results)
+        self._say_found(session)
+        yield
+        for _ in results.appear():
+            yield
+
+    def _say_found(self, session: Session) -> None:
+        if not len(session.table):
+            self.status.setText(
+                "No cells were found. Give their diameter, or choose a labels layer."
+            )
+            return
+        self.choices_toggle.setChecked(False)
+        self.status.setText(_found_text(session))
+
+    def _show_results(self, results: ResultLayers) -> None:
+        """Show results whose layers are in the viewer."""
+        self.results, self.session = results, results.session
+        if self.session.model is not None:
+            self.explaining.show_layers(self.session.model.layers)
+        self.table.show_cells(self.session.table)
+        self.linked.show_cell(None)
+        self._give_session()
+        self.evidence.show_evidence(results.evidence)
+        self.about.setText(f"Results for {self.session.origin.image.name}")
+        self._offer_actions()
+
+    def _follow_choices(self) -> None:
+        """Take results off the screen that are about other choices; show those about these."""
+        origin = self._present_origin()
+        is_draft = self.choices.draft is not None
+        self.explaining.show_model(
+            self.choices.model.identity, None if is_draft else self.choices.model.spec
+        )
+        if self.session is not None and self.session.origin != origin:
+            self._put_away(self.session.origin.difference(origin))
+        if self.session is None:
+            kept = self.kept.take(origin)
+            if kept is not None:
+                evidence = kept.explain_as(self.explaining.choices())
+                with view_kept(self.viewer):
+                    kept.show_again()
+                self._show_results(kept)
+                self._show_again(evidence)
+                self.status.setText("These are the results of before, for the same choices.")
+        self._offer_actions()
+
+    def _follow_explaining(self) -> None:
+        """Take evidence off the canvas that was computed in another way than is chosen now."""
+        session, results = self.session, self.results
+        if session is None or results is None:
+            return
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        had_evidence, card = results.evidence is not None, self.card.shown
+        evidence = results.explain_as(self.explaining.choices())
+        self.evidence.show_evidence(results.evidence)
+        self.table.update_cells(session.table)
+        self._show_true_classes(self.classes.true_classes)
+        if card is not None:
+            other = None if card.difference is None else card.difference.rather_than
+            self._show_card(brief_card(session, card.row))
+            self._compute_card(session, partial(explained_card, session, card.row, other))
+        self._show_again(evidence)
+        if had_evidence and evidence is None:
+            self.status.setText(
+                "The evidence was put away: it was computed in another way. Explain again; it "
+                "comes back when the choice is changed back."
+            )
+
+    def _show_again(self, evidence: EvidenceMaps | None) -> None:
+        """Show evidence that was put away, if there is any."""
+        if evidence is not None and self.session is not None:
+            self._show_evidence(self.session, evidence)
+
+    def _put_away(self, what: str) -> None:
+        """Take the results off the screen, and say why."""
+        results = self.results
+        assert results is not None
+        name = results.session.origin.image.name
+        self.tasks.cancel()
+        self.layer_timer.stop()
+        self.session = self.results = None
+        self.kept.keep(results)
+        self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
+        self.table.clear()
+        self.linked.show_cell(None)
+        self.card.clear()
+        self.evidence.show_evidence(None)
+        self._give_session()
+        self.about.setText("")
+        # In a callback of the layer list, other layers cannot be removed safely.
+        QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
+        self.status.setText(
+            f"The results for {name} were put away: {what} has changed. They come back when it is "
+            "changed back."
+        )
+
+    def _present_origin(self) -> Origin | None:
+        """What results of the present choices are about; None if a choice is missing."""
+        try:
+            return self.choices.choices().origin(self.revisions.state)
+        except CellCamError:
+            return None
+
+    def _layer_changed(self) -> None:
+        self.choices.refresh_unit()
+        self._follow_choices()
+
+    def _offer_actions(self) -> None:
+        """Enable what makes sense now."""
+        running = self.tasks.runs_long
+        self.cancel_button.setEnabled(running)
+        is_draft = self.choices.draft is not None
+        self.classify_button.setText("Find cells" if is_draft else "Classify")
+        self.classify_button.setEnabled(not running)
+        has_calls = self.session is not None and self.session.model is not None
+        self.explain_button.setEnabled(not running and has_calls)
+        self.key_help.refresh()
+
+    def _toggle_choices(self, is_open: bool) -> None:
+        """Show the choices, or hide them to make room for the cells."""
+        self.choices.setVisible(is_open)
+        arrows = Qt.ArrowType
+        self.choices_toggle.setArrowType(arrows.DownArrow if is_open else arrows.RightArrow)
+
+    def _give_session(self) -> None:
+        """Let the panels work on the session that is shown, or on none."""
+        folder = self.choices.model_folder if self.choices.draft is None else ""
+        packaged = folder == str(samples.sample_path(samples.DEMO_MODEL))
+        self.classes.show_session(self.session)
+        self.training.show_session(self.session, folder, packaged)
+
+    def _select_for_training(self, rows: list[int]) -> None:
+        self.classes.selected = rows
+
+    def _show_true_classes(self, true_classes: dict[int, str]) -> None:
+        """Show the classes that the user assigned, in the table and as the cells' colours."""
+        self.training.refresh()
+        self._remember()
+        if self.session is None or self.results is None:
+            return
+        table = self.session.table
+        assigned = [true_classes.get(row, "") for row in range(len(table))]
+        table["true class"] = assigned
+        self.table.show_true_classes(assigned)
+        self.results.colours = class_colours(self.classes.corrections.classes)
+        self.results.recolour(
+            [
+                true or predicted
+                for true, predicted in zip(assigned, self.session.calls, strict=True)
+            ]
+        )
+
+    def _use_model(self, folder: str) -> None:
+        """Classify the cells again, with another model."""
+        self.choices.choose_model(folder)
+        self.classify()
+
+    def _show_evidence(self, session: Session, evidence: EvidenceMaps) -> None:
+        if session is not self.session or self.results is None:
+            return  # other cells have been classified in the meantime
+        self.layer_timer.begin(self._evidence_steps(session, self.results, evidence))
+
+    def _evidence_steps(
+        self, session: Session, results: ResultLayers, evidence: EvidenceMaps
+    ) -> Iterator[None]:
+        """Show the evidence step by step; stop if other cells are classified in between."""
+        steps = results.show_evidence(evidence)
+        while True:
+            with view_kept(self.viewer):
+                if next(steps, _END) is _END:
+                    break
+            yield
+            if session is not self.session:
+                return
+        self.evidence.show_evidence(results.evidence)
+        yield
+        session.table = evidence.table
+        self.table.update_cells(session.table)
+        yield
+        self._show_true_classes(self.classes.true_classes)
+        self.status.setText(
+            f"{evidence.n_explained} of {len(session.table)} cells are explained. Bright is what "
+            "speaks for the class. E switches between evidence and image."
+        )
+
+    def _explain_card(self, session: Session, row: int) -> None:
+        """Compute the card of a cell."""
+        self.tasks.cancel_short()  # the card of another cell, which is no longer shown
+        self._compute_card(session, partial(explained_card, session, row, None))
+
+    def _compute_card(self, session: Session, work: Callable[[Progress], CellCard]) -> None:
+        """Show the difference map first; the other maps come a moment later."""
+
+        def show(card: CellCard) -> None:
+            if session is self.session:
+                self._show_card(card)
+                more = partial(completed_card, session, card)
+                self.tasks.start("Explaining a cell further", self._show_card, more, short=True)
+
+        self.tasks.start("Explaining a cell", show, work, short=True)
+
+    def _show_card(self, card: CellCard) -> None:
+        if self.results is not None:
+            self.card.show_card(card, self.results.colours)
+            self.classes.show_cell(card)
+
+    def _compare(self, rather_than: str) -> None:
+        """Compare the call of the cell on the card with another class."""
+        session, card = self.session, self.card.shown
+        if session is not None and card is not None:
+            self.tasks.cancel_short()
+            self._compute_card(session, partial(compared_card, session, card, rather_than))
+
+    def _help_text(self) -> str:
+        keys = [*self.keys.actions, *self.table_export.keys]
+        return help_page(keys, self.project.folder, self.choices.model_folder)
+
+    def _set_running(self, _: bool) -> None:
+        self._offer_actions()
+
+    def _key_actions(self) -> list[KeyAction]:
+        """What the keys do, in the dock and on the canvas."""
+        true_class, none = "true class of the selected cells", "no true class"
+        classes = self.classes
+        return [
+            *(
+                KeyAction(str(i + 1), true_class, partial(classes.assign_number, i))
+                for i in range(9)
+            ),
+            KeyAction("Backspace", none, classes.clear_selected),
+            KeyAction("Del", none, classes.clear_selected),
+            KeyAction("N", "next cell, as the table is sorted", partial(self.table.step, 1)),
+            KeyAction("P", "previous cell", partial(self.table.step, -1)),
+            KeyAction("E", "evidence or image", self.evidence.toggle),
+            KeyAction("Ctrl+Z", "undo", lambda: classes.corrections.undo()),
+            KeyAction("Ctrl+Shift+Z", "redo", lambda: classes.corrections.redo()),
+            KeyAction("Ctrl+Y", "redo", lambda: classes.corrections.redo()),
+        ]
+
+    def _on_mouse(self, _: napari.viewer.Viewer, event: MouseEvent) -> Iterator[None]:
+        """A click on a cell, whichever layer is active; moving the image is not a click."""
+        pressed = tuple(event.pos)
+        is_click = self.results is not None and event.button == _LEFT and not self._is_editing()
+        yield
+        while event.type == "mouse_move":
+            is_click = is_click and _distance(pressed, event.pos) <= _STILL
+            yield
+        if is_click and self.results is not None:
+            row = self.results.row_at(event)
+            if row is not None:
+                self.go_to_cell(row, "Shift" in event.modifiers)
+
+    def _is_editing(self) -> bool:
+        """Whether the mouse draws in the active layer."""
+        active = self.viewer.layers.selection.active
+        return active is not None and str(active.mode) not in ("pan_zoom", "transform")
+
+
+def _found_text(session: Session) -> str:
+    """How many cells there are, and what to do next."""
+    n = len(session.table)
+    if session.model is None:
+        return (
+            f"{n} cells. Click a cell, then its class or press the number of the class. "
+            "Some cells of each class are enough to begin with."
+        )
+    counts = session.table["class"].value_counts()
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{n} cells: {listed}. Click a cell, or sort by margin."
+
+
+def _remove_layers(viewer: napari.viewer.Viewer, results: ResultLayers) -> None:
+    """Remove the layers of results that are not shown, unless they came back already."""
+    with view_kept(viewer):
+        results.remove()
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,134 @@
+"""Reader for TIFF stacks and CellCam's results: napari's reader drops channels, scale and units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_cellcam.layers.stack_layers import FileFacts, LayerData, stack_layers
+
+if TYPE_CHECKING:
+    from napari.utils.events import Event
+
+    from cellcam.stacks.image_file import UnstatedFactError
+
+Reader = Callable[[str | list[str]], Sequence[LayerData | tuple[None]]]
+
+# Stacks up to this size are read whole when they are opened: their layers never wait for a file.
+_READ_WHOLE = 2**26
+# What napari takes for a file without layers.
+_NOTHING: list[LayerData | tuple[None]] = [(None,)]
+
+
+def get_reader(path: str | list[str]) -> Reader | None:
+    """Reader for one image file; None for several files at once, which napari stacks itself."""
+    if isinstance(path, list):
+        return None
+    return _read_layers
+
+
+def _read_layers(path: str | list[str]) -> Sequence[LayerData | tuple[None]]:
+    """Layers of a file; in a window, facts that the file does not state are asked for."""
+    from cellcam.stacks.image_file import UnstatedFactError
+    from napari_cellcam.work.waiting import in_gui, without_freezing
+
+    file = str(path)
+    try:
+        layers = without_freezing(partial(_opened, file, FileFacts()))
+    except UnstatedFactError as error:
+        if not in_gui():
+            raise
+        return _read_with_asked_facts(file, error)
+    return _drawn_one_by_one(layers)
+
+
+def _read_with_asked_facts(
+    file: str, error: UnstatedFactError
+) -> Sequence[LayerData | tuple[None]]:
+    """Ask until the file can be opened, or the user gives up."""
+    from napari.utils.notifications import show_info
+
+    from cellcam.errors import InputError
+    from napari_cellcam.widgets.facts_dialog import FileFactsDialog
+    from napari_cellcam.work.waiting import without_freezing
+
+    dialog = FileFactsDialog(file, error.images)
+    while dialog.exec():
+        series, facts = dialog.answer()
+        y, x = facts.pixel_size_um
+        given = FileFacts(
+            facts.axes or None,
+            facts.channels or None,
+            series,
+            (facts.z_step_um, y, x),
+            facts.time_step_s,
+        )
+        try:
+            layers = without_freezing(partial(_opened, file, given))
+        except InputError as problem:
+            dialog.show_problem(str(problem))
+        else:
+            return _drawn_one_by_one(layers)
+    show_info(f"{file} was not opened.")
+    return _NOTHING
+
+
+def _opened(file: str, given: FileFacts) -> list[LayerData]:
+    """Layers of a file, computed without the GUI.
+
+    Parameters
+    ----------
+    given : facts from the user
+    """
+    from cellcam import open_stack
+    from napari_cellcam.files.label_files import label_layers
+    from napari_cellcam.files.saved_results import (
+        cell_layers,
+        holds_cells,
+        holds_maps,
+        importance_layers,
+    )
+
+    stack = open_stack(
+        file,
+        axes=given.axes,
+        channels=given.channels,
+        series=given.series,
+        pixel_size_um=given.pixel_size_um,
+        time_step_s=given.time_step_s,
+    )
+    if holds_maps(stack):
+        return importance_layers(stack)
+    if holds_cells(stack):
+        return cell_layers(stack)
+    if stack.data.nbytes <= _READ_WHOLE:
+        stack = stack.loaded()
+    return label_layers(stack) or stack_layers(stack, given)
+
+
+def _drawn_one_by_one(layers: list[LayerData]) -> list[LayerData]:
+    """Have the window drawn after each of these layers that napari adds.
+
+    napari adds the layers of a file in one go, and needs about 0.15 s for each.
+    """
+    from napari import current_viewer
+
+    from napari_cellcam.work.waiting import draw_window, in_gui
+
+    viewer = current_viewer() if in_gui() and len(layers) > 1 else None
+    if viewer is None:
+        return layers
+    inserted = viewer.layers.events.inserted
+    left = len(layers)
+
+    def draw(_: Event) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            inserted.disconnect(draw)
+        draw_window()
+
+    # After everybody else has heard of the layer.
+    inserted.connect(draw, position="last")
+    return layers

@@ -1,0 +1,1 @@
+"""napari's layers: from images to stacks, and from results to layers."""

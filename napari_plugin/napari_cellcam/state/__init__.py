@@ -1,0 +1,1 @@
+"""What is known about the open image: cells, calls, true classes. No Qt, no napari."""

@@ -1,0 +1,1 @@
+"""Long work: a computing thread, and processes of their own."""
