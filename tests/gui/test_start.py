@@ -74,23 +74,3 @@ viewer.close()
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list of loaded libraries")
-def test_torch_s_libraries_are_loaded_before_its_import_and_work() -> None:
-    code = """
-import sys
-from pathlib import Path
-from napari_cellcam.work.torch_loading import _load_libraries, load_torch
-_load_libraries()
-assert 'torch' not in sys.modules
-loaded = Path('/proc/self/maps').read_text()
-assert 'libtorch_cpu' in loaded and 'libtorch_python' in loaded
-load_torch()
-import torch
-x = torch.ones(3, requires_grad=True)
-(x ** 2).sum().backward()
-assert x.grad.tolist() == [2, 2, 2]
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
-import os
 import sys
 from functools import cache
-from pathlib import Path
-
-# Of torch, in the order in which it loads them; only the first is open to all libraries.
-_LIBRARIES = ("libtorch_global_deps", "libtorch_cpu", "libtorch_python")
 
 
 def load_torch() -> None:
@@ -20,8 +13,6 @@ def load_torch() -> None:
     Triton ends the process (docs/decisions/0010). torchvision imports Triton if it can, but works
     without it. Only compiling needs Triton; other plugins can still import it afterwards.
     """
-    if "torch" not in sys.modules:
-        _load_libraries()
     hidden = sys.platform == "linux" and not {"triton", "monai"} & set(sys.modules)
     if hidden:
         sys.modules["triton"] = None  # type: ignore[assignment] # an import of it fails
@@ -30,26 +21,6 @@ def load_torch() -> None:
     finally:
         if hidden:
             del sys.modules["triton"]
-
-
-def _load_libraries() -> None:
-    """Load torch's libraries while other threads run.
-
-    Python's own import keeps all threads waiting while the system loads a library: the window
-    stood still for half a second. What cannot be loaded here is left to the import.
-    """
-    torch = importlib.util.find_spec("torch")
-    if sys.platform not in ("linux", "darwin") or torch is None or torch.origin is None:
-        return
-    ending = ".dylib" if sys.platform == "darwin" else ".so"
-    # ctypes gives the other threads their turn during a call, but not while it loads by itself.
-    load = ctypes.CDLL(None).dlopen
-    load.argtypes, load.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
-    for name in _LIBRARIES:
-        path = Path(torch.origin).parent / "lib" / f"{name}{ending}"
-        scope = os.RTLD_GLOBAL if name == _LIBRARIES[0] else os.RTLD_LOCAL
-        if path.is_file():
-            load(os.fsencode(path), os.RTLD_NOW | scope)
 
 
 @cache  # each call would take one more core away
