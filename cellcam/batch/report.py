@@ -68,6 +68,7 @@ def write_report(
         subtitle=f"{job.spec.network}, model {job.spec.weights_sha256[:12]}, {seconds:.0f} s",
         classes=classes,
         failed=[(failed.image, failed.status, failed.reason) for failed in done.failed],
+        notes=done.notes,
         plates=plates,
         total=_row("", list(groups), failed, sum(by_plate.values(), Counter()), classes),
         examples=_shown(chosen, images, job),

@@ -43,6 +43,7 @@ class BatchReport:
     title, subtitle : of the page
     classes : names
     failed : image, status and reason of every input without result
+    notes : image and text of what the user must know about inputs that have a result
     plates, total : one row for each plate, and their sum
     examples, doubtful : cells to show
     parameters : name and value of each setting of the batch
@@ -52,6 +53,7 @@ class BatchReport:
     subtitle: str
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
+    notes: Sequence[tuple[str, str]]
     plates: Sequence[PlateRow]
     total: PlateRow
     examples: Sequence[ShownCell]
