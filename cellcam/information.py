@@ -56,9 +56,7 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
         "explains": spec.explaining,
-        "knows its cells": "no, unlike cells are not flagged"
-        if spec.known_cells is None
-        else "yes",
+        "unlike cells": "not flagged" if spec.known_cells is None else "flagged",
         **({"note": spec.note} if spec.note else {}),
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),

@@ -73,12 +73,11 @@ def _metric_lines(spec: ModelSpec) -> list[str]:
 def _unlike_lines(spec: ModelSpec) -> list[str]:
     if spec.known_cells is None:
         return []
-    share = spec.known_cells.false_alarms
-    return [
-        "",
+    text = (
         "It flags cells that look unlike those it was trained on; of cells that look like them, "
-        f"{share:.0%} are flagged by mistake.",
-    ]
+        f"{spec.known_cells.false_alarms:.0%} are flagged by mistake."
+    )
+    return ["", text]
 
 
 def _input_format(spec: ModelSpec) -> dict[str, JsonValue]:
