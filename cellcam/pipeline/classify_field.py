@@ -25,7 +25,7 @@ class CalledCells:
     ----------
     found : the N cells and their crops
     model : the classifier
-    probabilities : (N, n_classes), calibrated
+    probabilities : (N, n_classes), calibrated; NaN for cells that cannot be called
     """
 
     found: FoundCells
@@ -37,6 +37,11 @@ class CalledCells:
         """What the user must know about the image and how its cells were found."""
         return (*self.found.stack.notes, *self.found.notes)
 
+    @property
+    def is_called(self) -> NDArray[np.bool_]:
+        """(N,) whether the cell has a call."""
+        return np.asarray(~np.isnan(self.probabilities).any(axis=1))
+
     def table(self, evidence: CellEvidence | None = None) -> pd.DataFrame:
         """Cell table, see `cell_table`; without evidence its columns are NaN."""
         if evidence is None:
@@ -45,8 +50,14 @@ class CalledCells:
 
 
 def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[CalledCells]:
-    """Call the cells of several fields; they share the network's batches."""
+    """Call the cells of several fields that can be called; they share the network's batches."""
     counts = [len(field.crops) for field in found]
-    crops = np.concatenate([field.crops for field in found])
-    parts = np.split(model.probabilities(crops), np.cumsum(counts)[:-1])
+    can_be_called = np.concatenate([field.can_be_called for field in found])
+    probabilities = np.full((sum(counts), len(model.spec.classes)), np.nan, np.float32)
+    if can_be_called.all():
+        crops = np.concatenate([field.crops for field in found])
+    else:
+        crops = np.concatenate([field.crops[field.can_be_called] for field in found])
+    probabilities[can_be_called] = model.probabilities(crops)
+    parts = np.split(probabilities, np.cumsum(counts)[:-1])
     return [CalledCells(field, model, part) for field, part in zip(found, parts, strict=True)]
