@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+Value = TypeVar("Value", bound=np.generic)
 # A table by label is used up to this many entries for each pixel; larger labels are sorted.
 _ENTRIES_PER_PIXEL = 4
 
@@ -40,8 +43,8 @@ def _sorted(labels: NDArray[np.integer]) -> tuple[Numbers, NDArray[np.int32]]:
 
 
 def by_label(
-    labels: NDArray[np.integer], numbers: NDArray[np.integer], values: NDArray[np.generic]
-) -> NDArray[np.generic]:
+    labels: NDArray[np.integer], numbers: NDArray[np.integer], values: NDArray[Value]
+) -> NDArray[Value]:
     """Image in which every pixel of a cell has the value of that cell, and others 0.
 
     Parameters
@@ -54,5 +57,5 @@ def by_label(
     table = np.zeros((len(present) + 1, *values.shape[1:]), values.dtype)
     known = np.isin(numbers, present)
     table[np.searchsorted(present, numbers[known]) + 1] = values[known]
-    image: NDArray[np.generic] = table[compact]
+    image: NDArray[Value] = table[compact]
     return image

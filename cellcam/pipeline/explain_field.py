@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import crop_cells
 from cellcam.cells.finder import Labels, Pixels
+from cellcam.cells.no_data import Mask
 from cellcam.cells.user_labels import UserLabels
 from cellcam.evaluate.localisation import energy_inside, rims
 from cellcam.explain.memory import slices
@@ -44,6 +45,7 @@ class FieldResult:
     classes : names of the planes of ``maps``
     labels : int32 label image, the same field
     notes : what the user must know about the image and how its cells were found
+    missing : pixels of the field without data, where maps are 0; None if all have
     """
 
     place: FieldPlace
@@ -52,6 +54,7 @@ class FieldResult:
     classes: tuple[str, ...]
     labels: Labels
     notes: tuple[str, ...] = ()
+    missing: Mask | None = None
 
 
 def explain_field(
@@ -208,9 +211,11 @@ class _Pasting:
     def result(self, planes: tuple[str, ...]) -> FieldResult:
         """The maps at the field's own pixel size, and the table."""
         found, maps = self.field.found, self.canvas.on_field()
-        labels = found.labels[found.core.within(found.read)]
+        core = found.core.within(found.read)
+        labels, missing = found.labels[core], found.missing
+        missing = None if missing is None else missing[core]
         cells = self.field.table(self.evidence)
-        return FieldResult(found.place, cells, maps, planes, labels, self.field.notes)
+        return FieldResult(found.place, cells, maps, planes, labels, self.field.notes, missing)
 
 
 def _explain_batch(

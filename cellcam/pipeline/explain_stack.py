@@ -112,6 +112,7 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
         classes=field.classes,
         maps=field.maps,
         pixel_size_um=stack.pixel_size_um.x,
+        missing=field.missing,
     )
     path = out / f"{stack.name}.overview.png"
     draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")
