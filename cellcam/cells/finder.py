@@ -92,7 +92,7 @@ class FieldView:
         parts = self.sample_parts()
         whole = len(parts) == 1
         if not whole:
-            parts += self._placed(edge_parts(self.part.shape, SAMPLE_EDGE // 2))
+            parts += self._placed(edge_parts(self.part.shape, max(SAMPLE_EDGE // 2, 2 * crop)))
         samples = [FieldSample(self.cut(part).stacked(names), part.at_edge) for part in parts]
         return replace(self, fill=measure_fill(samples, names, crop, whole=whole))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.finder import FieldView, Labels, Pixels
-from cellcam.cells.pieces import pieces_of
+from cellcam.cells.pieces import Pieces, pieces_of
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import block_shape
 from cellcam.stacks.stack import Stack, ZChoice
@@ -155,6 +155,7 @@ class UserLabels:
             return LabelFacts()
         pieces = pieces_of(self._bands(view))
         several = pieces.distant()
+        self._refuse_inverted(pieces, view)
         if len(set(pieces.number)) == 2 and len(several) and self._background_is_missing:
             low, high = sorted(set(pieces.number.tolist()))
             raise InputError(
@@ -241,15 +242,18 @@ class UserLabels:
         if view.part.shape != view.part.whole:
             raise InputError(mask_is_too_large(self.labels.name))
         _check_shape(mask, view.shape, self.labels.name)
-        labels = _pieces_as_cells(mask)
-        holes = _n_pieces(labels == 0)
-        edges = np.concatenate([labels[..., 0, :].ravel(), labels[..., -1, :].ravel()])
-        if labels.max(initial=0) == 1 and holes > 1 and (edges > 0).mean() > 0.9:
+        return _pieces_as_cells(mask)
+
+    def _refuse_inverted(self, pieces: Pieces, view: FieldView) -> None:
+        """A single cell from edge to edge with several holes is a background."""
+        if len(pieces.number) != 1 or (pieces.stop - pieces.start)[0].tolist() != [*view.shape]:
+            return
+        pixels = self._pixels(view)
+        if (pixels != 0).mean() > 0.5 and _n_pieces(pixels == 0) > 1:
             raise InputError(
                 f"The label image {self.labels.name} seems to be inverted: the background is "
                 "marked, not the cells. Invert it."
             )
-        return labels
 
 
 def mask_is_too_large(name: str) -> str:
