@@ -161,7 +161,7 @@ def test_a_mosaic_in_blocks_is_the_mosaic_in_one_piece(
     save_model(make_model(crop_size=(24, 24)), tmp_path / "model")
     pixels = crowded_field().astype(np.float32)
     pixels[:, :130], pixels[:, 300:420, 200:380], pixels[1, 500:520, 90:100] = 0, 0, np.nan
-    write_slide(tmp_path / "in" / "slide.tif", pixels, tile=(64, 64))
+    write_slide(tmp_path / "in" / "slide.ome.tif", pixels, tile=(64, 64))
     request = Request(finder=ThresholdFinder("DNA", diameter=18))
     outcomes = []
     for name in ("whole", "blocks"):
@@ -192,7 +192,7 @@ def test_rules_of_labels_hold_in_blocks(
     make_model: Make, in_blocks: Callable[[], None], tmp_path: Path
 ) -> None:
     save_model(make_model(crop_size=(24, 24)), tmp_path / "model")
-    write_slide(tmp_path / "in" / "slide.tif", crowded_field(), tile=(64, 64))
+    write_slide(tmp_path / "in" / "slide.ome.tif", crowded_field(), tile=(64, 64))
     labels = np.zeros((SIZE, SIZE), np.float32)
     for number, (y, x) in {7: (40, 40), 8: (250, 250), 2**20: (600, 600)}.items():
         labels[y : y + 12, x : x + 14] = number
