@@ -180,7 +180,7 @@ def _legend(
     ]
     if counts[None]:
         label = f"no call: {counts[None]} cells"
-        classes.append(Line2D([], [], color=UNKNOWN_CLASS, lw=4, label=label))
+        classes.append(Patch(facecolor=UNKNOWN_CLASS, edgecolor="black", label=label))
     if lacks_data:
         dark, light = (str(grey) for grey in _NO_DATA_GREYS)
         classes.append(Patch(facecolor=dark, edgecolor=light, hatch="////", label="no data"))
