@@ -34,7 +34,8 @@ _JUMP = 0.2
 # Part of the pixels with data that lies in squares as large as a crop. Single cells on a masked
 # background hold no such square.
 _WIDE = 0.85
-# Part of the fill that touches the edge of the field, or is a rectangle such as a missing tile.
+# Part of the fill that touches the edge of the field, at least as long as a crop, or is a rectangle
+# such as a missing tile.
 # Saturated patches inside of cells do neither.
 _IN_PLACE = 0.9
 # Part of the pixels with data that may lie in patches of one value: drawn, not recorded.
@@ -243,10 +244,11 @@ def _in_place(covered: Mask, at_edge: tuple[bool, bool, bool, bool], crop: int) 
             height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
             size = int(sizes[number])
             at_field = any(a and b for a, b in zip(touches, at_edge, strict=True))
+            at_field = at_field and max(height, width) >= crop
             is_tile = size >= 0.95 * height * width and min(height, width) >= crop
             if at_field or is_tile:
                 placed, known = placed + size, known + size
-            elif not any(touches):
+            elif not any(touches) or max(height, width) < crop:
                 known += size
     return placed, known
 
