@@ -69,7 +69,7 @@ def explain(
     from cellcam.stacks.opening import open_stack
 
     console = Console(quiet, json)
-    stack = request.image.open(image)
+    stack = request.open(image)
     # The model takes seconds to load: check first whether it fits the image.
     matching_channels(stack, read_spec(model), dict(request.channel_map))
     with console.progress("explaining cells") as progress:

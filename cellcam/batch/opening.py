@@ -30,7 +30,7 @@ def open_image(image: InputImage, job: Job) -> MatchedStack:
     InputError
         If it cannot be read, or does not fit the model.
     """
-    stack = job.request.image.open(image.file.path, image.name)
+    stack = job.request.open(image.file.path, image.name)
     finder = UserLabels(open_stack(image.labels.path)) if image.labels else None
     return match(stack, job.spec, job.request, finder)
 

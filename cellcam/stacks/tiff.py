@@ -2,72 +2,60 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
+from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
+from cellcam.stacks.ome_xml import OmeImages
 from cellcam.stacks.stack import AXES
+from cellcam.stacks.tiff_file import complaints_as_errors, tiff_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
+_ENDINGS = (".tif", ".tiff")
 _COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
     """Open one image of a TIFF file, see `cellcam.stacks.image_file.Opener`."""
-    import tifffile
-
-    from cellcam.stacks.tiff_metadata import stated_metadata
-    from cellcam.stacks.tiff_pixels import lazy_pixels
-
+    check_kind(path, *_ENDINGS)
     try:
-        with _complaints_as_errors(path), tifffile.TiffFile(path) as tif:
-            _refuse_escaping_references(tif, path)
-            index = _chosen_series(tif, path, series)
-            _check_complete(tif, tif.series[index], path)
-            known_axes = _stated_axes(tif, index, axes, path)
-            pixels, stored = lazy_pixels(path, index, known_axes)
-            metadata = stated_metadata(tif, index)
-            is_colour = _is_colour(tif.series[index], known_axes)
-            return ImageFile(pixels, known_axes, stored, metadata, is_colour)
+        with complaints_as_errors(path), tiff_file(path) as (tif, ome):
+            return _image(tif, ome, path, axes, series)
     except InputError:
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything
-        raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
+        raise InputError(
+            f"{path} is no TIFF that can be read: {error}. Export it again."
+        ) from error
 
 
-@contextmanager
-def _complaints_as_errors(path: Path) -> Iterator[None]:
-    """Raise what tifffile only logs: it repairs damaged files without an error."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = records.append  # type: ignore[assignment,method-assign]
-    logger = logging.getLogger("tifffile")
-    propagate = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    if records:
-        complaints = "; ".join(record.getMessage() for record in records[:3])
-        raise InputError(f"{path} is damaged or contradicts itself: {complaints}. Export it again.")
+def _image(
+    tif: TiffFile, ome: OmeImages | None, path: Path, axes: str | None, series: int | None
+) -> ImageFile:
+    from cellcam.stacks.tiff_metadata import stated_metadata
+    from cellcam.stacks.tiff_pieces import missing_pieces
+    from cellcam.stacks.tiff_pixels import TiffPixels, lazy_pixels
 
-
-def _refuse_escaping_references(tif: TiffFile, path: Path) -> None:
-    """A multi-file OME-TIFF may only name files beside it."""
-    for name in re.findall(r'FileName\s*=\s*"([^"]*)"', tif.ome_metadata or ""):
-        if re.search(r"[/\\]", name) or name in (".", ".."):
-            raise InputError(f"{path} refers to a file outside its folder: {name!r}. Refused.")
+    index = _chosen_series(tif, path, series)
+    chosen = tif.series[index]
+    _check_pages(chosen, path)
+    known_axes = _stated_axes(tif, index, axes, path)
+    pixels = TiffPixels(path, index)
+    missing = missing_pieces(chosen, pixels.chunks, path, ome.missing_files(index) if ome else [])
+    return ImageFile(
+        lazy_pixels(pixels, known_axes),
+        known_axes,
+        pixels.chunks,
+        stated_metadata(tif, index),
+        _is_colour(chosen, known_axes),
+        missing,
+        ome.files[index] if ome and len(ome.files[index]) > 1 else (),
+    )
 
 
 def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
@@ -111,26 +99,19 @@ def _is_colour(series: TiffPageSeries, axes: str) -> bool:
     return n in (3, 4) and series.keyframe.photometric in _COLOUR_PHOTOMETRIC
 
 
-def _check_complete(tif: TiffFile, series: TiffPageSeries, path: Path) -> None:
-    """Every strip or tile must be there: missing ones would be read as zeros."""
-    for number, page in enumerate(series.pages):
-        if page is None:
-            raise InputError(f"{path}: plane {number} is missing. Export the image again.")
-        offsets, counts = page.dataoffsets, page.databytecounts
-        # Of a series stored in one run, the first page gives the bytes of all planes.
-        stored = series.nbytes if series.dataoffset is not None else None
-        ends = [o + (stored or c) for o, c in zip(offsets, counts, strict=False)]
-        ends = ends[:1] if stored else ends
-        size = page.parent.filehandle.size
-        if len(offsets) < prod(page.chunked) or not all(offsets) or not all(counts):
-            raise InputError(f"{path}: parts of plane {number} are missing. Export it again.")
-        if max(ends) > size:
+def _check_pages(series: TiffPageSeries, path: Path) -> None:
+    """All planes are in the folder of the file, and of one size and kind."""
+    folder = path.parent.resolve()
+    first = series.keyframe
+    for page in {id(page.keyframe): page.keyframe for page in series.pages if page}.values():
+        file = Path(page.parent.filehandle.path)
+        if file != path.absolute() and file.resolve().parent != folder:
+            raise InputError(f"{path} refers to a file outside its folder: {file}. Refused.")
+        if (page.shape, page.dtype) != (first.shape, first.dtype):
             raise InputError(
-                f"{path} is cut off: plane {number} ends at byte {max(ends)}, the file at {size}. "
-                "Copy or export it again."
+                f"{path}: its planes differ: {first.shape} {first.dtype} and, in {file.name}, "
+                f"{page.shape} {page.dtype}. Export the image again."
             )
-        if stored:
-            return
 
 
 def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str:
@@ -146,6 +127,9 @@ def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str
             )
         return str(series.axes)
     axes = axes.upper()
+    if series.axes == "YX" and len(axes) > 2:
+        # A single plane has no other axes, whatever the other files of a batch have.
+        axes = "".join(letter for letter in axes if letter in "YX")
     if len(axes) != len(series.shape):
         raise InputError(f"axes={axes!r} name {len(axes)} axes, but {path} has shape {shape}.")
     return axes

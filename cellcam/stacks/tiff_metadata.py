@@ -1,6 +1,6 @@
 """Channels, pixel size and time step that the flavours of TIFF state.
 
-Nothing is guessed: the resolution tags of a plain TIFF (72 dpi and the like) are no pixel size.
+Nothing is guessed: a resolution for printing (72 dpi and the like) is no pixel size.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _UM = {
     "inch": 25400.0,
     "in": 25400.0,
 }
+# Units of print: ImageJ takes them over from the resolution tags of pictures.
+_PRINT_UNITS = ("inch", "inches", "in", '"', "cm")
 _SECONDS = {
     **dict.fromkeys(["s", "sec", "second", "seconds"], 1.0),
     "ns": 1e-9,
@@ -86,15 +88,31 @@ def _ome_context() -> XmlContext:
 def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
     metadata = tif.imagej_metadata or {}
     unit = str(metadata.get("unit", ""))
-    z = _scaled(metadata.get("spacing"), unit, _UM) if "Z" in series.axes else None
-    y, x = (_scaled(_pixel_edge(series, tag), unit, _UM) for tag in ("YResolution", "XResolution"))
+    # ImageJ states the units of y and z only where they differ from that of x.
+    units = [str(metadata.get(f"{axis}unit", unit)) for axis in "zy"] + [unit]
+    lengths = (
+        metadata.get("spacing") if "Z" in series.axes else None,
+        _pixel_edge(series, "YResolution"),
+        _pixel_edge(series, "XResolution"),
+    )
+    printed = [unit in _PRINT_UNITS for unit in units]
+    z, y, x = (
+        None if p else _scaled(length, unit, _UM)
+        for p, length, unit in zip(printed, lengths, units, strict=True)
+    )
+    notes = ()
+    if any(printed) and lengths[2]:
+        notes = (
+            f"The file's resolution is in pixels per {unit}, as for printing, and was not taken "
+            "for a pixel size.",
+        )
     step = _scaled(metadata.get("finterval"), str(metadata.get("tunit", "s")), _SECONDS)
     # ImageJ labels slices: these are channel names only where each slice is a channel.
     sized = dict(zip(series.axes, series.shape, strict=True))
     names = metadata.get("Labels") or ()
     if isinstance(names, str) or len(names) != sized.get("C") or sized.get("Z", sized.get("T")):
         names = ()
-    return Metadata(list(names), PixelSize(z, y, x), step)
+    return Metadata(list(names), PixelSize(z, y, x), step, notes)
 
 
 def _metadata_of_stk(tif: TiffFile) -> Metadata:

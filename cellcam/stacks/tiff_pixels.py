@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.errors import InputError
 from cellcam.stacks.blocks import reading_chunks
+from cellcam.stacks.tiff_file import tiff_file
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -32,31 +34,39 @@ class TiffPixels:
         self.ndim = len(self.shape)
 
     def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.generic]:
-        return np.asarray(self._array()[region])
+        try:
+            return np.asarray(self._array()[region])
+        except InputError:
+            raise
+        except Exception as error:  # decoders raise what they like
+            raise InputError(
+                f"{self.path} is damaged: its pixels {_place(region)} cannot be read ({error}). "
+                "Copy or export it again."
+            ) from error
 
     def __reduce__(self) -> tuple[type[TiffPixels], tuple[Path, int]]:
         return TiffPixels, (self.path, self.series)
 
     def _array(self) -> ZarrArray:
         if self._opened is None:
-            import tifffile
             import zarr
 
-            store = tifffile.imread(self.path, series=self.series, level=0, aszarr=True)
+            with tiff_file(self.path) as (tif, _):
+                store = tif.series[self.series].aszarr(level=0)
             weakref.finalize(self, store.close)
             self._opened = zarr.open_array(store, mode="r")
         return self._opened
 
 
-def lazy_pixels(path: Path, series: int, axes: str) -> tuple[da.Array, tuple[int, ...]]:
-    """Dask array over a TIFF series with these axes, in the chunks of `reading_chunks`.
-
-    Returns
-    -------
-    the pixels, and the shape of a strip or tile of the file, both in the file's axes
-    """
+def lazy_pixels(pixels: TiffPixels, axes: str) -> da.Array:
+    """Dask array over a TIFF series with these axes, in the chunks of `reading_chunks`."""
     import dask.array as da
 
-    pixels = TiffPixels(path, series)
     chunks = reading_chunks(axes, pixels.shape, pixels.dtype, pixels.chunks)
-    return da.from_array(pixels, chunks=chunks, asarray=False, name=False), pixels.chunks
+    return da.from_array(pixels, chunks=chunks, asarray=False, name=False)
+
+
+def _place(region: tuple[slice | int, ...]) -> str:
+    """A region in words, such as ``[3, 0:512, 512:1024]``."""
+    parts = [f"{a.start}:{a.stop}" if isinstance(a, slice) else str(a) for a in region]
+    return f"[{', '.join(parts)}]"

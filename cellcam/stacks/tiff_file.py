@@ -1,0 +1,117 @@
+"""TIFF files as tifffile opens them, after what could harm this process has been refused."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from cellcam.errors import InputError
+from cellcam.stacks.ome_xml import OmeImages, own_images
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+_MOST_PAGES = 2**22
+# Complaints about planes that are not there, which `missing_pieces` finds by itself.
+_ABOUT_MISSING = re.compile(
+    r"Missing data are zeroed|failed to read \d+ files|contains index out of range"
+)
+
+
+@contextmanager
+def tiff_file(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
+    """A TIFF file whose series are its own images, and their OME-XML.
+
+    Raises
+    ------
+    InputError
+        See `own_images`; and for a file whose list of pages has no end.
+    """
+    import tifffile
+
+    _check_pages_end(path)
+    with tifffile.TiffFile(path) as tif:
+        ome = own_images(tif, path)
+        if ome is None:
+            yield tif, None
+            return
+    with tifffile.TiffFile(path, omexml=ome.xml) as tif:
+        yield tif, ome
+
+
+@contextmanager
+def complaints_as_errors(path: Path) -> Iterator[None]:
+    """Raise what tifffile only logs: it repairs damaged files without an error."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[assignment,method-assign]
+    logger = logging.getLogger("tifffile")
+    propagate = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+    said = [record.getMessage() for record in records]
+    complaints = [text for text in said if not _ABOUT_MISSING.search(text)]
+    if complaints:
+        listed = "; ".join(complaints[:3])
+        raise InputError(f"{path} is damaged or contradicts itself: {listed}. Export it again.")
+
+
+def _check_pages_end(path: Path) -> None:
+    """Follow the pages from one to the next: tifffile goes round some circles without end."""
+    with open(path, "rb") as file:
+        form = _Form.of(file.read(8))
+        if form is None:
+            return
+        seen: set[int] = set()
+        offset = form.first_page(file)
+        while offset:
+            if offset in seen or len(seen) > _MOST_PAGES:
+                raise InputError(
+                    f"{path} is damaged: its page {len(seen)} leads back to an earlier one. "
+                    "Export it again."
+                )
+            seen.add(offset)
+            offset = form.page_after(file, offset)
+
+
+class _Form:
+    """Byte order and sizes of the numbers of a TIFF or BigTIFF."""
+
+    def __init__(self, order: str, big: bool) -> None:
+        self.count = struct.Struct(order + ("Q" if big else "H"))
+        self.offset = struct.Struct(order + ("Q" if big else "I"))
+        self.tag_size = 20 if big else 12
+        self.start = 8 if big else 4
+
+    @classmethod
+    def of(cls, header: bytes) -> _Form | None:
+        """Form that the first bytes of a file state; None if it is no TIFF."""
+        order = {b"II": "<", b"MM": ">"}.get(header[:2])
+        version = header[2:4] if order == "<" else header[3:1:-1]
+        if order is None or version not in (b"*\0", b"+\0"):
+            return None
+        return cls(order, version == b"+\0")
+
+    def first_page(self, file: BinaryIO) -> int:
+        """Offset of the first page; 0 where there is none."""
+        return self._number(self.offset, file, self.start)
+
+    def page_after(self, file: BinaryIO, offset: int) -> int:
+        """Offset of the page after the page at ``offset``; 0 after the last."""
+        tags = self._number(self.count, file, offset)
+        return self._number(self.offset, file, offset + self.count.size + tags * self.tag_size)
+
+    def _number(self, form: struct.Struct, file: BinaryIO, offset: int) -> int:
+        file.seek(min(offset, 2**63 - 1))
+        content = file.read(form.size)
+        return int(form.unpack(content)[0]) if len(content) == form.size else 0
