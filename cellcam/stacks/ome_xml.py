@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from cellcam.errors import InputError
 
@@ -80,17 +80,17 @@ def own_images(tif: TiffFile, path: Path) -> OmeImages | None:
     for data in mine.planes:
         for child in list(_children(data, "UUID")):
             data.remove(child)
-    return OmeImages(ElementTree.tostring(root, encoding="unicode"), files)
+    return OmeImages(ET.tostring(root, encoding="unicode"), files)
 
 
 @dataclass(frozen=True)
 class _OwnPlanes:
     """``TiffData`` elements whose planes are in the file itself."""
 
-    planes: frozenset[ElementTree.Element]
+    planes: frozenset[ET.Element]
 
     @classmethod
-    def of(cls, root: ElementTree.Element, path: Path, companion: Path | None) -> _OwnPlanes:
+    def of(cls, root: ET.Element, path: Path, companion: Path | None) -> _OwnPlanes:
         """Planes that name the file; or have its UUID; or those of a file that was renamed."""
         everything = [data for image in _children(root, "Image") for data in _tiff_data(image)]
         named = [data for data in everything if _file_name(data).lower() == path.name.lower()]
@@ -107,12 +107,12 @@ class _OwnPlanes:
         renamed = len(names) == 1 and companion is None and not (path.parent / names.pop()).exists()
         return cls(frozenset(everything if renamed else ()))
 
-    def of_image(self, image: ElementTree.Element) -> list[ElementTree.Element]:
+    def of_image(self, image: ET.Element) -> list[ET.Element]:
         """Own planes of one image."""
         return [data for data in _tiff_data(image) if data in self.planes]
 
 
-def _parsed(xml: str, path: Path) -> ElementTree.Element:
+def _parsed(xml: str, path: Path) -> ET.Element:
     if len(xml) > _LARGEST_XML:
         raise InputError(f"{path}: its OME-XML has {len(xml) / 2**20:.0f} MiB. Refused.")
     # Entities can grow without bounds and read other files; OME-XML has none.
@@ -122,8 +122,8 @@ def _parsed(xml: str, path: Path) -> ElementTree.Element:
             "Refused; export the image again from its source."
         )
     try:
-        root = ElementTree.fromstring(xml)
-    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        root = ET.fromstring(xml)
+    except (ET.ParseError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: its OME-XML is damaged ({error}). Export the image again."
         ) from error
@@ -132,7 +132,7 @@ def _parsed(xml: str, path: Path) -> ElementTree.Element:
     return root
 
 
-def _companion(root: ElementTree.Element, path: Path) -> Path | None:
+def _companion(root: ET.Element, path: Path) -> Path | None:
     """File with the description that a file of binary data alone refers to."""
     element = next(_children(root, "BinaryOnly"), None)
     if element is None:
@@ -179,7 +179,7 @@ def refuse_outside(path: Path, name: str) -> None:
         )
 
 
-def _check_sizes(image: ElementTree.Element, path: Path) -> None:
+def _check_sizes(image: ET.Element, path: Path) -> None:
     """Numbers of planes are numbers, and none that only an attack would declare."""
     for pixels in _children(image, "Pixels"):
         planes = 1
@@ -196,7 +196,7 @@ def _check_sizes(image: ElementTree.Element, path: Path) -> None:
             )
 
 
-def _check_modulo(root: ElementTree.Element, path: Path) -> None:
+def _check_modulo(root: ET.Element, path: Path) -> None:
     """Further axes in annotations: tifffile makes an array of their declared length."""
     for along in root.iter():
         if "ModuloAlong" not in str(along.tag):
@@ -210,17 +210,15 @@ def _check_modulo(root: ElementTree.Element, path: Path) -> None:
             raise InputError(f"{path}: its OME-XML declares an axis that makes no sense. Refused.")
 
 
-def _check_references(root: ElementTree.Element, path: Path) -> None:
+def _check_references(root: ET.Element, path: Path) -> None:
     for data in root.iter():
         if str(data.tag).endswith("TiffData"):
             refuse_outside(path, _file_name(data))
 
 
-def _without_repeats(
-    images: list[ElementTree.Element], mine: _OwnPlanes, path: Path
-) -> list[ElementTree.Element]:
+def _without_repeats(images: list[ET.Element], mine: _OwnPlanes, path: Path) -> list[ET.Element]:
     """Images that claim planes of their own; of several alike with the same planes, the first."""
-    kept: list[ElementTree.Element] = []
+    kept: list[ET.Element] = []
     for image in images:
         rivals = [other for other in kept if _claims(other, mine) & _claims(image, mine)]
         if not rivals:
@@ -233,12 +231,12 @@ def _without_repeats(
     return kept
 
 
-def _claims(image: ElementTree.Element, mine: _OwnPlanes) -> set[int]:
+def _claims(image: ET.Element, mine: _OwnPlanes) -> set[int]:
     """Numbers in the file at which the planes of an image begin."""
     return {int(data.get("IFD", 0)) for data in mine.of_image(image)}
 
 
-def _described(image: ElementTree.Element) -> list[Mapping[str, str]]:
+def _described(image: ET.Element) -> list[Mapping[str, str]]:
     """What is read of an image: sizes, scale, channel names."""
     pixels = list(_children(image, "Pixels"))
     channels = [channel for part in pixels for channel in _children(part, "Channel")]
@@ -247,7 +245,7 @@ def _described(image: ElementTree.Element) -> list[Mapping[str, str]]:
 
 
 def _files_of(
-    image: ElementTree.Element, mine: _OwnPlanes, path: Path, companion: Path | None
+    image: ET.Element, mine: _OwnPlanes, path: Path, companion: Path | None
 ) -> tuple[Path, ...]:
     others = [data for data in _tiff_data(image) if data not in mine.planes]
     names = {_file_name(data) for data in others} - {""}
@@ -255,7 +253,7 @@ def _files_of(
     return tuple(sorted(files | ({companion} if companion else set())))
 
 
-def _no_planes(root: ElementTree.Element, path: Path) -> str:
+def _no_planes(root: ET.Element, path: Path) -> str:
     named = [_file_name(data) for image in _children(root, "Image") for data in _tiff_data(image)]
     names = sorted({name for name in named if name})
     if not names:
@@ -270,24 +268,24 @@ def _no_planes(root: ElementTree.Element, path: Path) -> str:
     )
 
 
-def _whole(element: ElementTree.Element, key: str, path: Path) -> int:
+def _whole(element: ET.Element, key: str, path: Path) -> int:
     text = element.get(key, "0")
     if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
         raise InputError(f"{path}: its OME-XML declares {key}={text[:40]!r}.")
     return int(text)
 
 
-def _children(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+def _children(element: ET.Element, name: str) -> Iterator[ET.Element]:
     return (child for child in element if str(child.tag).rpartition("}")[2] == name)
 
 
-def _tiff_data(image: ElementTree.Element) -> list[ElementTree.Element]:
+def _tiff_data(image: ET.Element) -> list[ET.Element]:
     return [data for pixels in _children(image, "Pixels") for data in _children(pixels, "TiffData")]
 
 
-def _uuid(data: ElementTree.Element) -> str:
+def _uuid(data: ET.Element) -> str:
     return next((child.text or "" for child in _children(data, "UUID")), "")
 
 
-def _file_name(data: ElementTree.Element) -> str:
+def _file_name(data: ET.Element) -> str:
     return next((child.get("FileName", "") for child in _children(data, "UUID")), "")

@@ -81,6 +81,8 @@ def open_stack(
             "Name them with channels=[...] (--channels).",
             {series or 0: StatedImage(image.axes, image.pixels.shape, image.metadata)},
         )
+    # What is not believed of a scale does not matter where the user states it.
+    scale_notes = image.metadata.notes if pixel_size_um is None else ()
     size = _pixel_size(pixel_size_um, image.metadata.pixel_size_um)
     return Stack(
         data=pixels,
@@ -92,10 +94,7 @@ def open_stack(
         channels_named=bool(names),
         stored=(image.stored[image.axes.index("Y")], image.stored[image.axes.index("X")]),
         is_colour=image.is_colour and names == _SAMPLES[: len(names)],
-        # What is not believed of a scale does not matter where the user states it.
-        notes=missing_notes
-        + _about_files(image)
-        + (image.metadata.notes if pixel_size_um is None else ()),
+        notes=(*missing_notes, *_about_files(image), *scale_notes),
         files=image.files,
     )
 
@@ -177,11 +176,11 @@ def _without_missing(
         kept = n_times
         while kept - 1 in empty:
             kept -= 1
-        notes = (missing.note(axes),)
+        notes = [missing.note(axes)]
         if kept < n_times:
             pixels = pixels[tuple(slice(kept if a == "T" else None) for a in axes)]
-            notes = (*notes, f"{n_times - kept} of {n_times} time points were left out.")
-        return replace(image, pixels=pixels), notes
+            notes.append(f"{n_times - kept} of {n_times} time points were left out.")
+        return replace(image, pixels=pixels), tuple(notes)
     message = missing.message(path, axes)
     if only_t is None or only_t not in missing.complete_times(axes):
         raise MissingPixelsError(message)

@@ -100,12 +100,11 @@ def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
         None if p else _scaled(length, unit, _UM)
         for p, length, unit in zip(printed, lengths, units, strict=True)
     )
-    notes = ()
-    if any(printed) and lengths[2]:
-        notes = (
-            f"The file's resolution is in pixels per {unit}, as for printing, and was not taken "
-            "for a pixel size.",
-        )
+    note = (
+        f"The file's resolution is in pixels per {unit}, as for printing, and was not taken for a "
+        "pixel size."
+    )
+    notes = (note,) if any(printed) and lengths[2] else ()
     step = _scaled(metadata.get("finterval"), str(metadata.get("tunit", "s")), _SECONDS)
     # ImageJ labels slices: these are channel names only where each slice is a channel.
     sized = dict(zip(series.axes, series.shape, strict=True))

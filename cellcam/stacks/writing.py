@@ -67,7 +67,7 @@ def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
     from pandas.api.types import is_numeric_dtype
 
     text = [name for name in table if not is_numeric_dtype(table[name])]
-    return table.assign(**{name: table[name].map(_safe_text) for name in text})
+    return table.assign(**{str(name): table[name].map(_safe_text) for name in text})
 
 
 def _exists(path: Path) -> bool:
