@@ -50,7 +50,7 @@ class InputImage:
     name : name of its results: path below the folder that was given, without the ending
     file : the image
     labels : the user's label image, or None
-    parts : the other files of an image that is several files
+    parts : all files of an image that is several files
     unusable : why it cannot be used, where that is seen without opening it
     """
 
@@ -59,11 +59,6 @@ class InputImage:
     labels: FileState | None = None
     parts: tuple[FileState, ...] = ()
     unusable: str = ""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of the image, in order of their names."""
-        return tuple(sorted(state.path for state in (self.file, *self.parts)))
 
 
 def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputImage]:

@@ -130,8 +130,8 @@ def _each_image_once(workloads: Iterable[Workload]) -> list[Workload]:
     """Work without repeats: every file of an image in several files leads to the same image."""
     kept: dict[tuple[Path, ...], Workload] = {}
     for load in workloads:
-        whole = load.unusable is None and load.image.parts
-        kept.setdefault(load.image.files if whole else (load.image.file.path,), load)
+        files = load.image.parts or (load.image.file,)
+        kept.setdefault(tuple(file.path for file in files), load)
     return list(kept.values())
 
 
@@ -162,8 +162,7 @@ def _workload(image: InputImage, job: Job) -> Workload:
             raise InputError(image.unusable)
         check_name(job.images, image.name)
         matched = open_image(image, job)
-        others = [file for file in matched.stack.files if file != image.file.path]
-        image = replace(image, parts=tuple(map(FileState.of, others)))
+        image = replace(image, parts=tuple(map(FileState.of, matched.stack.files)))
         places = list(matched.fields())
         pixels = math.prod(matched.stack.data.shape[-2:]) * len(places)
         if _bytes_of_maps(matched, pixels) <= WHOLE_BYTES:

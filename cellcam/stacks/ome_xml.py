@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _LARGEST_XML = 2**28
 # Readers allocate lists of the declared lengths before they look for the planes.
 _MOST_PLANES = 2**22
+_READ = ("DimensionOrder", "Type", "Size", "PhysicalSize", "TimeIncrement")
+_LENGTHS = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
 _COUNTS = ("IFD", "PlaneCount", "NumPlanes", "FirstT", "FirstC", "FirstZ")
 
 
@@ -31,10 +34,12 @@ class OmeImages:
     Attributes
     ----------
     xml : OME-XML of these images alone
+    descriptions : for each image, OME-XML of what is read of it, see `description_of`
     files : for each image, the files that its description needs, in order of their names
     """
 
     xml: str
+    descriptions: tuple[str, ...]
     files: tuple[tuple[Path, ...], ...]
 
     def missing_files(self, number: int) -> list[str]:
@@ -80,7 +85,8 @@ def own_images(tif: TiffFile, path: Path) -> OmeImages | None:
     for data in mine.planes:
         for child in list(_children(data, "UUID")):
             data.remove(child)
-    return OmeImages(ET.tostring(root, encoding="unicode"), files)
+    described = tuple(_alone(root, description_of(image)) for image in kept)
+    return OmeImages(ET.tostring(root, encoding="unicode"), described, files)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,38 @@ class _OwnPlanes:
     def of_image(self, image: ET.Element) -> list[ET.Element]:
         """Own planes of one image."""
         return [data for data in _tiff_data(image) if data in self.planes]
+
+
+def description_of(image: ET.Element) -> ET.Element:
+    """What is read of an ``Image``: sizes, scale, and channels with their names.
+
+    Elsewhere, files break the rules of the schema in many ways that do not matter here. A length
+    that is no positive number is one that the writer did not know.
+    """
+    kept = ET.Element(image.tag, {"ID": "Image:0"})
+    for pixels in _children(image, "Pixels"):
+        known = {k: v for k, v in pixels.attrib.items() if k.startswith(_READ)}
+        for key in [k for k in known if k in _LENGTHS and not _is_positive(known[k])]:
+            del known[key]
+        part = ET.SubElement(kept, pixels.tag, {"ID": "Pixels:0", **known})
+        for i, channel in enumerate(_children(pixels, "Channel")):
+            named = {k: v for k, v in channel.attrib.items() if k in ("Name", "SamplesPerPixel")}
+            ET.SubElement(part, channel.tag, {"ID": f"Channel:0:{i}", **named})
+    return kept
+
+
+def _alone(root: ET.Element, image: ET.Element) -> str:
+    """OME-XML of one image."""
+    whole = ET.Element(root.tag, {k: v for k, v in root.attrib.items() if k != "UUID"})
+    whole.append(image)
+    return ET.tostring(whole, encoding="unicode")
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < inf
+    except ValueError:
+        return False
 
 
 def _parsed(xml: str, path: Path) -> ET.Element:

@@ -8,7 +8,7 @@ _UM_PER_INCH = 25400.0
 # Edge of a voxel that a microscope can have, in um.
 _SMALLEST, _LARGEST = 1e-3, 100.0
 # Resolutions of pictures, in dots per inch, whose dots are smaller than `_LARGEST`. Bio-Formats and
-# others write them as pixel sizes in um. Those that are round in um, as 508 dpi, are not among them.
+# others write them as pixel sizes in um. Those that are round in um, as 508 dpi, are left out.
 _PRINT_DPI = (300, 350, 360, 400, 600, 720, 1200, 1440, 2400)
 
 

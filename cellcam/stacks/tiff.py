@@ -41,40 +41,42 @@ def _image(
     from cellcam.stacks.tiff_pieces import missing_pieces
     from cellcam.stacks.tiff_pixels import TiffPixels, lazy_pixels
 
-    index = _chosen_series(tif, path, series)
+    index = _chosen_series(tif, ome, path, series)
     chosen = tif.series[index]
     _check_pages(chosen, path)
-    known_axes = _stated_axes(tif, index, axes, path)
+    known_axes = _stated_axes(tif, ome, index, axes, path)
     pixels = TiffPixels(path, index)
     missing = missing_pieces(chosen, pixels.chunks, path, ome.missing_files(index) if ome else [])
     return ImageFile(
         lazy_pixels(pixels, known_axes),
         known_axes,
         pixels.chunks,
-        stated_metadata(tif, index),
+        stated_metadata(tif, ome, index),
         _is_colour(chosen, known_axes),
         missing,
         ome.files[index] if ome and len(ome.files[index]) > 1 else (),
     )
 
 
-def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
+def _chosen_series(tif: TiffFile, ome: OmeImages | None, path: Path, series: int | None) -> int:
+    if ome is not None and (
+        len(tif.series) != len(ome.files) or any(image.kind != "ome" for image in tif.series)
+    ):
+        raise InputError(
+            f"{path} says it is an OME-TIFF, but its OME-XML does not describe its pages. Export "
+            "it again."
+        )
     if series is None:
         full = _full_images(tif)
         if len(full) != 1:
             listed = "; ".join(f"{i}: {tif.series[i].axes} {tif.series[i].shape}" for i in full)
             raise UnstatedFactError(
                 f"{path} holds {len(full)} images ({listed}). Choose one: series=... (--series).",
-                _stated_images(tif, full),
+                _stated_images(tif, ome, full),
             )
         series = full[0]
     if not 0 <= series < len(tif.series):
         raise InputError(f"{path} holds {len(tif.series)} images; there is no series={series}.")
-    if tif.is_ome and tif.series[series].kind != "ome":
-        raise InputError(
-            f"{path} says it is an OME-TIFF, but its OME-XML does not describe its pages, or is "
-            "kept in a companion file. Convert it into one file."
-        )
     return series
 
 
@@ -83,11 +85,13 @@ def _full_images(tif: TiffFile) -> list[int]:
     return [i for i, image in enumerate(tif.series) if not image.keyframe.is_reduced or i == 0]
 
 
-def _stated_images(tif: TiffFile, numbers: Sequence[int]) -> dict[int, StatedImage]:
+def _stated_images(
+    tif: TiffFile, ome: OmeImages | None, numbers: Sequence[int]
+) -> dict[int, StatedImage]:
     from cellcam.stacks.tiff_metadata import stated_metadata
 
     return {
-        i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, i))
+        i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, ome, i))
         for i in numbers
     }
 
@@ -101,11 +105,13 @@ def _is_colour(series: TiffPageSeries, axes: str) -> bool:
 
 def _check_pages(series: TiffPageSeries, path: Path) -> None:
     """All planes are in the folder of the file, and of one size and kind."""
-    folder = path.parent.resolve()
+    folder = path.resolve().parent
     first = series.keyframe
-    for page in {id(page.keyframe): page.keyframe for page in series.pages if page}.values():
+    # A series in one run has all its planes in the first page.
+    pages = [first] if series.dataoffset is not None else [page for page in series.pages if page]
+    for page in {id(page.keyframe): page.keyframe for page in pages}.values():
         file = Path(page.parent.filehandle.path)
-        if file != path.absolute() and file.resolve().parent != folder:
+        if file.resolve().parent != folder:
             raise InputError(f"{path} refers to a file outside its folder: {file}. Refused.")
         if (page.shape, page.dtype) != (first.shape, first.dtype):
             raise InputError(
@@ -114,7 +120,9 @@ def _check_pages(series: TiffPageSeries, path: Path) -> None:
             )
 
 
-def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str:
+def _stated_axes(
+    tif: TiffFile, ome: OmeImages | None, index: int, axes: str | None, path: Path
+) -> str:
     series = tif.series[index]
     shape = " x ".join(map(str, series.shape))
     if axes is None:
@@ -123,7 +131,7 @@ def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str
             raise UnstatedFactError(
                 f"{path} does not say what its axes mean: shape {shape}, axes {series.axes}. "
                 f'Say it, one letter of TCZYX for each axis, such as axes="{example}" (--axes).',
-                _stated_images(tif, [index]),
+                _stated_images(tif, ome, [index]),
             )
         return str(series.axes)
     axes = axes.upper()

@@ -36,7 +36,8 @@ def tiff_file(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
 
     _check_pages_end(path)
     with tifffile.TiffFile(path) as tif:
-        ome = own_images(tif, path)
+        # Other files of a set lie beside the file itself, not beside a link to it.
+        ome = own_images(tif, path.resolve())
         if ome is None:
             yield tif, None
             return
@@ -63,7 +64,10 @@ def complaints_as_errors(path: Path) -> Iterator[None]:
     complaints = [text for text in said if not _ABOUT_MISSING.search(text)]
     if complaints:
         listed = "; ".join(complaints[:3])
-        raise InputError(f"{path} is damaged or contradicts itself: {listed}. Export it again.")
+        how = "is damaged or contradicts itself"
+        if re.search(r"invalid (page offset|offset to page)", listed):
+            how = "is cut off or damaged, since it refers to a page behind its end"
+        raise InputError(f"{path} {how}: {listed}. Copy or export it again.")
 
 
 def _check_pages_end(path: Path) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
     from xsdata_pydantic_basemodel.bindings import XmlContext
 
+    from cellcam.stacks.ome_xml import OmeImages
+
 _UM = {
     **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),
     **dict.fromkeys(["micrometre", "micrometers", "micrometres"], 1.0),
@@ -42,10 +44,10 @@ _SECONDS = {
 }
 
 
-def stated_metadata(tif: TiffFile, series: int) -> Metadata:
+def stated_metadata(tif: TiffFile, ome: OmeImages | None, series: int) -> Metadata:
     """Metadata of one series of a file; empty for a TIFF of no known flavour."""
-    if tif.is_ome:
-        return _metadata_of_ome(tif, series)
+    if ome is not None:
+        return _metadata_of_ome(tif.filename, ome.descriptions[series])
     if tif.is_imagej:
         return _metadata_of_imagej(tif, tif.series[series])
     if tif.is_stk:
@@ -55,15 +57,16 @@ def stated_metadata(tif: TiffFile, series: int) -> Metadata:
     return Metadata()
 
 
-def _metadata_of_ome(tif: TiffFile, series: int) -> Metadata:
+def _metadata_of_ome(file: str, description: str) -> Metadata:
     from ome_types import from_xml
 
     parser = {"context": _ome_context()}
     try:
-        ome = from_xml(tif.ome_metadata or "", validate=False, parser_kwargs=parser)
-        image = ome.images[series]
+        image = from_xml(description, validate=False, parser_kwargs=parser).images[0]
     except Exception as error:  # ome-types raises whatever its XML parser does
-        raise InputError(f"{tif.filename}: the OME-XML cannot be read ({error}).") from error
+        raise InputError(
+            f"{file}: the OME-XML cannot be read ({error}). Export it again."
+        ) from error
     pixels = image.pixels
     sizes = [
         _scaled(getattr(pixels, f"physical_size_{axis}"), unit.value, _UM)

@@ -54,6 +54,11 @@ class Pieces:
                 f"{path} declares {n_planes * per_plane} strips or tiles for an image of "
                 f"{' x '.join(map(str, series.shape))}. Refused; export it again."
             )
+        if len(keyframe.dataoffsets) < per_plane / 2:
+            raise InputError(
+                f"{path} declares {per_plane} strips or tiles and lists "
+                f"{len(keyframe.dataoffsets)}. Refused; export it again."
+            )
         if series.dataoffset is not None:
             return cls._of_run(series, n_planes, per_plane)
         absent = np.ones((n_planes, per_plane), bool)
@@ -75,15 +80,14 @@ class Pieces:
     def _of_run(cls, series: TiffPageSeries, n_planes: int, per_plane: int) -> Pieces:
         """Of a series stored in one run, the first page gives the place of all planes."""
         page, bytes_of_plane = series.keyframe, series.nbytes // n_planes
-        starts = np.arange(n_planes)[:, None] * bytes_of_plane
         offsets = _padded(page.dataoffsets, per_plane)
-        counts = _padded(page.databytecounts, per_plane)
         # Some writers give the first strip the bytes of all planes.
-        ends = starts + offsets + np.minimum(counts, bytes_of_plane)
+        counts = np.minimum(_padded(page.databytecounts, per_plane), bytes_of_plane)
+        ends = np.arange(n_planes)[:, None] * bytes_of_plane + offsets + counts
         size = page.parent.filehandle.size
         absent = (offsets == 0) | (counts == 0) | (ends > size)
         cut_at = (int(ends.max()), size) if (ends > size).any() else None
-        return cls(absent, int((~absent).mean() * series.nbytes), cut_at)
+        return cls(absent, int((counts * ~absent).sum()), cut_at)
 
 
 def missing_pieces(

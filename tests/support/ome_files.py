@@ -1,0 +1,109 @@
+"""OME-TIFF files whose XML is written by hand, as microscopes write sets of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def ome(content: str, uuid: str | None = None) -> str:
+    stated = f' UUID="urn:uuid:{uuid}"' if uuid else ""
+    return f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{SCHEMA}"{stated}>{content}</OME>'
+
+
+def image_xml(
+    number: int,
+    shape: tuple[int, ...],
+    planes: str,
+    *,
+    pixel_um: float = 0.5,
+    channels: Sequence[str] = ("DNA",),
+    dtype: str = "uint16",
+) -> str:
+    """``Image`` element of (T, C, Z, Y, X) pixels in the order XYZCT; ``planes`` are TiffData."""
+    t, c, z, y, x = shape
+    named = "".join(
+        f'<Channel ID="Channel:{number}:{i}" SamplesPerPixel="1" Name="{name}"/>'
+        for i, name in enumerate(channels)
+    )
+    return (
+        f'<Image ID="Image:{number}" Name="position {number}">'
+        f'<Pixels ID="Pixels:{number}" DimensionOrder="XYZCT" Type="{dtype}" SizeX="{x}" '
+        f'SizeY="{y}" SizeZ="{z}" SizeC="{c}" SizeT="{t}" PhysicalSizeX="{pixel_um}" '
+        f'PhysicalSizeY="{pixel_um}">{named}{planes}</Pixels></Image>'
+    )
+
+
+def tiff_data(
+    ifd: int | None = None,
+    count: int | None = None,
+    first: tuple[int, int, int] = (0, 0, 0),
+    file: tuple[str, str] | None = None,
+) -> str:
+    """``TiffData`` element; ``first`` is (t, c, z), ``file`` its name and UUID."""
+    t, c, z = first
+    attributes = f' FirstT="{t}" FirstC="{c}" FirstZ="{z}"'
+    attributes += "" if ifd is None else f' IFD="{ifd}"'
+    attributes += "" if count is None else f' PlaneCount="{count}"'
+    if file is None:
+        return f"<TiffData{attributes}/>"
+    name, uuid = file
+    return f'<TiffData{attributes}><UUID FileName="{name}">urn:uuid:{uuid}</UUID></TiffData>'
+
+
+def write_planes(path: Path, planes: NDArray[np.generic], description: str) -> None:
+    """Planes (N, Y, X) as pages, the description in the first."""
+    with tifffile.TiffWriter(path) as tif:
+        for i, plane in enumerate(planes):
+            text = description.encode() if i == 0 else None
+            tif.write(plane, description=text, metadata=None, contiguous=False)
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint16]:
+    return np.random.default_rng(seed).integers(1, 60000, shape).astype(np.uint16)
+
+
+def write_positions(
+    folder: Path,
+    pixels: Sequence[NDArray[np.uint16]],
+    *,
+    kind: str = "all in all",
+    name: str = "pos{i}.ome.tif",
+) -> list[Path]:
+    """A file for each position, (T, C, Z, Y, X); the description is where ``kind`` says.
+
+    ``"all in all"``: every file has a UUID and the XML of all. ``"same xml"``: the same bytes,
+    with the UUID of the first. ``"no uuid"``: file names only at the planes. ``"companion"``: in a
+    file of its own. ``"master"``: in the first file. ``"nameless"``: no references at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [name.format(i=i) for i in range(len(pixels))]
+    uuids = [f"0000000{i}-0000-4000-8000-000000000000" for i in range(len(pixels))]
+    images = "".join(
+        image_xml(
+            i,
+            data.shape,
+            tiff_data(0, int(np.prod(data.shape[:3])), file=None if kind == "nameless" else file),
+        )
+        for i, (data, file) in enumerate(zip(pixels, zip(names, uuids, strict=True), strict=True))
+    )
+    paths = [folder / file for file in names]
+    for i, (path, data) in enumerate(zip(paths, pixels, strict=True)):
+        text = ome(images, uuids[i])
+        if kind == "same xml":
+            text = ome(images, uuids[0])
+        elif kind in ("no uuid", "nameless"):
+            text = ome(images)
+        elif kind == "companion" or (kind == "master" and i > 0):
+            other = "set.companion.ome" if kind == "companion" else names[0]
+            text = ome(f'<BinaryOnly MetadataFile="{other}" UUID="urn:uuid:other"/>', uuids[i])
+        write_planes(path, data.reshape(-1, *data.shape[-2:]), text)
+    if kind == "companion":
+        (folder / "set.companion.ome").write_text(ome(images, "other"), "utf-8")
+    return paths
