@@ -7,6 +7,7 @@ zeros on purpose, but a copy that broke off, or an acquisition that stopped, loo
 from __future__ import annotations
 
 import os
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,11 @@ class ZarrPixels:
     def __init__(self, path: Path, array: ZarrArray) -> None:
         self.path, self.array = path, array
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self._is_blosc = array.shards is None and "blosc" in _codecs(array)
 
     def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.generic]:
+        if self._is_blosc:
+            self._check_whole(region)
         try:
             return np.asarray(self.array[region])
         except Exception as error:  # codecs raise what they like
@@ -39,6 +43,30 @@ class ZarrPixels:
                 f"{self.path} is damaged: a chunk in the pixels {region} cannot be read ({error}). "
                 "Copy or export it again."
             ) from error
+
+    def _check_whole(self, region: tuple[slice | int, ...]) -> None:
+        """Blosc reads beyond the end of a chunk that is cut off: compare with its stated size."""
+        folder = self.path / self.array.path
+        spans = [
+            range(a.start // n, -(-a.stop // n)) if isinstance(a, slice) else [a // n]
+            for a, n in zip(region, self.array.chunks, strict=True)
+        ]
+        for index in product(*spans):
+            file = folder / self.array.metadata.encode_chunk_key(index)
+            if not file.is_file():
+                continue
+            with open(file, "rb") as chunk:
+                begin = chunk.read(16)
+            if len(begin) < 16 or int.from_bytes(begin[12:], "little") > file.stat().st_size:
+                raise InputError(
+                    f"{self.path} is damaged: its chunk {index} is cut off. Copy or export it "
+                    "again."
+                )
+
+
+def _codecs(array: ZarrArray) -> str:
+    """Names of what compresses an array."""
+    return " ".join(type(codec).__name__ for codec in array.compressors).lower()
 
 
 def missing_chunks(path: Path, array: ZarrArray) -> MissingPixels | None:
@@ -70,6 +98,8 @@ def missing_chunks(path: Path, array: ZarrArray) -> MissingPixels | None:
 def _files_below(path: Path, folder: Path) -> dict[str, int]:
     """Size of each file of an array, by its path below the array's folder with ``/``."""
     root = path.resolve()
+    if not folder.resolve().is_relative_to(root):
+        raise InputError(f"{path} holds a link to a file outside it: {folder}. Refused.")
     sizes: dict[str, int] = {}
     for place, folders, names in os.walk(folder):
         inner = Path(place).relative_to(folder).as_posix()

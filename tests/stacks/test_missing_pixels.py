@@ -119,7 +119,8 @@ def test_time_points_missing_in_between_stay_in_place(tmp_path: Path) -> None:
 @pytest.mark.fault("1 a file is cut off", "refused; offers the time points that are complete")
 def test_a_file_that_is_cut_off_can_be_used_as_far_as_it_goes(tmp_path: Path) -> None:
     data, path = noise(6, 40, 50), tmp_path / "a.tif"
-    tifffile.imwrite(path, data, metadata={"axes": "TYX"})
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(data, photometric="minisblack", truncate=True, metadata={"axes": "TYX"})
     with tifffile.TiffFile(path) as tif:
         begin, is_one_run = tif.pages[0].dataoffsets[0], tif.series[0].dataoffset is not None
     assert is_one_run
