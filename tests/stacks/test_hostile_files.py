@@ -122,8 +122,7 @@ MODULO = (
 )
 HOSTILE = {
     "external entity": (
-        '<?xml version="1.0"?><!DOCTYPE OME [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
-        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">&x;</OME>',
+        '<!DOCTYPE OME [<!ENTITY x SYSTEM "file:///etc/passwd">]><OME xmlns="x">&x;</OME>',
         "document type",
     ),
     "billion laughs": (LAUGHS, "document type"),
