@@ -130,6 +130,7 @@ def batch(
     json: Json = False,
 ) -> int:
     """Call and explain the cells of many stacks; goes on where an earlier run stopped."""
+    from cellcam.batch.records import failure_lines
     from cellcam.batch.run import Resources, run_batch
 
     console = Console(quiet, json)
@@ -149,8 +150,8 @@ def batch(
         console.say(f"Shard {shard} is done. The same command without --shard merges all shards.")
         console.report({"shard": shard})
         return 0
-    for outcome in done.failed[:10]:
-        console.say(f"{outcome.status}: {outcome.image}: {outcome.reason}")
+    for line in failure_lines(done.failed):
+        console.say(line)
     for image, note in done.notes[:10]:
         console.say(f"Note: {image}: {note}")
     images = len(done.outcomes)
@@ -198,11 +199,14 @@ def info(
 ) -> None:
     """Versions and devices; or a summary of an image or a model folder."""
     from cellcam.information import about_image, about_machine, about_model
+    from cellcam.stacks.formats import format_of
 
     if path is None:
         content = about_machine()
+    elif path.is_dir() and not format_of(path).is_folder:
+        content = about_model(path)
     else:
-        content = about_model(path) if path.is_dir() else about_image(path, axes)
+        content = about_image(path, axes)
     console = Console(as_json=json)
     for name, value in content.items():
         if isinstance(value, dict):
