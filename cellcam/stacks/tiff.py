@@ -11,7 +11,7 @@ from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
 from cellcam.stacks.ome_xml import OmeImages
 from cellcam.stacks.stack import AXES
-from cellcam.stacks.tiff_file import complaints_as_errors, tiff_file
+from cellcam.stacks.tiff_file import complaints_as_errors, page_layouts, tiff_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -117,6 +117,15 @@ def _check_pages(series: TiffPageSeries, path: Path) -> None:
             raise InputError(
                 f"{path}: its planes differ: {first.shape} {first.dtype} and, in {file.name}, "
                 f"{page.shape} {page.dtype}. Export the image again."
+            )
+    # tifffile takes for granted that the other pages of a file are like its first.
+    for file in {page.parent.filehandle.path for page in pages}:
+        layouts = page_layouts(Path(file))
+        own = [page.offset for page in pages if page.parent.filehandle.path == file]
+        if len({layouts.get(offset, ()) for offset in own} - {()}) > 1:
+            raise InputError(
+                f"{path}: its planes differ in size, compression or kind of pixels. Export the "
+                "image again."
             )
 
 

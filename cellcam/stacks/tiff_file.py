@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 _MOST_PAGES = 2**22
+# Width, length, bits, compression, samples, predictor, tile width and length, sample format.
+_LAYOUT_TAGS = (256, 257, 258, 259, 277, 317, 322, 323, 339)
 # Complaints about planes that are not there, which `missing_pieces` finds by itself.
 _ABOUT_MISSING = re.compile(
     r"Missing data are zeroed|failed to read \d+ files|contains index out of range"
@@ -88,6 +90,18 @@ def _check_pages_end(path: Path) -> None:
             offset = form.page_after(file, offset)
 
 
+def page_layouts(path: Path) -> dict[int, tuple[bytes, ...]]:
+    """What decides how pixels are decoded, of each page of a file, by the page's offset."""
+    layouts = {}
+    with open(path, "rb") as file:
+        form = _Form.of(file.read(8))
+        offset = form.first_page(file) if form else 0
+        while form and offset and offset not in layouts:
+            layouts[offset] = form.layout(file, offset)
+            offset = form.page_after(file, offset)
+    return layouts
+
+
 class _Form:
     """Byte order and sizes of the numbers of a TIFF or BigTIFF."""
 
@@ -96,6 +110,8 @@ class _Form:
         self.offset = struct.Struct(order + ("Q" if big else "I"))
         self.tag_size = 20 if big else 12
         self.start = 8 if big else 4
+        self.one = self.offset.pack(1)
+        self.layout_tags = {struct.pack(f"{order}H", tag) for tag in _LAYOUT_TAGS}
 
     @classmethod
     def of(cls, header: bytes) -> _Form | None:
@@ -114,6 +130,15 @@ class _Form:
         """Offset of the page after the page at ``offset``; 0 after the last."""
         tags = self._number(self.count, file, offset)
         return self._number(self.offset, file, offset + self.count.size + tags * self.tag_size)
+
+    def layout(self, file: BinaryIO, offset: int) -> tuple[bytes, ...]:
+        """Entries of the tags in `_LAYOUT_TAGS` of the page at ``offset``."""
+        tags = self._number(self.count, file, offset)
+        content = file.read(tags * self.tag_size)
+        entries = [content[i : i + self.tag_size] for i in range(0, len(content), self.tag_size)]
+        # An entry of several values is their place in the file.
+        single = [entry for entry in entries if entry[4 : 4 + self.offset.size] == self.one]
+        return tuple(entry for entry in single if entry[:2] in self.layout_tags)
 
     def _number(self, form: struct.Struct, file: BinaryIO, offset: int) -> int:
         file.seek(min(offset, 2**63 - 1))

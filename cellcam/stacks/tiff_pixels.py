@@ -15,8 +15,12 @@ from cellcam.stacks.tiff_file import tiff_file
 
 if TYPE_CHECKING:
     import dask.array as da
+    from tifffile import TiffPage, TiffPageSeries
 
     from cellcam.stacks.ome_zarr import ZarrArray
+
+# JPEG and JPEG 2000 in the numbers of TIFF.
+_JPEG = (6, 7, 33003, 33004, 33005, 33007, 34712)
 
 
 class TiffPixels:
@@ -52,10 +56,34 @@ class TiffPixels:
             import zarr
 
             with tiff_file(self.path) as (tif, _):
-                store = tif.series[self.series].aszarr(level=0)
+                series = tif.series[self.series]
+                for page in {id(p.keyframe): p.keyframe for p in _pages(series)}.values():
+                    _check_ends(page, self.path)
+                store = series.aszarr(level=0)
             weakref.finalize(self, store.close)
             self._opened = zarr.open_array(store, mode="r")
         return self._opened
+
+
+def _pages(series: TiffPageSeries) -> list[TiffPage]:
+    if series.dataoffset is not None:
+        return [series.keyframe]
+    return [page for page in series.pages if page is not None]
+
+
+def _check_ends(page: TiffPage, path: Path) -> None:
+    """Refuse strips and tiles of JPEG and JPEG 2000 without an end: decoders fill in grey."""
+    # Slides in the format NDPI store parts of one JPEG, which have no end of their own.
+    if page.compression not in _JPEG or page.jpegheader is not None:
+        return
+    decode = page.decode
+
+    def checked(data: bytes | None, *args: object, **options: object) -> object:
+        if data and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            raise InputError(f"{path} is damaged: a strip or tile is cut off. Copy it again.")
+        return decode(data, *args, **options)
+
+    page.decode = checked
 
 
 def lazy_pixels(pixels: TiffPixels, axes: str) -> da.Array:
