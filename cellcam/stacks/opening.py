@@ -104,13 +104,12 @@ def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack
 
     Accepts N x Y x X, N x C x Y x X and N x C x Z x Y x X, under any name of the first axis.
     """
-    import tifffile
+    from cellcam.stacks.tiff import first_shape
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path column of the cell table.")
-    with tifffile.TiffFile(path) as tif:
-        n_axes = len(tif.series[0].shape)
+    n_axes = len(first_shape(path))
     layouts = {2: "YX", 3: "TYX", 4: "TCYX", 5: "TCZYX"}
     if n_axes not in layouts:
         raise InputError(f"{path} has {n_axes} axes; a stack of crops has 3, 4 or 5.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,29 @@ _COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
     """Open one image of a TIFF file, see `cellcam.stacks.image_file.Opener`."""
+    with _readable(path) as (tif, ome):
+        return _image(tif, ome, path, axes, series)
+
+
+def first_shape(path: Path) -> tuple[int, ...]:
+    """Shape of the first image of a TIFF file, in its own axes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or no TIFF.
+    """
+    with _readable(path) as (tif, _):
+        return tuple(tif.series[0].shape)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
+    """A TIFF file; all that goes wrong with it is an `InputError`."""
     check_kind(path, *_ENDINGS)
     try:
         with complaints_as_errors(path), tiff_file(path) as (tif, ome):
-            return _image(tif, ome, path, axes, series)
+            yield tif, ome
     except InputError:
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything

@@ -43,7 +43,8 @@ def tiff_file(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
         if ome is None:
             yield tif, None
             return
-    with tifffile.TiffFile(path, omexml=ome.xml) as tif:
+    # Of Micro-Manager's files tifffile would take the positions for an axis, and join all of them.
+    with tifffile.TiffFile(path, omexml=ome.xml, is_mmstack=False) as tif:
         yield tif, ome
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _UM = {
     **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),
     **dict.fromkeys(["micrometre", "micrometers", "micrometres"], 1.0),
-    **dict.fromkeys(["nm", "nanometer", "nanometre"], 1e-3),
-    **dict.fromkeys(["mm", "millimeter", "millimetre"], 1e3),
+    **dict.fromkeys(["nm", "nanometer", "nanometre", "nanometers", "nanometres"], 1e-3),
+    **dict.fromkeys(["mm", "millimeter", "millimetre", "millimeters", "millimetres"], 1e3),
     "pm": 1e-6,
     "Å": 1e-4,
     "cm": 1e4,
@@ -98,7 +98,7 @@ def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
         _pixel_edge(series, "YResolution"),
         _pixel_edge(series, "XResolution"),
     )
-    printed = [unit in _PRINT_UNITS for unit in units]
+    printed = [unit.strip().lower() in _PRINT_UNITS for unit in units]
     z, y, x = (
         None if p else _scaled(length, unit, _UM)
         for p, length, unit in zip(printed, lengths, units, strict=True)
@@ -144,6 +144,7 @@ def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:
 
 def _scaled(value: object, unit: str, factors: dict[str, float]) -> float | None:
     """A positive length or time in um or s; None where value or unit is missing or unknown."""
-    if not isinstance(value, int | float) or value <= 0 or unit not in factors:
+    factor = factors.get(unit.strip(), factors.get(unit.strip().lower()))
+    if not isinstance(value, int | float) or value <= 0 or factor is None:
         return None
-    return float(value) * factors[unit]
+    return float(value) * factor

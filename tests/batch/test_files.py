@@ -21,6 +21,8 @@ from cellcam.batch.merge import BatchResult
 from cellcam.batch.run import run_batch
 from cellcam.errors import UsageError
 from cellcam.request import ImageOptions
+from cellcam.stacks.stack import PixelSize
+from cellcam.stacks.writing import write_ome_tiff
 
 QUICK = Request(explained=0)
 
@@ -80,6 +82,31 @@ def test_an_image_in_several_files_is_worked_on_once(model: Path, tmp_path: Path
     write_planes(folder / "t1.ome.tif", discs(7)[0, :, 0], ome(image, names[1][1]))
     batch(folder, model, tmp_path / "out")
     assert (tmp_path / "out" / "cells.csv").read_text() != before
+
+
+@pytest.mark.fault(
+    "a stopped acquisition in a batch", "a row with the way out; with --tolerate-missing a note"
+)
+def test_a_stopped_acquisition(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = image_xml(0, (5, 2, 1, 96, 96), tiff_data(0, 10), channels=["DNA", "actin"])
+    frames = np.concatenate([discs(i)[0, :, 0] for i in range(3)])
+    write_planes(folder / "a.ome.tif", frames, ome(image.replace("XYZCT", "XYCZT")))
+    done = batch(folder, model, tmp_path / "out")
+    assert "time points 0 to 2" in done.failed[0].reason
+    done = batch(folder, model, tmp_path / "out", Request(explained=0, t=2))
+    assert not done.failed
+    assert set(pd.read_csv(tmp_path / "out" / "cells.csv")["t"]) == {2}
+    tolerant = Request(explained=0, image=ImageOptions(tolerate_missing=True))
+    done = batch(folder, model, tmp_path / "out", tolerant)
+    assert not done.failed
+    assert set(pd.read_csv(tmp_path / "out" / "cells.csv")["t"]) == {0, 1, 2}
+    (notes,) = pd.read_csv(tmp_path / "out" / "images.csv")["notes"]
+    assert "4 of 10 planes are missing" in notes
+    assert "2 of 5 time points were left out" in notes
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["request"]["tolerate_missing"] is True
 
 
 @pytest.mark.fault("8 links out of the folder of a batch", "a row with the reason; not opened")
@@ -235,6 +262,23 @@ def test_axes_without_names(model: Path, tmp_path: Path) -> None:
     done = batch(folder, model, tmp_path / "out", Request(explained=0, image=facts))
     assert not done.failed
     assert done.cells > 0
+
+
+@pytest.mark.fault("11 images of several types and pixel sizes in a folder", "each by its own")
+def test_each_image_has_its_own_scale(model: Path, tmp_path: Path) -> None:
+    sizes = {"a": 0.5, "b": 0.25, "c": 0.5}
+    for name, um in sizes.items():
+        pixels = discs(3).astype(np.float32 if name == "c" else np.uint16)
+        path = tmp_path / "in" / f"{name}.tif"
+        write_ome_tiff(path, pixels, ("DNA", "actin"), PixelSize(None, um, um))
+    batch(tmp_path / "in", model, tmp_path / "out")
+    cells = pd.read_csv(tmp_path / "out" / "cells.csv")
+    for name, um in sizes.items():
+        own = cells[cells["image"] == name]
+        assert len(own) > 0
+        np.testing.assert_allclose(own["y_um"], own["y"] * um)
+    a, c = (cells[cells["image"] == name] for name in "ac")
+    np.testing.assert_allclose(a["p_S"], c["p_S"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("labels", ["masks/{nme}.tif", "masks/{}.tif", "{name", "{name.x}.tif"])

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.ome_files import image_xml, noise, ome, tiff_data, write_planes, write_positions
+import tifffile
+from support.ome_files import (
+    image_xml,
+    noise,
+    ome,
+    tiff_data,
+    write_micro_manager,
+    write_planes,
+    write_positions,
+)
 
 from cellcam import InputError, open_stack
 
@@ -25,6 +34,17 @@ def test_every_file_of_a_set_is_its_own_position(tmp_path: Path, kind: str) -> N
         stack = open_stack(path)
         np.testing.assert_array_equal(np.asarray(stack.data), expected)
         assert (stack.channels, stack.pixel_size_um.x) == (("DNA",), 0.5)
+
+
+@pytest.mark.fault("positions of Micro-Manager, a file each", "each opens as its own position")
+def test_positions_of_micro_manager(tmp_path: Path) -> None:
+    planes = [noise(12, 18, seed=i) for i in range(3)]
+    paths = write_micro_manager(tmp_path, planes)
+    with tifffile.TiffFile(paths[1]) as tif:
+        assert tif.is_mmstack
+        assert tif.series[0].shape[0] == 3
+    for path, plane in zip(paths, planes, strict=True):
+        np.testing.assert_array_equal(open_stack(path).field()[0], plane)
 
 
 @pytest.mark.fault("--series 0 for a multi-position OME set", "each file's own first image")

@@ -89,12 +89,14 @@ class TestDamagedFiles:
         with pytest.raises(InputError, match="no file"):
             open_stack(tmp_path / "nowhere.tif")
 
+    @pytest.mark.fault("3 a file of zero bytes, or of a header only", "refused")
     @pytest.mark.parametrize("content", [b"", b"hello, I am no image", b"II*\x00"])
     def test_no_tiff(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.tif").write_bytes(content)
         with pytest.raises(InputError, match="no TIFF"):
             open_stack(tmp_path / "a.tif")
 
+    @pytest.mark.fault("1 a file is cut off anywhere", "refused")
     @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
     def test_cut_off(self, ome_file: Path, share: float) -> None:
         content = ome_file.read_bytes()

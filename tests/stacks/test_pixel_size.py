@@ -29,7 +29,15 @@ def imagej(path: Path, per_unit: tuple[float, float], **metadata: object) -> Pat
 )
 @pytest.mark.parametrize(
     ("per_unit", "unit"),
-    [(72, "inch"), (96, "inch"), (300, "inch"), (28.35, "cm"), (25400 * 2, "inch"), (1e5, "cm")],
+    [
+        (72, "inch"),
+        (96, "Inch"),
+        (72, "inches"),
+        (300, "inch"),
+        (28.35, "cm"),
+        (25400 * 2, "inch"),
+        (1e5, "cm"),
+    ],
 )
 def test_a_resolution_for_printing_is_no_pixel_size(
     tmp_path: Path, per_unit: float, unit: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,3 +109,35 @@ def write_positions(
     if kind == "companion":
         (folder / "set.companion.ome").write_text(ome(images, "other"), "utf-8")
     return paths
+
+
+def write_micro_manager(folder: Path, planes: Sequence[NDArray[np.uint16]]) -> list[Path]:
+    """A file of one plane (Y, X) for each position, with Micro-Manager's header and all OME-XML."""
+    names = [f"run_MMStack_Pos{i}.ome.tif" for i in range(len(planes))]
+    uuids = [f"0000000{i}-0000-4000-8000-000000000000" for i in range(len(planes))]
+    files = list(zip(names, uuids, strict=True))
+    images = "".join(
+        image_xml(i, (1, 1, 1, *plane.shape), tiff_data(0, 1, file=files[i]))
+        for i, plane in enumerate(planes)
+    )
+    facts = {"MicroManagerVersion": "1.4", "Frames": 1, "Slices": 1, "Channels": 1}
+    summary = json.dumps({**facts, "Positions": len(planes), "Prefix": "run"}).encode()
+    for i, (plane, (name, uuid)) in enumerate(zip(planes, files, strict=True)):
+        own = b"{}\0"
+        xml = ome(images, uuid).encode() + b"\0" + own
+        index = 40 + len(summary)
+        page = index + 8 + 20
+        place = page + 2 + 11 * 12 + 4
+        tags = [(256, 4, 1, plane.shape[1]), (257, 4, 1, plane.shape[0]), (258, 3, 1, 16),
+                (259, 3, 1, 1), (262, 3, 1, 1), (270, 2, len(xml) - len(own), place),
+                (273, 4, 1, place + len(xml)), (277, 3, 1, 1), (278, 4, 1, plane.shape[0]),
+                (279, 4, 1, plane.nbytes),
+                (51123, 2, len(own), place + len(xml) - len(own))]  # fmt: skip
+        header = struct.pack("<2sHI", b"II", 42, page)
+        header += struct.pack("<8I", 54773648, index, 483765892, 0, 99384722, 0, 2355492,
+                              len(summary))  # fmt: skip
+        content = header + summary + struct.pack("<7I", 3453623, 1, 0, 0, 0, i, page)
+        content += struct.pack("<H", len(tags))
+        content += b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+        (folder / name).write_bytes(content + xml + plane.astype("<u2").tobytes())
+    return [folder / name for name in names]
