@@ -21,11 +21,11 @@ from cellcam.request import (
     PlanesWanted,
     Request,
 )
-from cellcam.stacks.writing import check_folder
+from cellcam.stacks.writing import writable_folder
 
 _Result = TypeVar("_Result")
 
-Out = Annotated[Path, typer.Option(help="Folder for the results.", callback=check_folder)]
+Out = Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)]
 Model = Annotated[Path, typer.Option(help="Model folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]

@@ -12,7 +12,7 @@ from cellcam import InputError, samples
 from cellcam.batch.records import Outcome, failure_lines
 from cellcam.cli import main
 from cellcam.errors import UsageError
-from cellcam.stacks.writing import check_folder, check_name, whole_file, write_ome_tiff
+from cellcam.stacks.writing import check_name, whole_file, writable_folder, write_ome_tiff
 
 STACK = samples.sample_path(samples.DEMO_STACK)
 MODEL = samples.sample_path(samples.DEMO_MODEL)
@@ -63,7 +63,7 @@ def test_export_to_a_folder(
 
 def test_folders_that_are_there_or_can_be_made_are_fine(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "new" / "deeper", Path("relative")):
-        assert check_folder(path) == path
+        assert writable_folder(path) == path
     assert not (tmp_path / "new").exists()
 
 
@@ -71,7 +71,7 @@ def test_folders_that_are_there_or_can_be_made_are_fine(tmp_path: Path) -> None:
 def test_a_folder_that_must_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(UsageError, match="cannot be written"):
-        check_folder(tmp_path / "new")
+        writable_folder(tmp_path / "new")
 
 
 def test_names_that_leave_no_room_for_endings(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class ImageFile:
     metadata : channels and scale
     is_colour : whether its channels or samples are the red, green and blue of a picture
     missing : strips, tiles or chunks that are not in the file; ``pixels`` are 0 there
-    files : the files that hold it, where these are several
+    files : the files that hold it and its description, where these are several
+    notes : what the user must know about it, beside the notes about its scale
     """
 
     pixels: da.Array
@@ -55,6 +56,7 @@ class ImageFile:
     is_colour: bool = False
     missing: MissingPixels | None = None
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
-from cellcam.stacks.formats import TIFF, Format, format_of, name_without_ending
+from cellcam.stacks.formats import Format, format_of, name_without_ending
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
 from cellcam.stacks.missing_pixels import MissingPixelsError
 from cellcam.stacks.scale import plausible
@@ -94,7 +94,7 @@ def open_stack(
         channels_named=bool(names),
         stored=(image.stored[image.axes.index("Y")], image.stored[image.axes.index("X")]),
         is_colour=image.is_colour and names == _SAMPLES[: len(names)],
-        notes=(*missing_notes, *_about_files(image), *scale_notes),
+        notes=(*missing_notes, *image.notes, *scale_notes),
         files=image.files,
     )
 
@@ -114,15 +114,6 @@ def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack
     if n_axes not in layouts:
         raise InputError(f"{path} has {n_axes} axes; a stack of crops has 3, 4 or 5.")
     return open_stack(path, axes=layouts[n_axes], channels=channels)
-
-
-def _about_files(image: ImageFile) -> tuple[str, ...]:
-    """A note about an image whose planes are in several files."""
-    names = [file.name for file in image.files if file.suffix.lower() in TIFF.endings]
-    if len(names) < 2:
-        return ()
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return (f"The image is in {len(names)} files: {listed}.",)
 
 
 def check_is_there(path: Path, known: Format) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cellcam.errors import InputError
 from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
-from cellcam.stacks.ome_xml import OmeImages
+from cellcam.stacks.ome_images import OmeImages
 from cellcam.stacks.stack import AXES
 from cellcam.stacks.tiff_file import complaints_as_errors, page_layouts, tiff_file
 
@@ -46,7 +46,7 @@ def _readable(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
     try:
         with complaints_as_errors(path), tiff_file(path) as (tif, ome):
             yield tif, ome
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything
         raise InputError(
@@ -74,13 +74,14 @@ def _image(
         stated_metadata(tif, ome, index),
         _is_colour(chosen, known_axes),
         missing,
-        ome.files[index] if ome and len(ome.files[index]) > 1 else (),
+        ome.files(index) if ome else (),
+        ome.notes(index) if ome else (),
     )
 
 
 def _chosen_series(tif: TiffFile, ome: OmeImages | None, path: Path, series: int | None) -> int:
     if ome is not None and (
-        len(tif.series) != len(ome.files) or any(image.kind != "ome" for image in tif.series)
+        len(tif.series) != len(ome.descriptions) or any(image.kind != "ome" for image in tif.series)
     ):
         raise InputError(
             f"{path} says it is an OME-TIFF, but its OME-XML does not describe its pages. Export "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cellcam.errors import InputError
-from cellcam.stacks.ome_xml import OmeImages, own_images
+from cellcam.stacks.ome_images import OmeImages, own_images
 
 if TYPE_CHECKING:
     from tifffile import TiffFile

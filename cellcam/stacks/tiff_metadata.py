@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
     from xsdata_pydantic_basemodel.bindings import XmlContext
 
-    from cellcam.stacks.ome_xml import OmeImages
+    from cellcam.stacks.ome_images import OmeImages
 
 _UM = {
     **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),

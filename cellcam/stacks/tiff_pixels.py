@@ -40,7 +40,7 @@ class TiffPixels:
     def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.generic]:
         try:
             return np.asarray(self._array()[region])
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:  # decoders raise what they like
             raise InputError(

@@ -29,7 +29,7 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _FORMULA = re.compile(r"[=@\t\r\n]|[+\-].*[(|!]", re.DOTALL)
 
 
-def check_folder(path: Path) -> Path:
+def writable_folder(path: Path) -> Path:
     """The same path, if it is a folder for results or can become one; nothing is made yet.
 
     Raises
@@ -90,7 +90,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Temporary path beside ``path`` that becomes ``path`` when the block ends without error."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; a file is to be written. Give another name.")
-    check_folder(path.parent)
+    writable_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: writers choose their format by it.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")

@@ -38,6 +38,8 @@ class ZarrPixels:
             self._check_whole(region)
         try:
             return np.asarray(self.array[region])
+        except MemoryError:
+            raise
         except Exception as error:  # codecs raise what they like
             raise InputError(
                 f"{self.path} is damaged: a chunk in the pixels {region} cannot be read ({error}). "
