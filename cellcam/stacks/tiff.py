@@ -65,7 +65,7 @@ def _image(
     chosen = tif.series[index]
     _check_pages(chosen, path)
     known_axes = _stated_axes(tif, ome, index, axes, path)
-    pixels = TiffPixels(path, index)
+    pixels = TiffPixels(path, index, tif)
     missing = missing_pieces(chosen, pixels.chunks, path, ome.missing_files(index) if ome else [])
     return ImageFile(
         lazy_pixels(pixels, known_axes),

@@ -15,7 +15,7 @@ from cellcam.stacks.tiff_file import tiff_file
 
 if TYPE_CHECKING:
     import dask.array as da
-    from tifffile import TiffPage, TiffPageSeries
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
     from cellcam.stacks.ome_zarr import ZarrArray
 
@@ -30,9 +30,9 @@ class TiffPixels:
     store cannot be sent to another process.
     """
 
-    def __init__(self, path: Path, series: int) -> None:
+    def __init__(self, path: Path, series: int, tif: TiffFile | None = None) -> None:
         self.path, self.series = path, series
-        self._opened: ZarrArray | None = None
+        self._opened: ZarrArray | None = self._view_of(tif) if tif is not None else None
         array = self._array()
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
         self.ndim = len(self.shape)
@@ -53,16 +53,20 @@ class TiffPixels:
 
     def _array(self) -> ZarrArray:
         if self._opened is None:
-            import zarr
-
             with tiff_file(self.path) as (tif, _):
-                series = tif.series[self.series]
-                for page in {id(p.keyframe): p.keyframe for p in _pages(series)}.values():
-                    _check_ends(page, self.path)
-                store = series.aszarr(level=0)
-            weakref.finalize(self, store.close)
-            self._opened = zarr.open_array(store, mode="r")
+                self._opened = self._view_of(tif)
         return self._opened
+
+    def _view_of(self, tif: TiffFile) -> ZarrArray:
+        """Array that reads from an open file, and opens it again when it is closed."""
+        import zarr
+
+        series = tif.series[self.series]
+        for page in {id(p.keyframe): p.keyframe for p in _pages(series)}.values():
+            _check_ends(page, self.path)
+        store = series.aszarr(level=0)
+        weakref.finalize(self, store.close)
+        return zarr.open_array(store, mode="r")
 
 
 def _pages(series: TiffPageSeries) -> list[TiffPage]:
