@@ -14,6 +14,7 @@ from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_req
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError
 from cellcam.request import Request
+from cellcam.stacks.writing import writable_file
 
 app = typer.Typer(
     name="cellcam",
@@ -175,7 +176,10 @@ def export(
         Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr; or the folder of a run.")
     ],
     out: Annotated[
-        Path, typer.Argument(help="OME-TIFF to write; of a run's cell table, NAME.h5ad.")
+        Path,
+        typer.Argument(
+            help="OME-TIFF to write; of a run's cell table, NAME.h5ad.", callback=writable_file
+        ),
     ],
     quiet: Quiet = False,
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cellcam import InputError, samples
@@ -55,10 +54,8 @@ def test_export_to_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.ome.tif").mkdir()
-    maps = np.zeros((1, 1, 1, 4, 4), np.float32)
-    with pytest.raises(UsageError, match="is a folder"):
-        write_ome_tiff(tmp_path / "a.ome.tif", maps, ["M"])
-    assert list((tmp_path / "a.ome.tif").iterdir()) == []
+    assert run(monkeypatch, "export", tmp_path / "maps.ome.zarr", tmp_path / "a.ome.tif") == 1
+    assert "is a folder; a file is to be written" in capsys.readouterr().err
 
 
 def test_folders_that_are_there_or_can_be_made_are_fine(tmp_path: Path) -> None:

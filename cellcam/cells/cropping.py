@@ -98,7 +98,7 @@ def shape_at_pixel_size(
         if pixel is None:
             raise InputError(
                 f"The model sees pixels of {target:g} um, but the pixel size of {stack.name} is "
-                "unknown. Give it with pixel_size_um=... (--pixel-size)."
+                "unknown. Give it with pixel_size_um=... (--pixel-size). " + " ".join(stack.notes)
             )
         if not 1 / _LARGEST_SCALING <= pixel / target <= _LARGEST_SCALING:
             raise InputError(

@@ -47,6 +47,14 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
+def writable_file(path: Path) -> Path:
+    """The same path, if a file can be written there; `UsageError` if not."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a file is to be written. Give another name.")
+    writable_folder(path.parent)
+    return path
+
+
 def check_name(folder: Path, name: str) -> None:
     """Raise `InputError` if the system allows no files of this name, with endings, in a folder."""
     last = len(os.fsencode(Path(name).name)) + _LONGEST_ADDITION
@@ -88,9 +96,6 @@ def _safe_text(value: object) -> object:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Temporary path beside ``path`` that becomes ``path`` when the block ends without error."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; a file is to be written. Give another name.")
-    writable_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: writers choose their format by it.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")

@@ -45,6 +45,8 @@ def test_a_resolution_for_printing_is_no_pixel_size(
     stack = open_stack(imagej(tmp_path / "a.tif", (per_unit, per_unit), unit=unit))
     assert stack.pixel_size_um == (None, None, None)
     assert f"pixels per {unit}" in stack.notes[0]
+    with pytest.raises(InputError, match=f"--pixel-size.*pixels per {unit}, as for printing"):
+        shape_at_pixel_size(stack, (8, 9), (0.5, 0.5))
     known = open_stack(tmp_path / "a.tif", pixel_size_um=0.3)
     assert (known.pixel_size_um.x, known.notes) == (0.3, ())
 
