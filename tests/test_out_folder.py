@@ -11,7 +11,7 @@ from cellcam import InputError, samples
 from cellcam.batch.records import Outcome, failure_lines
 from cellcam.cli import main
 from cellcam.errors import UsageError
-from cellcam.stacks.writing import check_name, whole_file, writable_folder, write_ome_tiff
+from cellcam.stacks.writing import check_name, whole_file, writable_folder
 
 STACK = samples.sample_path(samples.DEMO_STACK)
 MODEL = samples.sample_path(samples.DEMO_MODEL)
