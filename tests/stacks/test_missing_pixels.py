@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from support.ome_files import image_xml, noise, ome, tiff_data, write_planes
+from support.ome_files import image_xml, noise, ome, tiff_data, without_tile, write_planes
 
 from cellcam import InputError, open_stack
 from cellcam.stacks.missing_pixels import MissingPixelsError, ranges
-
-
-def without_tile(path: Path, page: int, tile: int, *, tag: str = "TileByteCounts") -> None:
-    """Set the size of a tile to 0 in its list, as writers of sparse files do."""
-    with tifffile.TiffFile(path) as tif:
-        entry = tif.pages[page].tags[tag]
-        code = {3: "H", 4: "I", 16: "Q"}[int(entry.dtype)]
-        place, size = entry.valueoffset, struct.calcsize(code)
-    content = bytearray(path.read_bytes())
-    content[place + tile * size : place + (tile + 1) * size] = bytes(size)
-    path.write_bytes(content)
 
 
 @pytest.fixture

@@ -141,3 +141,14 @@ def write_micro_manager(folder: Path, planes: Sequence[NDArray[np.uint16]]) -> l
         content += b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
         (folder / name).write_bytes(content + xml + plane.astype("<u2").tobytes())
     return [folder / name for name in names]
+
+
+def without_tile(path: Path, page: int, tile: int) -> None:
+    """Set the size of a tile to 0 in its list, as writers of sparse files do."""
+    with tifffile.TiffFile(path) as tif:
+        entry = tif.pages[page].tags["TileByteCounts"]
+        code = {3: "H", 4: "I", 16: "Q"}[int(entry.dtype)]
+        place, size = entry.valueoffset, struct.calcsize(code)
+    content = bytearray(path.read_bytes())
+    content[place + tile * size : place + (tile + 1) * size] = bytes(size)
+    path.write_bytes(content)
