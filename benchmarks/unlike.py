@@ -23,7 +23,7 @@ import torch
 import typer
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.trainer import fit_model
-from cellcam_training.fitting.training_cells import measure_training_cells
+from cellcam_training.fitting.training_cells import measure_training_cells, measured_cells
 from cellcam_training.tables.cell_table import CellTable, group_numbers, read_cell_table
 from cellcam_training.tables.crops import CropSet, read_crops
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from scipy import ndimage
 
 from cellcam.models.normalisation import Normalisation
 from cellcam.models.training_cells import TrainingCells
-from cellcam.models.unlike import Unlikeness, measures_of, unlike_cells
+from cellcam.models.unlike import Unlikeness, unlike_cells
 
 Floats = NDArray[np.float32]
 
@@ -74,8 +74,8 @@ class _Known:
     def of(cls, table: CellTable, crops: CropSet, trained: NDArray[np.bool_]) -> _Known:
         normalisation = Normalisation.measured(crops.pixels, trained)
         rows = np.flatnonzero(trained)
-        measures = measures_of(crops.pixels[rows], normalisation)
         groups = group_numbers(table.rows)[rows]
+        measures, groups = measured_cells(crops.pixels[rows], normalisation, groups)
         return cls(measure_training_cells(measures, groups), normalisation, crops.channels)
 
     def unlike(self, pixels: NDArray[np.generic]) -> Unlikeness:

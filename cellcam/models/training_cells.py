@@ -20,6 +20,7 @@ from cellcam.models.appearance import Floats
 # such width counts beyond them.
 _SHARES = np.linspace(0.01, 0.99, 99)
 _BEYOND = 4.0
+_NEIGHBOURS = 6
 
 
 class NormalScores:
@@ -94,7 +95,7 @@ class TrainingCells:
 
     @property
     def _few(self) -> int:
-        return min(3, max(1, len(self.reference) // 10))
+        return min(_NEIGHBOURS, max(1, len(self.reference) // 10))
 
     @cached_property
     def _normal_scores(self) -> NormalScores:

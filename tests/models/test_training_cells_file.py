@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def crops() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 4000, (7, 2, 16, 16)).astype(np.uint16)
+def crops(n: int = 7) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4000, (n, 2, 16, 16)).astype(np.uint16)
 
 
 def test_a_saved_model_measures_the_same(folder: Path) -> None:
@@ -85,10 +85,9 @@ def test_a_changed_or_missing_file_is_refused(folder: Path) -> None:
 
 def test_a_training_that_goes_on_still_knows_the_earlier_cells() -> None:
     model = untrained_model()
-    first, second = crops(), (crops() // 8 + 3000).astype(np.uint16)
-    repeated = np.concatenate([first] * 10)
-    earlier = known_cells(model, repeated, np.arange(70))
-    both = known_cells(model, np.concatenate([second] * 10), np.arange(70), earlier)
-    assert (model.with_training_cells(both).unlike(first).values < 1).all()
-    alone = known_cells(model, np.concatenate([second] * 10), np.arange(70))
+    first, second = crops(60), (crops(60) // 8 + 3000).astype(np.uint16)
+    earlier = known_cells(model, first, np.arange(60))
+    both = known_cells(model, second, np.arange(60), earlier)
+    assert (model.with_training_cells(both).unlike(first).values < 1).mean() > 0.95
+    alone = known_cells(model, second, np.arange(60))
     assert (model.with_training_cells(alone).unlike(first).values > 1).all()
