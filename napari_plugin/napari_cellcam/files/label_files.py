@@ -51,7 +51,9 @@ def _as_integers(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     if pixels.dtype.kind != "f":
         return pixels
     values = pixels.astype(np.float64)
-    is_whole = np.isfinite(values).all() and not (values % 1).any() and values.max(initial=0) < 2**31
+    is_whole = (
+        np.isfinite(values).all() and not (values % 1).any() and values.max(initial=0) < 2**31
+    )
     return values.astype(np.int32) if is_whole else pixels
 
 
