@@ -38,6 +38,7 @@ def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
         "channels": ", ".join(stack.channels) + ("" if stack.channels_named else " (not named)"),
         "pixel size um": known or "unknown",
         "time step s": stack.time_step_s or "unknown",
+        **({"notes": " ".join(stack.notes)} if stack.notes else {}),
     }
 
 

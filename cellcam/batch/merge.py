@@ -18,7 +18,7 @@ from cellcam.batch.records import Outcome, cells_path
 from cellcam.errors import StoppedError
 from cellcam.pipeline.notes import each_once
 from cellcam.pipeline.run_description import describe_run
-from cellcam.stacks.writing import whole_file, write_json
+from cellcam.stacks.writing import spreadsheet_safe, whole_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,19 +158,14 @@ def _write_images_table(
     rows = []
     for image in images:
         outcome = outcomes[image.name]
-        about: dict[str, object] = {"image": image.name, "file": _safe_text(str(image.file.path))}
+        about: dict[str, object] = {"image": image.name, "file": str(image.file.path)}
         about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
         about |= {"cells": outcome.cells, "notes": " ".join(outcome.notes)}
         rows.append(about | metadata_of(image.name, pattern))
     path = out / "images.csv"
     with whole_file(path) as temporary:
-        pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+        spreadsheet_safe(pd.DataFrame(rows).fillna("")).to_csv(temporary, index=False)
     return path
-
-
-def _safe_text(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
 
 
 def _write_cells(
@@ -193,7 +188,7 @@ def _write_cells(
         return paths
     with whole_file(csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(_large_tables(done, job, pattern)):
-            table.to_pandas().to_csv(file, index=False, header=i == 0)
+            spreadsheet_safe(table.to_pandas()).to_csv(file, index=False, header=i == 0)
     return [*paths, csv]
 
 

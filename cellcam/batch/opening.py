@@ -31,7 +31,7 @@ def open_image(image: InputImage, job: Job) -> MatchedStack:
         If it cannot be read, or does not fit the model.
     """
     facts = job.request.image
-    stack = facts.open(image.file.path, image.name)
+    stack = job.request.open(image.file.path, image.name)
     finder = None
     if image.labels:
         finder = open_labels(image.labels.path, stack, facts.axes, facts.series)

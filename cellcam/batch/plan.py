@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_image, open_in_blocks
 from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
@@ -20,6 +21,7 @@ from cellcam.pipeline.find_field import with_fill
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.stack import Stack
+from cellcam.stacks.writing import check_name
 
 # Images whose maps need no more memory are worked on whole, all their fields at once.
 WHOLE_BYTES = 2**28
@@ -85,7 +87,7 @@ class Plan:
 
     Attributes
     ----------
-    images : every input, in order
+    images : every input, in order; an image in several files once
     items : work on images that can be used
     unusable : outcomes of the others
     """
@@ -120,13 +122,22 @@ def make_plan(
     ----------
     measure : `measure_workload`, in this process or in workers
     """
-    workloads = list(measure(images))
+    workloads = _each_image_once(measure(images))
     usable = [load for load in workloads if load.unusable is None]
     groups = _groups([load for load in usable if not load.blocks])
     items = [_item(tuple(group), job) for group in groups]
     items += [_item((load.image,), job, block) for load in usable for block in load.blocks]
     unusable = tuple(load.unusable for load in workloads if load.unusable is not None)
-    return Plan(tuple(images), tuple(items), unusable)
+    return Plan(tuple(load.image for load in workloads), tuple(items), unusable)
+
+
+def _each_image_once(workloads: Iterable[Workload]) -> list[Workload]:
+    """Work without repeats: every file of an image in several files leads to the same image."""
+    kept: dict[tuple[Path, ...], Workload] = {}
+    for load in workloads:
+        files = load.image.parts or (load.image.file,)
+        kept.setdefault(tuple(file.path for file in files), load)
+    return list(kept.values())
 
 
 def image_by_image(item: Item, job: Job) -> list[Item]:
@@ -152,7 +163,11 @@ def border_of(stack: Stack, spec: NetworkInput, finder_border: int) -> int:
 
 def _workload(image: InputImage, job: Job) -> Workload:
     try:
+        if image.unusable:
+            raise InputError(image.unusable)
+        check_name(job.images, image.name)
         matched = open_image(image, job)
+        image = replace(image, parts=tuple(map(FileState.of, matched.stack.files)))
         places = list(matched.fields())
         pixels = math.prod(matched.stack.data.shape[-2:]) * len(places)
         if _bytes_of_maps(matched, pixels) <= WHOLE_BYTES:

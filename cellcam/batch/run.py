@@ -39,6 +39,7 @@ from cellcam.errors import UsageError
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
 from cellcam.request import Request
+from cellcam.stacks.writing import writable_folder
 
 _IMAGES_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -101,6 +102,7 @@ def run_batch(
     job = Job.of(request, model, out, resources.device)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
+    writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     job.out.mkdir(parents=True, exist_ok=True)
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
@@ -125,7 +127,7 @@ def run_batch(
             "seconds": seconds,
         }
         done = merge(plan, verify(plan, job), job, pattern, about)
-        report = write_report(images, done, job, pattern, seconds)
+        report = write_report(plan.images, done, job, pattern, seconds)
         remove_unpacked(job.out)
         return replace(done, written=(*done.written, report))
 

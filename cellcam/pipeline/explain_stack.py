@@ -21,7 +21,7 @@ from cellcam.pipeline.run_description import describe_run
 from cellcam.progress import Progress
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
-from cellcam.stacks.writing import write_json, write_table
+from cellcam.stacks.writing import check_name, writable_folder, write_json, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +79,7 @@ def explain_stack(
     import pandas as pd
 
     started = time.monotonic()
+    check_name(writable_folder(out), stack.name)
     finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]

@@ -16,6 +16,7 @@ from napari_cellcam.layers.channel_sources import (
     source_layer,
     source_pixels,
 )
+from napari_cellcam.layers.stack_layers import cellcam_metadata
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -94,6 +95,7 @@ def stack_from_layers(layers: Mapping[str, Image | ColourSample], axes: str) -> 
         pixel_size_um=layer_pixel_size(first, axes),
         time_step_s=layer_time_step(first, axes),
         name=first.name,
+        notes=cellcam_metadata(first).get("notes", ()),
     )
 
 

@@ -48,11 +48,12 @@ class FileFacts(NamedTuple):
     series: int | None = None
     pixel_size_um: tuple[float | None, float | None, float | None] | None = None
     time_step_s: float | None = None
+    tolerate_missing: bool = False
 
 
 _UNSAID = FileFacts()
-# ``unit`` is that of the pixel values; ``given`` is what the user said about the file, and
-# ``axes``, ``stated_um`` and ``stated_s`` what the file itself states of the layer.
+# ``unit`` is that of the pixel values; ``notes`` are those of the stack; ``given`` is what the user
+# said about the file; ``axes``, ``stated_um`` and ``stated_s`` what the file states of the layer.
 CellCamMetadata = TypedDict(
     "CellCamMetadata",
     {
@@ -62,6 +63,7 @@ CellCamMetadata = TypedDict(
         "model": str,
         "class": str,
         "unit": str,
+        "notes": tuple[str, ...],
         "preview": bool,
         "given": FileFacts,
         "axes": str,
@@ -100,6 +102,7 @@ def stack_layers(stack: Stack, given: FileFacts = _UNSAID) -> list[LayerData]:
         "axes": _kept_axes(stack),
         "stated_um": stated,
         "stated_s": None if given.time_step_s else stack.time_step_s,
+        "notes": stack.notes,
     }
     if stack.is_colour and stack.data.dtype == np.uint8:
         return [_rgb_layer(stack, metadata, placement)]
