@@ -38,8 +38,9 @@ _WIDE = 0.85
 # such as a missing tile.
 # Saturated patches inside of cells do neither.
 _IN_PLACE = 0.9
-# Part of the pixels with data that may lie in patches of one value: drawn, not recorded.
-_FLAT = 0.5
+# Part of the pixels with data that may lie in patches of one value. Beyond that an image is drawn,
+# not recorded, and must be a rectangle of at least so much of the field to have a border of fill.
+_FLAT, _RECTANGLE = 0.5, 0.4
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def _gaps_if_fill(
     inside: list[list[NDArray[np.float64]]] = [[] for _ in range(n_channels)]
     beside: list[list[NDArray[np.float64]]] = [[] for _ in range(n_channels)]
     n_data = n_wide = n_flat = n_fill = n_placed = n_known = 0
+    is_rectangle = True
     for sample in samples:
         covered = _opened(_equal(sample.pixels, values), _SQUARE)
         filled = covered.copy()
@@ -194,13 +196,16 @@ def _gaps_if_fill(
         n_data += int(data.sum())
         n_wide += int((_opened(data, crop) & data).sum())
         n_flat += int((_flat_patches(sample.pixels) & data).sum())
+        is_rectangle &= _is_rectangle(data, sample.pixels)
         far = ~_grown(filled, _RIM)
         next_to = _grown(covered, 1) & data
         for channel, value in enumerate(values):
             pixels = sample.pixels[channel]
             inside[channel].append(np.abs(_finite(pixels[far][::_EACH]) - value))
             beside[channel].append(np.abs(_finite(pixels[next_to]) - value))
-    if not n_data or n_flat > _FLAT * n_data or n_wide < _WIDE * n_data:
+    if not n_data or n_wide < _WIDE * n_data:
+        return None
+    if n_flat > _FLAT * n_data and not is_rectangle:
         return None
     if n_placed < _IN_PLACE * n_known or (n_fill and not n_known):
         return None
@@ -224,6 +229,16 @@ def _jumps(beside: NDArray[np.float64], data: NDArray[np.float64]) -> bool:
 
 def _stays_away(data: NDArray[np.float64]) -> bool:
     return bool(len(data) and data.min() >= _JUMP * np.median(data) > 0)
+
+
+def _is_rectangle(data: Mask, pixels: Pixels) -> bool:
+    """Whether data of several values fill a box, and much of the image."""
+    places = np.argwhere(data)
+    if len(places) < _RECTANGLE * data.size:
+        return False
+    box = tuple(slice(a, b + 1) for a, b in zip(places.min(0), places.max(0), strict=True))
+    inside = pixels[(slice(None), *box)]
+    return bool(data[box].mean() > 0.98 and inside.min() < inside.max())
 
 
 def _in_place(covered: Mask, at_edge: tuple[bool, bool, bool, bool], crop: int) -> tuple[int, int]:

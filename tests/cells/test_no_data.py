@@ -86,6 +86,15 @@ def test_fill_in_the_middle_of_the_range_is_found() -> None:
     assert filled(pixels)[1].mean() > 0.38
 
 
+def test_a_drawn_image_may_have_a_border_and_no_other_fill() -> None:
+    drawn = 100 + 300 * (field_of_cells() > 150).astype(np.uint16)
+    assert filled(border(drawn))[0].values == ((0, 0),)
+    y, x = np.mgrid[:320, :320]
+    for cell in (np.hypot(y - 160, x - 160) < 130, (abs(y - 160) < 80) & (abs(x - 160) < 80)):
+        image = np.where(cell, 900, 100).astype(np.uint16)
+        assert filled(np.stack([image, image]))[0].values == ()
+
+
 @pytest.mark.fault("a black background is clipped to 0", "it is a background, not missing data")
 @pytest.mark.parametrize(
     "change",

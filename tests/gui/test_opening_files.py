@@ -48,6 +48,17 @@ def two_cells(value: int = 2) -> np.ndarray:
     return labels
 
 
+@pytest.mark.fault("labels stored as floating point, in the window", "open as cells")
+def test_whole_numbers_as_floating_point_open_as_cells(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a_labels.tif", two_cells(7).astype(np.float32))
+    (layer,) = read(tmp_path / "a_labels.tif")
+    assert isinstance(layer, Labels)
+    np.testing.assert_array_equal(layer.data, two_cells(7))
+    tifffile.imwrite(tmp_path / "b_labels.tif", two_cells(7).astype(np.float32) / 2)
+    (layer,) = read(tmp_path / "b_labels.tif")
+    assert not isinstance(layer, Labels)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_a_picture_is_one_layer_in_its_colours(tmp_path: Path, planar: str) -> None:
     pixels = picture(tmp_path / "a.tif")

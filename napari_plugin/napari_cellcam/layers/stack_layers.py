@@ -184,8 +184,8 @@ def _display_range(pixels: da.Array) -> tuple[float, float]:
 def _without_fill(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Counts without the zeros of a mosaic's fill, where all others lie far above them."""
     others = counts[counts != 0]
-    if len(others) == len(counts) or not len(others):
-        return counts
+    if len(others) == len(counts) or len(others) < len(counts) / 2:
+        return counts  # zeros are the background where they are most of a picture
     low, middle = np.percentile(others, (_SHOWN[0], 50))
     return others if low > _FAR * middle > 0 else counts
 
