@@ -54,7 +54,7 @@ def test_rows_are_filtered_by_patterns_and_numbered_as_in_the_file(folder: Path)
         "flag": [None, "cut", None, None, None, None],
         "cls": ["a", "b", "a", "b", "b", "b"],
         "x": [21] * 6,
-        "y": [11, 11, 11, 500, 11, 11],
+        "y": [11, 15, 19, 500, 23, 27],
     }
     table = read_cell_table(write_table(folder, **columns), only=["image=*.ome.tif", "flag!=c?t"])
     assert table.rows["row"].tolist() == [0, 2, 3, 4]

@@ -94,7 +94,7 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         cells outside their image.
     """
     opened = cache(partial(_open, place=table.place, channels=settings.channels))
-    check_images(table.rows, table.place, table.source, opened)
+    check_images(table.rows, table.place, table.source, opened, settings.field)
     first = opened(min(table.rows["image"]))
     pixel_size = settings.pixel_size_um or _pixel_size(table, settings, first)
     geometry = CropGeometry(
