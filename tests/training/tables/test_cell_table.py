@@ -17,7 +17,10 @@ from cellcam import InputError
         ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
         ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "row 5: there is no"),
         ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [*range(4)]}, "b has one cell"),
-        ({"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [*range(4)]}, "one class only, a"),
+        (
+            {"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [*range(4)]},
+            "one class only, a",
+        ),
         ({"cls": ["a", None, "b"], "file": ["crops.tif"] * 3, "index": [0, 1, 2]}, "row 3: no"),
     ],
 )

@@ -28,9 +28,7 @@ def test_centres_boxes_and_labels_of_the_same_cells_give_the_same_crops(folder: 
         folder, SETTINGS, image=image,
         xmin=[40, 20], ymin=[30, 10], xmax=[43, 23], ymax=[33, 13],
     )  # fmt: skip
-    by_label = crops_of(
-        folder, SETTINGS, image=image, labels=["labels.ome.tif"] * 2, label=[2, 5]
-    )
+    by_label = crops_of(folder, SETTINGS, image=image, labels=["labels.ome.tif"] * 2, label=[2, 5])
     for crops in (by_centre, by_box, by_label):
         np.testing.assert_array_equal(crops, expected)
 

@@ -79,7 +79,8 @@ def filtered_rows(table: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
             )
         wanted = not name.endswith("!")
         column = table[name.removesuffix("!")].map(str)
-        table = table[[fnmatchcase(text, pattern) == wanted for text in column]]
+        fits = [text == pattern or fnmatchcase(text, pattern) for text in column]
+        table = table[[fit == wanted for fit in fits]]
     return table
 
 
