@@ -21,7 +21,7 @@ from cellcam.stacks.opening import open_crops, open_stack
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.tables.cell_table import CellTable
-from cellcam_training.tables.crop_size import chosen_crops
+from cellcam_training.tables.crop_size import CropChoice, chosen_crops
 from cellcam_training.tables.image_crops import CropGeometry, FieldName, Pixels, crops_of_image
 from cellcam_training.tables.table_checks import check_images
 
@@ -64,7 +64,7 @@ class CropSet:
     pixels : (N, C, *crop_size) array of raw counts, in memory or memory-mapped
     channels : C names
     pixel_size_um : of a crop, or None
-    why_size : reason for the crop size
+    why_size : reason for the crop size, as part of a sentence
     """
 
     pixels: Pixels
@@ -76,6 +76,18 @@ class CropSet:
     def crop_size(self) -> tuple[int, ...]:
         """Pixels along each spatial axis."""
         return self.pixels.shape[2:]
+
+    @property
+    def choice(self) -> CropChoice:
+        """Size of the crops, and the reason for it."""
+        return CropChoice(self.crop_size, self.pixel_size_um, self.why_size)
+
+    def fingerprints(self) -> list[str]:
+        """A hash of the pixels of each crop; other types of the same numbers give the same."""
+        return [
+            hashlib.blake2b(np.ascontiguousarray(crop, np.float32).data, digest_size=8).hexdigest()
+            for crop in self.pixels
+        ]
 
     def part(self, rows: NDArray[np.int64]) -> CropSet:
         """Crops of the cells with these row numbers."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellcam.errors import InputError
+from cellcam.errors import InputError, UsageError
 from cellcam_training.tables.delimited_text import read_text
-from cellcam_training.tables.spreadsheets import read_excel
+from cellcam_training.tables.spreadsheets import Sheet, read_excel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def read_table_file(path: Path, wanted: str) -> RawTable:
     if content.startswith(_PARQUET):
         return RawTable(_parquet(path))
     if content.startswith(_ZIP):
-        sheet = read_excel(path, wanted)
+        sheet = _excel(path, wanted)
         return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
     for start, what in _OTHERS.items():
         if content.startswith(start):
@@ -76,6 +76,16 @@ def read_table_file(path: Path, wanted: str) -> RawTable:
     text = read_text(_unpacked(content, path), path, wanted)
     rows = _frame(text.header, text.records, text.numbers)
     return RawTable(rows, text.notes, decimal_comma=text.delimiter == ";")
+
+
+def _excel(path: Path, wanted: str) -> Sheet:
+    try:
+        return read_excel(path, wanted)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{path} is an Excel file, which needs the package {error.name}: pip install "
+            "'cellcam[train]' brings it. Or save the table as CSV."
+        ) from error
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
