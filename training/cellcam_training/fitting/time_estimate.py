@@ -68,7 +68,7 @@ def _seconds_of_step(model: CellModel, data: TrainingData, course: Course) -> fl
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        float(loss)  # waits for the device
+        float(loss.detach())  # waits for the device
         times.append(time.perf_counter() - started)
         if sum(times) > _ENOUGH_S and len(times) > _FIRST:
             break

@@ -24,6 +24,10 @@ _ZEROS, _LOOKED_AT = 0.3, 4096
 _MOST_LISTED = 20
 # Python's limit of 131,072 characters protects against nothing: a field is in memory already.
 _LONGEST_FIELD = 2**20
+# Besides ASCII: quotation marks, dashes, ellipsis and the sign of the euro.
+_BETWEEN_WORDS = re.compile(
+    r"[\s,;|\"'()\[\]/\\_.:+\-\u201c-\u201e\u2018-\u201a\u2013\u2014\u2026\u20ac]+"
+)
 # Outer characters that nobody sees: besides white space, marks of byte order and zero-width ones.
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u2060"
 
@@ -123,7 +127,8 @@ def _western(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
         text = content.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
-    special = sorted(set(re.findall(r"\w*[^\W\x00-\x7f]\w*", text)))
+    words = set(_BETWEEN_WORDS.split(text))
+    special = sorted(word for word in words if not word.isascii())
     odd = [word for word in special if _is_implausible(word)]
     if not text or odd:
         example = f": it would say {odd[0]!r}" if odd else ""
@@ -142,7 +147,8 @@ def _western(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
 def _is_implausible(word: str) -> bool:
     """Whether most letters are special, as in Cyrillic or Chinese text that is read wrongly."""
     special = sum(not letter.isascii() for letter in word)
-    return special >= 2 and special > len(word) - special
+    all_special = special == len(word) >= 2
+    return all_special or (special >= 3 and special > len(word) - special)
 
 
 def _without_separator_line(text: str) -> str:

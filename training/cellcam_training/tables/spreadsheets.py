@@ -84,9 +84,11 @@ def read_excel(path: Path, wanted: str) -> Sheet:
 
     try:
         _check_size(path)
-        with warnings.catch_warnings():  # about styles and validations, which are not needed
+        # openpyxl warns of styles and validations, which are not needed, and judges a file by its
+        # name, but not an open file.
+        with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore")
-            book = load_workbook(path, data_only=True)
+            book = load_workbook(file, data_only=True)
         sheets = [_sheet(sheet) for sheet in book.worksheets]
     except InputError:
         raise
