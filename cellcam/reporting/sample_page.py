@@ -27,11 +27,13 @@ class ShownCrop:
         projection
     crop_size : (y, x) pixels of the crop
     image : name of the image
+    is_colour : whether the channels are red, green and blue
     """
 
     pixels: NDArray[np.generic]
     crop_size: tuple[int, ...]
     image: str
+    is_colour: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +73,19 @@ def shown(samples: Sequence[ClassSamples]) -> list[dict[str, object]]:
 def crop_picture(crop: ShownCrop) -> str:
     """The crop in a frame, the field around it darker, as PNG in base64."""
     pixels = crop.pixels.max(1) if crop.pixels.ndim == 4 else crop.pixels
-    picture = composite_image(pixels)
+    picture = _colours(pixels) if crop.is_colour else composite_image(pixels)
     shape, size = picture.shape[:2], crop.crop_size[-2:]
     starts = [(whole - part) // 2 for whole, part in zip(shape, size, strict=True)]
     if any(starts):
         picture = _framed(picture, starts, size)
     return png_row([_smaller(picture)])
+
+
+def _colours(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Red, green and blue (C, Y, X) as they are, stretched together: (Y, X, 3)."""
+    counts = np.moveaxis(pixels[:3].astype(np.float32), 0, -1)
+    low, high = np.nanpercentile(counts, (0.1, 99.9))
+    return np.clip((counts - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
 
 
 def _framed(

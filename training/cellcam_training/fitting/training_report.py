@@ -33,7 +33,7 @@ def sample_crops_of(table: CellTable, crops: CropSet, recipe: Recipe) -> list[Cl
         settings = CropSettings(size, recipe.channels, crops.pixel_size_um, recipe.field)
         return read_crops(part, settings).pixels
 
-    return sample_crops(table, crops.crop_size, read)
+    return sample_crops(table, crops.crop_size, crops.channels, read)
 
 
 def training_report(

@@ -66,7 +66,7 @@ def evaluate_model(
         f"{spec.network}, evaluated on {len(predictions.truth)} cells.",
         judged_on,
         warnings=(*warnings, *table.warnings),
-        samples=sample_crops(table, spec.crop_size, partial(_read, spec, channels)),
+        samples=sample_crops(table, spec.crop_size, spec.channels, partial(_read, spec, channels)),
         crops=described(replace(crops.choice, why="as the model sees cells")),
     )
     write_classifier_page(out / "report.html", report)

@@ -18,18 +18,21 @@ _CONTEXT = 2  # times the crop, along y and x
 def sample_crops(
     table: CellTable,
     crop_size: tuple[int, ...],
+    channels: tuple[str, ...],
     read: Callable[[CellTable, tuple[int, ...]], Pixels],
 ) -> list[ClassSamples]:
     """Crops of some cells of each class, spread over the table.
 
     Parameters
     ----------
-    crop_size : that the network sees
+    crop_size, channels : that the network sees
     read : reads the crops of a table at a size: (N, C, *size)
     """
     classes = [name for name in table.classes if (table.rows["cls"] == name).any()][:_MOST_CLASSES]
     chosen = {name: _spread(np.flatnonzero(table.rows["cls"] == name)) for name in classes}
     rows = np.concatenate(list(chosen.values()))
+    images = [Path(name).name for name in table.rows["image"]]
+    is_colour = channels[:3] == ("red", "green", "blue")
     ready_made = table.place in ("index", "whole")
     size = crop_size if ready_made else (*crop_size[:-2], *(_CONTEXT * n for n in crop_size[-2:]))
     pixels = dict(zip(rows.tolist(), read(table.part(rows), size), strict=True))
@@ -38,7 +41,7 @@ def sample_crops(
             name,
             int((table.rows["cls"] == name).sum()),
             [
-                ShownCrop(pixels[row], crop_size[-2:], Path(table.rows["image"].iloc[row]).name)
+                ShownCrop(pixels[row], crop_size[-2:], images[row], is_colour)
                 for row in chosen[name].tolist()
             ],
         )
