@@ -93,7 +93,7 @@ def explain_stack(
     written.append(_write_overview(matched, model.spec.network, out, fields[0]))
     written.append(out / "run.json")
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
-    notes = image_notes(fields)
+    notes = image_notes([note for field in fields for note in field.notes], cells, model.spec)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
     run |= {"notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
