@@ -201,3 +201,21 @@ def test_what_is_no_table_is_refused_with_what_to_do(
     (tmp_path / "cells.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_cell_table(tmp_path / "cells.csv")
+
+
+@pytest.mark.fault(
+    "An image name that is too long, holds a zero byte or leads nowhere", "Refused row by row"
+)
+@pytest.mark.parametrize("name", ["x" * 5000 + ".tif", "a\\b.tif", "é" * 300, "../no.tif", "."])
+def test_names_that_no_file_can_have_are_refused_by_row(tmp_path: Path, name: str) -> None:
+    text = f"image,x,y,cls\n{name},1,2,a\n{name},9,9,a\n"
+    with pytest.raises(InputError, match="row 2: there is no file"):
+        read(tmp_path, text)
+    with pytest.raises(InputError, match="no (image|file)"):
+        read(tmp_path, f"image,axis-0,axis-1,axis-2,cls\n{name},1,2,3,a\n")
+
+
+def test_paths_of_windows_are_understood(folder: Path) -> None:
+    (folder / "Platte 1").mkdir()
+    (folder / "crops.tif").rename(folder / "Platte 1" / "crops.tif")
+    assert read(folder, "file,index,cls\nPlatte 1\\crops.tif,0,a\n") == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,8 @@ def image_path(folder: Path, name: str) -> Path:
     Windows writes paths with backslashes; they are understood elsewhere if such a file exists.
     """
     path = folder / name
-    if "\\" in name and not path.exists():
+    # os.path, unlike Path, answers for names that are too long or hold a zero byte, too.
+    if "\\" in name and not os.path.exists(path):
         forward = folder / name.replace("\\", "/")
-        return forward if forward.exists() else path
+        return forward if os.path.exists(forward) else path
     return path

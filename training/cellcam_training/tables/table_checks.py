@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,8 @@ def row_problems(rows: pd.DataFrame) -> list[Problem]:
     problems: list[Problem] = []
     for column in ("image", "labels"):
         if column in rows:
-            missing = {name for name in rows[column].unique() if not Path(name).is_file()}
+            # os.path, unlike Path, answers for names that are too long or hold a zero byte, too.
+            missing = {name for name in rows[column].unique() if not os.path.isfile(name)}
             for i in np.flatnonzero(rows[column].isin(missing)):
                 name = rows[column].iloc[i]
                 problems.append((int(i), f"there is no file {name}" if name else f"no {column}"))

@@ -29,7 +29,7 @@ _OTHERS = {
     b"\x93NUMPY": "a NumPy array. Write the table as CSV or Parquet",
     b"{\\rtf": "a text document. Save the table as CSV or .xlsx",
 }
-_MOST_BYTES = 2**31
+_MOST_BYTES, _MOST_ROWS = 2**31, 10**8
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,19 @@ def _unpacked(content: bytes, path: Path) -> bytes:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
 
     try:
-        table = pd.read_parquet(path)
-    except (ValueError, OSError, NotImplementedError) as error:  # Arrow's errors are ValueErrors
+        with ParquetFile(path) as file:
+            n = file.metadata.num_rows
+            if n > _MOST_ROWS:
+                raise InputError(f"{path} states {n} rows, more than any cell table.")
+            # What pandas noted about its own table is not needed, and may be damaged.
+            table = file.read().to_pandas(ignore_metadata=True)
+    except (ArrowException, ValueError, OSError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} cannot be read as a Parquet table: {error}") from error
     names = [str(name).strip() for name in table.columns]
     columns = [_column(table.iloc[:, i]) for i in range(len(names))]

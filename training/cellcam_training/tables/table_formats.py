@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from cellcam_training.tables.table_files import RawTable, read_table_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cellcam.stacks.stack import Stack
 
 
 def raw_table(path: Path, class_column: str, image: Path | None = None) -> RawTable:
@@ -45,11 +49,16 @@ def raw_table(path: Path, class_column: str, image: Path | None = None) -> RawTa
         table["image"] = str(image.resolve())
     if is_points(table):
         column = image_column(table)
-        table, meanings = named_axes(
-            table, column or "", lambda name: open_stack(image_path(path.parent, name))
-        )
+        table, meanings = named_axes(table, column or "", partial(_opened, path.parent))
         notes += meanings
     return RawTable(table, notes, raw.decimal_comma)
+
+
+def _opened(folder: Path, name: str) -> Stack:
+    path = image_path(folder, name)
+    if not os.path.exists(path):
+        raise InputError(f"There is no image {path}; paths are relative to the table.")
+    return open_stack(path)
 
 
 def image_column(table: pd.DataFrame) -> str | None:
