@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli_options import Device, Json, Quiet
+from cellcam.cli_options import Axes, Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
 from cellcam.names import split_names
@@ -47,6 +47,7 @@ def train(
     only: Only = None,
     image: Image = None,
     channels: Channels = None,
+    axes: Axes = None,
     folds: Annotated[
         int | None,
         typer.Option(min=2, help="Cross-validate first, with this many folds."),
@@ -98,7 +99,7 @@ def train(
     check_out(out, overwrite)
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
-        cells = read_cell_table(table, class_column, group_column, only or (), image)
+        cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
         _say_about(cells, console)
         crops = read_all_crops(cells, settings, scratch_folder(out))
         if is_first_process():
@@ -165,6 +166,7 @@ def evaluate(
     only: Only = None,
     image: Image = None,
     channels: Channels = None,
+    axes: Axes = None,
     explanations: Annotated[
         bool,
         typer.Option(
@@ -187,7 +189,9 @@ def evaluate(
     from cellcam import load_model
 
     console = Console(quiet, json)
-    cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
+    cells = read_cell_table(
+        table, class_column, group_column, only or (), image, to_train=False, axes=axes
+    )
     _say_about(cells, console)
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None

@@ -59,6 +59,7 @@ class CellTable:
     warnings : reasons to doubt the metrics: classes that come from one group or have few cells,
         images on both sides of the split, cells that stand in the table twice
     notes : facts about the file that the user must know
+    axes : of the images, where their files do not state them
     """
 
     rows: pd.DataFrame
@@ -67,6 +68,7 @@ class CellTable:
     source: Path = Path()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    axes: str | None = None
 
     def truth(self) -> NDArray[np.int64]:
         """Class index of every cell, (N,)."""
@@ -92,6 +94,7 @@ def read_cell_table(
     only: Sequence[str] = (),
     image: Path | None = None,
     to_train: bool = True,
+    axes: str | None = None,
 ) -> CellTable:
     """Read a cell table in any of the formats of `raw_table`.
 
@@ -107,13 +110,14 @@ def read_cell_table(
     only : conditions on rows, see `filtered_rows`
     image : image of all rows, for tables without a column that names it
     to_train : refuse classes with a single cell, and tables with a single class
+    axes : of the images, such as ``"CYX"``, where their files do not state them
 
     Raises
     ------
     InputError
         If columns, images or classes are missing.
     """
-    raw = raw_table(path, class_column, image)
+    raw = raw_table(path, class_column, image, axes)
     table = filtered_rows(raw.rows, only)
     place = _place(table, path, class_column, group_column)
     rows, problems = _standard_columns(table, place, class_column, group_column, path, raw)
@@ -133,7 +137,8 @@ def read_cell_table(
     rows = once.reset_index(drop=True)
     classes = tuple(sorted(rows["cls"].unique()))
     warnings = (*repeated, *warnings_about(rows, place))
-    return CellTable(rows, place, classes, path, warnings, raw.notes + _ignored(table, place))
+    notes = raw.notes + _ignored(table, place)
+    return CellTable(rows, place, classes, path, warnings, notes, axes)
 
 
 def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str | None) -> Place:

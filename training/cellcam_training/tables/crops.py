@@ -108,7 +108,7 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         With all problems, row by row: images that cannot be opened or differ in their channels,
         cells outside their image.
     """
-    opened = cache(partial(_open, place=table.place, channels=settings.channels))
+    opened = cache(partial(_open, table=table, channels=settings.channels))
     check_images(table.rows, table.place, table.source, opened, settings.field)
     choice = chosen_crops(table, settings, opened)
     geometry = CropGeometry(
@@ -217,8 +217,10 @@ def _stored_key(path: Path) -> str | None:
     return key
 
 
-def _open(image: str, place: str, channels: tuple[str, ...] | None) -> Stack:
-    return (open_crops if place == "index" else open_stack)(image, channels=channels)
+def _open(image: str, table: CellTable, channels: tuple[str, ...] | None) -> Stack:
+    if table.place == "index":
+        return open_crops(image, channels)
+    return open_stack(image, axes=table.axes, channels=channels)
 
 
 def _check_room(folder: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:

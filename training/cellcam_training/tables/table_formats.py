@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from cellcam.stacks.stack import Stack
 
 
-def raw_table(path: Path, class_column: str, image: Path | None = None) -> RawTable:
+def raw_table(
+    path: Path, class_column: str, image: Path | None = None, axes: str | None = None
+) -> RawTable:
     """Unchecked rows of a table, one for each cell.
 
     Parameters
@@ -31,6 +33,7 @@ def raw_table(path: Path, class_column: str, image: Path | None = None) -> RawTa
         subfolder for each class and one image for each cell; or a folder in the layout of VOC
     class_column : name of the column with the class, for class folders
     image : image of all rows, for tables without a column that names it
+    axes : of the images, where their files do not state them
 
     Raises
     ------
@@ -49,16 +52,16 @@ def raw_table(path: Path, class_column: str, image: Path | None = None) -> RawTa
         table["image"] = str(image.resolve())
     if is_points(table):
         column = image_column(table)
-        table, meanings = named_axes(table, column or "", partial(_opened, path.parent))
+        table, meanings = named_axes(table, column or "", partial(_opened, path.parent, axes))
         notes += meanings
     return RawTable(table, notes, raw.decimal_comma)
 
 
-def _opened(folder: Path, name: str) -> Stack:
+def _opened(folder: Path, axes: str | None, name: str) -> Stack:
     path = image_path(folder, name)
     if not os.path.exists(path):
         raise InputError(f"There is no image {path}; paths are relative to the table.")
-    return open_stack(path)
+    return open_stack(path, axes=axes)
 
 
 def image_column(table: pd.DataFrame) -> str | None:
