@@ -136,3 +136,19 @@ def test_cells_that_the_model_was_trained_on_are_counted(
     rows[60:].to_csv(tmp_path / "test.csv", index=False)
     commands.evaluate(tmp_path / "test.csv", model, tmp_path / "e", channels="light,DNA")
     assert "trained on" not in capsys.readouterr().out
+
+
+@pytest.mark.fault(
+    "A class of a single group, all of it kept for validation",
+    "Said: the network is judged on a class that it has never seen",
+)
+def test_classes_that_a_judge_has_never_seen_are_named(table: CellTable, tmp_path: Path) -> None:
+    columns = pd.read_csv(tmp_path / "cells.csv")
+    columns["split"] = np.where(columns["cls"] == "G2", "val", "train")
+    columns.loc[columns.index[columns["cls"] == "G1"][:9], "split"] = "val"
+    columns.to_csv(tmp_path / "cells.csv", index=False)
+    split = read_cell_table(tmp_path / "cells.csv")
+    crops = read_all_crops(split, QUICK, tmp_path / "m.training")
+    course = course_of(split, crops, QUICK)
+    assert (course.without_judge, course.unseen) == ((), ("G2",))
+    assert "has never seen" in course.warnings()[0]

@@ -14,6 +14,7 @@ from cellcam import InputError
     [
         ({"image": ["field.ome.tif"], "x": [1], "y": [1]}, "It needs image"),
         ({"cls": list("aabb"), "x": [1] * 4, "y": [1] * 4}, "It needs image"),
+        ({"Cls": ["a"], "Image": ["a.tif"], "X": [1], "y": [1]}, "Rename Cls to cls, Image to im"),
         ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
         ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "row 5: there is no"),
         ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [*range(4)]}, "b has one cell"),

@@ -30,6 +30,7 @@ class Course:
     judge_of : (N,) number of the network that is trained without each cell and judges it; -1: none
     again : whether a last network is trained on all cells
     without_judge : classes of which no cell is judged, so that nothing is known of them
+    unseen : classes of which a judging network has no cell to train on
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class Course:
     judge_of: NDArray[np.int64]
     again: bool
     without_judge: tuple[str, ...]
+    unseen: tuple[str, ...]
 
     @property
     def n_judges(self) -> int:
@@ -50,13 +52,19 @@ class Course:
 
     def warnings(self) -> tuple[str, ...]:
         """What the metrics will not say."""
-        if not self.without_judge:
-            return ()
-        text = (
-            f"No cell of {', '.join(self.without_judge)} is kept for validation: the metrics say "
-            "nothing of these classes. Label more of their groups, or use validation_folds."
-        )
-        return (text,)
+        warnings = []
+        if self.without_judge:
+            warnings.append(
+                f"No cell of {', '.join(self.without_judge)} is kept for validation: the metrics "
+                "say nothing of these classes. Label cells of more groups."
+            )
+        if self.unseen:
+            warnings.append(
+                f"All cells of {', '.join(self.unseen)} are kept for validation, so that a network "
+                "is judged on classes that it has never seen: the metrics are too bad. Label cells "
+                "of more groups."
+            )
+        return tuple(warnings)
 
 
 def course_of(table: CellTable, crops: CropSet, recipe: Recipe) -> Course:
@@ -80,12 +88,14 @@ def course_of(table: CellTable, crops: CropSet, recipe: Recipe) -> Course:
         recipe.all_cells and len(judge_of) <= _MANY_CELLS and not table_has_split
     )
     judged = set(table.rows["cls"][judge_of >= 0])
+    trained = [set(table.rows["cls"][judge_of != k]) for k in range(int(judge_of.max()) + 1)]
     return Course(
         recipe.model_copy(update={"network": network, **schedule._asdict()}),
         why,
         judge_of,
         bool(again),
         tuple(name for name in table.classes if name not in judged),
+        tuple(name for name in table.classes if not all(name in seen for seen in trained)),
     )
 
 

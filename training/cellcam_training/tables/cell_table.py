@@ -156,7 +156,7 @@ def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str
         raise InputError(
             f"{path} has the columns {', '.join(table.columns)}. It needs image (or file; "
             f"--image names one image for all rows), {class_column} for the class "
-            f"(--class-column), and one of: {wanted}."
+            f"(--class-column), and one of: {wanted}.{_hint(table)}"
         )
     if group_column is not None and group_column not in table:
         raise InputError(f"{path} has no column {group_column!r} to group by.")
@@ -167,6 +167,15 @@ def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str
             f"{path} has the column {twice[0]} twice. Rename the one that is not meant."
         )
     return place
+
+
+def _hint(table: pd.DataFrame) -> str:
+    """Help for names that differ in upper and lower case only."""
+    known = {"image", "file", "cls", *(name for names in _COLUMNS.values() for name in names)}
+    alike = [f"{name} to {name.lower()}" for name in table if name.lower() in known - set(table)]
+    if not alike:
+        return ""
+    return f" Rename {', '.join(alike)}; places are in pixels, counted from 0."
 
 
 def _ignored(table: pd.DataFrame, place: Place) -> tuple[str, ...]:
