@@ -54,6 +54,7 @@ def test_a_recipe_says_how_crops_are_cut() -> None:
         ("epochs: yes", "epochs: True is neither a number nor text; YAML reads yes"),
         ("epochs: 2\nepochs: 3", "line 1, column 1: the setting epochs stands twice."),
         ("channels: [NO, y]", "channels.0: False is not text; put it in quotation marks."),
+        ("my epochs: 3", "my epochs: there is no such setting; did you mean epochs?"),
         ("- a", "it must be a list of settings, one in a line"),
         ("a: b: c", "line 1, column 5"),
         ("crop_size: [64]", "crop_size needs 2 numbers (y, x) for field plane."),

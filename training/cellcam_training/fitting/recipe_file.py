@@ -107,10 +107,10 @@ def _in_words(problem: Any, model: type[BaseModel]) -> str:
     named = [part for part in place if part.isidentifier() or part.isdecimal()]
     setting = ".".join(named)
     if kind == "extra_forbidden":
-        known = _settings(model, named[:-1])
-        close = difflib.get_close_matches(named[-1], known, 1)
+        known = _settings(model, place[:-1])
+        close = difflib.get_close_matches(place[-1], known, 1)
         hint = f"; did you mean {close[0]}?" if close else f". Settings are {', '.join(known)}."
-        return f"{setting}: there is no such setting{hint}"
+        return f"{'.'.join(place)}: there is no such setting{hint}"
     if kind == "value_error":
         text = str(problem["ctx"]["error"]).rstrip(".")
         return f"{setting}: {text}." if setting else f"{text}."

@@ -172,7 +172,9 @@ def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str
 def _hint(table: pd.DataFrame) -> str:
     """Help for names that differ in upper and lower case only."""
     known = {"image", "file", "cls", *(name for names in _COLUMNS.values() for name in names)}
-    alike = [f"{name} to {name.lower()}" for name in table if name.lower() in known - set(table)]
+    alike = [
+        f"{name} to {name.lower()}" for name in map(str, table) if name.lower() in known - {*table}
+    ]
     if not alike:
         return ""
     return f" Rename {', '.join(alike)}; places are in pixels, counted from 0."
