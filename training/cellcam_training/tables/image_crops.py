@@ -186,19 +186,15 @@ def _middle(shape: tuple[int, ...], n: int) -> CellPositions:
 
 def _labelled_positions(rows: pd.DataFrame, shape: tuple[int, ...]) -> CellPositions:
     """Centroids of labels."""
-    image = label_plane(rows, 0, "volume" if len(shape) == 3 else None).astype(np.int32)
+    files = rows["labels"].unique()
+    if len(files) != 1:
+        raise InputError(f"One image has several label images: {', '.join(files)}.")
+    labels = open_stack(files[0])
+    image = labels.field(0, "volume" if len(shape) == 3 else None)[0].astype(np.int32)
     cells = CellPositions.of(image)
     position = {number: i for i, number in enumerate(cells.numbers.tolist())}
     missing = [n for n in rows["label"].tolist() if n not in position]
     if missing:
-        raise InputError(f"{rows['labels'].iloc[0]} has no cell with the label {missing[0]}.")
+        raise InputError(f"{files[0]} has no cell with the label {missing[0]}.")
     chosen = [position[n] for n in rows["label"].tolist()]
     return CellPositions(cells.numbers[chosen], cells.centres[chosen], shape)
-
-
-def label_plane(rows: pd.DataFrame, t: int, view: ZChoice) -> Pixels:
-    """Labels of one field of the label image that the rows name."""
-    files = rows["labels"].unique()
-    if len(files) != 1:
-        raise InputError(f"One image has several label images: {', '.join(files)}.")
-    return open_stack(files[0]).field(t, view)[0]
