@@ -63,27 +63,32 @@ def explain(
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
+    from cellcam.cells.label_files import open_labels
     from cellcam.models.bundle import load_model, read_spec
     from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
-    from cellcam.stacks.opening import open_stack
 
     console = Console(quiet, json)
     stack = request.image.open(image)
     # The model takes seconds to load: check first whether it fits the image.
     matching_channels(stack, read_spec(model), dict(request.channel_map))
+    facts = request.image
+    own_labels = open_labels(labels, stack, facts.axes, facts.series) if labels else None
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
             load_model(model, device),
             out,
             request,
-            labels=open_stack(labels) if labels else None,
+            labels=own_labels,
             progress=progress,
         )
     counts = done.cells["class"].value_counts()
     if len(done.cells):
-        listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+        parts = [f"{n} {name}" for name, n in counts.items()]
+        if without := int(done.cells["class"].isna().sum()):
+            parts.append(f"{without} without a call (see flags)")
+        listed = ", ".join(parts)
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
         console.say("No cells were found. Give their size (--diameter-um), or --labels.")

@@ -206,8 +206,21 @@ def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> 
     for tables in _batched(read_cells(done, job, pattern)):
         piece = _joined(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
-        schema = schema or arrow.schema
+        if schema is None:
+            # Where no cell of the first tables has a call, the column would have no type.
+            schema = _with_text(arrow.schema, "class")
+            arrow = arrow.cast(schema)
         yield arrow
+
+
+def _with_text(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema with text in a column that has no type yet."""
+    import pyarrow as pa
+
+    place = schema.get_field_index(name)
+    if place < 0 or not pa.types.is_null(schema.field(place).type):
+        return schema
+    return schema.set(place, pa.field(name, pa.string()))
 
 
 def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:

@@ -11,9 +11,12 @@ from cellcam.batch.images import InputImage
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_image, open_in_blocks
 from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
-from cellcam.cells.finder import FieldView
+from cellcam.cells.finder import CellFinder, FieldView
+from cellcam.cells.no_data import REACH, Fill
+from cellcam.cells.user_labels import UserLabels, mask_is_too_large
 from cellcam.errors import InputError
 from cellcam.models.network_input import NetworkInput
+from cellcam.pipeline.find_field import with_fill
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.stack import Stack
@@ -34,11 +37,13 @@ class FieldBlock:
     place : the field
     block : the rectangle of it
     measured : what the finder measured on the whole field; None where the block is the whole field
+    fill : of the whole field; None where the block is the whole field
     """
 
     place: FieldPlace
     block: Block
     measured: object = None
+    fill: Fill | None = None
 
 
 @dataclass(frozen=True)
@@ -153,15 +158,20 @@ def _workload(image: InputImage, job: Job) -> Workload:
         if _bytes_of_maps(matched, pixels) <= WHOLE_BYTES:
             return Workload(image, pixels=pixels)
         if not matched.finder.is_local:
-            raise InputError(
-                f"{image.name} is too large to be worked on in one piece, and the finder "
-                f"{matched.finder.name!r} cannot work in blocks. Choose another --finder, or give "
-                "label images with --labels."
-            )
+            raise InputError(_why_not_in_blocks(image.name, matched.finder))
         blocks = _blocks(open_in_blocks(image, job), places)
         return Workload(image, pixels=pixels, blocks=tuple(blocks))
     except InputError as error:
         return Workload(image, outcome_of(error, image.name))
+
+
+def _why_not_in_blocks(image: str, finder: CellFinder) -> str:
+    if isinstance(finder, UserLabels):
+        return mask_is_too_large(finder.labels.name)
+    return (
+        f"{image} is too large to be worked on in one piece, and the finder {finder.name!r} "
+        "cannot work in blocks. Choose another --finder, or give label images with --labels."
+    )
 
 
 def _bytes_of_maps(matched: MatchedStack, pixels: int) -> int:
@@ -174,10 +184,15 @@ def _bytes_of_maps(matched: MatchedStack, pixels: int) -> int:
 def _blocks(matched: MatchedStack, places: Sequence[FieldPlace]) -> Iterator[FieldBlock]:
     stack, finder = matched.stack, matched.finder
     for place in places:
-        measured = finder.measure(FieldView.whole(stack, *place))
-        blocks = blocks_of(stack, border_of(stack, matched.spec, finder.border(measured)))
+        view = with_fill(FieldView.whole(stack, *place), matched)
+        measured = finder.measure(view)
+        border = border_of(stack, matched.spec, finder.border(measured)) + REACH
+        blocks = blocks_of(stack, border)
         for block in blocks:
-            yield FieldBlock(place, block, measured if len(blocks) > 1 else None)
+            if len(blocks) == 1:
+                yield FieldBlock(place, block)
+            else:
+                yield FieldBlock(place, block, measured, view.fill)
 
 
 def _groups(workloads: Sequence[Workload]) -> Iterator[list[InputImage]]:

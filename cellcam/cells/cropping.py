@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.finder import Labels
+from cellcam.cells.numbering import compacted
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import Stack
@@ -43,16 +44,16 @@ class CellPositions:
         part : the rectangle of the field that ``labels`` covers; by default all of it
         """
         part = part or Part.all_of(labels.shape)
-        areas = np.bincount(labels.ravel(), minlength=1)
-        areas[0] = 0
-        numbers = np.flatnonzero(areas)
+        numbers, compact = compacted(labels)
+        places_of_pixels = compact.ravel()
+        areas = np.bincount(places_of_pixels, minlength=len(numbers) + 1)[1:]
         sums = np.empty((len(numbers), labels.ndim))
         for axis, first in enumerate(part.start):
             places = np.arange(first, first + labels.shape[axis], dtype=np.float64)
             places = places.reshape(-1, *[1] * (labels.ndim - axis - 1))
             weights = np.broadcast_to(places, labels.shape).ravel()
-            sums[:, axis] = np.bincount(labels.ravel(), weights)[numbers]
-        centres = sums / areas[numbers, None]
+            sums[:, axis] = np.bincount(places_of_pixels, weights, len(numbers) + 1)[1:]
+        centres = sums / areas[:, None]
         return cls(numbers.astype(np.int32), centres, part.whole)
 
     def at_scale(self, shape: tuple[int, ...]) -> CellPositions:

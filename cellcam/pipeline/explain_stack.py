@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from cellcam.cells.user_labels import UserLabels
 from cellcam.models.model import CellModel
-from cellcam.pipeline.explain_field import FieldResult, explain_place
+from cellcam.pipeline.explain_field import FieldResult, as_user_labels, explain_place
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.pipeline.notes import image_notes
@@ -51,7 +51,7 @@ def explain_stack(
     out: Path,
     request: Request | None = None,
     *,
-    labels: Stack | None = None,
+    labels: Stack | UserLabels | None = None,
     progress: Progress | None = None,
 ) -> StackResult:
     """Explain every field of a stack and write the results to a folder.
@@ -61,7 +61,7 @@ def explain_stack(
 
     Parameters
     ----------
-    labels : the user's label image, with the stack's size
+    labels : the user's label image, with the stack's size; see `open_labels`
     progress : called with (cells done, cells in all) for each field
 
     Returns
@@ -79,7 +79,7 @@ def explain_stack(
     import pandas as pd
 
     started = time.monotonic()
-    finder = None if labels is None else UserLabels(labels)
+    finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
@@ -112,6 +112,7 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
         classes=field.classes,
         maps=field.maps,
         pixel_size_um=stack.pixel_size_um.x,
+        missing=field.missing,
     )
     path = out / f"{stack.name}.overview.png"
     draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")

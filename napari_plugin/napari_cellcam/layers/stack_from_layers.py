@@ -116,8 +116,6 @@ def layer_time_step(layer: Layer, axes: str) -> float | None:
 def stack_from_labels(layer: Labels, axes: str) -> Stack:
     """The user's labels as a stack of one channel; ``axes`` are those of the image."""
     data = _lazy(full_resolution(layer))
-    if data.dtype.kind not in "ui":
-        data = data.astype(np.int32)
     return Stack(to_tczyx(data, axes[-layer.ndim :]), ("cells",), name=layer.name)
 
 

@@ -72,7 +72,7 @@ def test_crops_can_be_resampled_to_another_pixel_size(folder: Path) -> None:
     [
         ({"x": [21, 99, 31], "y": [11] * 3}, "outside the image"),
         ({"x": [21, np.nan, 31], "y": [11] * 3}, "row 3: x is empty"),
-        ({"labels": ["labels.ome.tif"] * 3, "label": [2, 5, 4]}, "no cell with the label 4"),
+        ({"labels": ["labels.ome.tif"] * 3, "label": [2, 5, 4]}, "row 4: label 4 is not in"),
     ],
 )
 def test_cells_outside_their_image_are_refused(

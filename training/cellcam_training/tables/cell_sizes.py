@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.cropping import shape_at_pixel_size
-from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
 from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.label_fields import labels_of_rows
 from cellcam_training.tables.mean_profiles import MeanWidth, mean_width
 from cellcam_training.tables.table_checks import BOX
 
@@ -109,18 +109,11 @@ def _sides_of_labels(field: _Field) -> NDArray[np.float64]:
     from scipy import ndimage
 
     wanted = np.sort(field.rows["label"].unique())
-    labels = _labels(field)
+    labels = labels_of_rows(field.rows, field.stack, field.t, field.view)
     places = np.searchsorted(wanted, labels).clip(0, len(wanted) - 1)
     numbered = np.where(wanted[places] == labels, places + 1, 0)
     boxes = [box for box in ndimage.find_objects(numbered) if box is not None]
     return np.array([max(s.stop - s.start for s in box) for box in boxes], float)
-
-
-def _labels(field: _Field) -> NDArray[np.generic]:
-    stack = open_stack(field.rows["labels"].iloc[0])
-    n_times, _, n_planes = stack.data.shape[:3]
-    view = field.view if n_planes > 1 else None
-    return stack.field(field.t if n_times > 1 else 0, view)[0]
 
 
 def _around_centres(fields: list[_Field]) -> CellSizes | None:
