@@ -56,6 +56,8 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
         "explains": spec.explaining,
+        "unlike cells": "not flagged" if spec.known_cells is None else "flagged",
+        **({"note": spec.note} if spec.note else {}),
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),
     }

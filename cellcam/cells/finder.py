@@ -178,7 +178,10 @@ class CellFinder(Protocol):
         """
 
     def label(self, view: FieldView, measured: object) -> Labels:
-        """Label image of a view, int32 of its shape; 0 is background."""
+        """Label image of a view, int32 of its shape; 0 is background.
+
+        Pixels may be NaN where `FieldView.missing` says so; cells are cut off there afterwards.
+        """
 
     def border(self, measured: object) -> int:
         """Pixels around a block on which the cells inside it depend."""

@@ -136,7 +136,7 @@ def _detail(x: Floats, step: int) -> Floats:
 def _strong_and_usual_step(x: Floats) -> tuple[Floats, Floats]:
     """98th percentile, and median, of the differences of neighbouring pixels: (N, C) each."""
     steps = [
-        np.abs(np.diff(_thinned(x, axis, 2), axis=2)).reshape(*x.shape[:2], -1)
+        np.abs(np.diff(_thinned(x, axis, 4), axis=2)).reshape(*x.shape[:2], -1)
         for axis in range(2, x.ndim)
         if x.shape[axis] > 1
     ]

@@ -38,7 +38,8 @@ def unlike_notes(cells: pd.DataFrame) -> Sequence[str]:
         return []
     counts = unlike["differs"].value_counts()
     main = str(counts.index[0])
-    by = float(unlike.loc[unlike["differs"] == main, "differs_by"].median())
+    figures = unlike.loc[unlike["differs"] == main, "differs_by"].dropna()
+    by = float(figures.median()) if len(figures) else float("nan")
     text = (
         f"{len(unlike)} of {known} cells look unlike those the model was trained on: "
         f"{in_words(main, by)}. Do not rely on their classes."

@@ -61,7 +61,10 @@ def measure_training_cells(
     part = _parts(groups, np.random.default_rng(seed))
     pairs = [_known(measures[part != k]).distances(measures[part == k]) for k in np.unique(part)]
     far, sparse = (np.concatenate(figures) for figures in zip(*pairs, strict=True))
-    return _known(measures, _threshold(far), _threshold(sparse))
+    farthest, sparsest = _threshold(far), _threshold(sparse)
+    # A cell is unlike if it exceeds one of the two: together they may be exceeded as often.
+    both = _threshold(np.maximum(far / farthest, sparse / sparsest))
+    return _known(measures, farthest * both, sparsest * both)
 
 
 def _known(measures: Floats, farthest: float = 1.0, sparsest: float = 1.0) -> TrainingCells:
@@ -91,11 +94,8 @@ def _parts(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.
 
 
 def _threshold(distances: Floats) -> float:
-    """Distance that a new cell exceeds with half the probability `FALSE_ALARMS`.
-
-    Half, because a cell is unlike if it exceeds one of two thresholds.
-    """
-    n, share = len(distances), FALSE_ALARMS / 2
+    """Distance that a new cell exceeds with the probability `FALSE_ALARMS`."""
+    n, share = len(distances), FALSE_ALARMS
     if n >= _ENOUGH_FOR_QUANTILE:
         # A rank that holds for the next cell, not only for these.
         rank = min(n, int(np.ceil((n + 1) * (1 - share))))
