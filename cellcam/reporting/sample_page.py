@@ -35,6 +35,11 @@ class ShownCrop:
     image: str
     is_colour: bool = False
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether there is a field around the crop."""
+        return self.pixels.shape[-2:] != self.crop_size[-2:]
+
 
 @dataclass(frozen=True, eq=False)
 class ClassSamples:
@@ -64,6 +69,7 @@ def shown(samples: Sequence[ClassSamples]) -> list[dict[str, object]]:
         {
             "name": one.name,
             "n": one.n,
+            "is_framed": any(crop.is_framed for crop in one.crops),
             "crops": [{"picture": crop_picture(crop), "image": crop.image} for crop in one.crops],
         }
         for one in samples
@@ -76,7 +82,7 @@ def crop_picture(crop: ShownCrop) -> str:
     picture = _colours(pixels) if crop.is_colour else composite_image(pixels)
     shape, size = picture.shape[:2], crop.crop_size[-2:]
     starts = [(whole - part) // 2 for whole, part in zip(shape, size, strict=True)]
-    if any(starts):
+    if crop.is_framed:
         picture = _framed(picture, starts, size)
     return png_row([_smaller(picture)])
 
