@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from cellcam.cells.finder import CellFinder, finder_options
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import UsageError
+from cellcam.names import joined_names
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
 
@@ -148,7 +149,7 @@ class Request:
         image = self.image
         values: list[tuple[str, object]] = [
             ("--axes", image.axes),
-            ("--channels", image.channels and ",".join(image.channels)),
+            ("--channels", image.channels and joined_names(image.channels)),
             ("--pixel-size", ",".join(map(_text, _sizes(image.pixel_size_um))) or None),
             ("--series", image.series),
             *(("--map", f"{model}={image}") for model, image in self.channel_map),
@@ -157,7 +158,7 @@ class Request:
             ("--z", self.z),
             (
                 "--classes",
-                self.classes if isinstance(self.classes, str) else ",".join(self.classes),
+                self.classes if isinstance(self.classes, str) else joined_names(self.classes),
             ),
             ("--explain", self.explained),
             ("--rtol", self.rtol),

@@ -13,8 +13,8 @@ from cellcam import ImageOptions, Request, ThresholdFinder
 from cellcam.cli_options import takes_request
 from cellcam.errors import UsageError
 
-# Names that a shell and a comma-separated list can carry.
-names = st.text("abcDNA019_ -.", min_size=1).map(str.strip).filter(bool)
+# Names that a shell and a comma-separated list can carry; commas and quotes are quoted.
+names = st.text('abcDNA019_ -.,"', min_size=1).map(str.strip).filter(bool)
 positive = st.floats(0.01, 1e6)
 
 
