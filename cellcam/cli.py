@@ -150,12 +150,18 @@ def batch(
         console.say(f"{outcome.status}: {outcome.image}: {outcome.reason}")
     images = len(done.outcomes)
     console.say(f"{done.cells} cells in {images - len(done.failed)} of {images} images.")
+    if done.explained < done.cells:
+        console.say(f"{done.explained} of the cells were explained.")
+    for sentence in done.earlier:
+        console.say(sentence)
     _say_written(console, done.written)
     console.report(
         {
             "images": images,
             "failed": {outcome.image: outcome.reason for outcome in done.failed},
             "cells": done.cells,
+            "explained": done.explained,
+            "earlier": list(done.earlier),
             "written": [str(path) for path in done.written],
         }
     )

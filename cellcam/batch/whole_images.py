@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cellcam.batch.images import InputImage
 from cellcam.batch.job import Job
@@ -14,7 +15,7 @@ from cellcam.batch.shared_model import call_and_explain
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import FoundCells, find_field
 from cellcam.pipeline.matching import MatchedStack
-from cellcam.pipeline.result_files import write_images
+from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import write_table
 
@@ -48,10 +49,8 @@ def _write_results(stack: Stack, results: Sequence[FieldResult], job: Job) -> li
     import pandas as pd
 
     cells: pd.DataFrame = pd.concat([result.cells for result in results], ignore_index=True)
-    kinds: Sequence[Literal["maps", "labels"]]
-    kinds = ("maps", "labels") if job.request.explained > 0 else ("labels",)
     return [
-        *write_images(stack, job.images, results, kinds),
+        *write_images(stack, job.images, results, map_kinds(job.request)),
         *write_table(cells_path(job.out, stack.name), cells),
     ]
 
@@ -60,3 +59,5 @@ def _remove_results(folder: Path, name: str) -> None:
     """Results of an earlier run for another request must not stay beside new ones."""
     for ending in ("maps.ome.tif", "labels.ome.tif", "cells.parquet", "cells.csv"):
         (folder / f"{name}.{ending}").unlink(missing_ok=True)
+    for kind in ("maps", "labels"):
+        shutil.rmtree(folder / f"{name}.{kind}.ome.zarr", ignore_errors=True)

@@ -41,6 +41,7 @@ class BatchReport:
     Attributes
     ----------
     title, subtitle : of the page
+    explained : number of cells that the batch explained
     classes : names
     failed : image, status and reason of every input without result
     plates, total : one row for each plate, and their sum
@@ -50,6 +51,7 @@ class BatchReport:
 
     title: str
     subtitle: str
+    explained: int
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
     plates: Sequence[PlateRow]

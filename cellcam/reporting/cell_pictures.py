@@ -20,7 +20,7 @@ class ShownCell:
     Attributes
     ----------
     crop : (C, Y, X) raw counts; (C, Z, Y, X) is shown as its maximum projection
-    maps : (K, Y, X) or (K, Z, Y, X) importance
+    maps : (K, Y, X) or (K, Z, Y, X) importance; K is 0 for a cell that was not explained
     caption : text below the picture
     """
 
@@ -35,8 +35,11 @@ def composite_image(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
     picture = np.zeros((*pixels.shape[1:], 3), np.float32)
     for channel, colour in zip(pixels, shades, strict=False):
         counts = channel.astype(np.float64)
-        low, high = np.nanpercentile(counts, (1, 99.8))
-        stretched = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
+        if not np.isfinite(counts).any():
+            continue
+        low, high = np.percentile(counts[np.isfinite(counts)], (1, 99.8))
+        # Pixels without data are black.
+        stretched = np.nan_to_num(np.clip((counts - low) / max(high - low, 1e-9), 0, 1))
         picture += stretched[..., None].astype(np.float32) * np.array(colour, np.float32)
     return np.clip(picture, 0, 1)
 

@@ -78,6 +78,8 @@ class SortableTableModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         value = self._columns[index.column()][self._order[index.row()]]
+        if value is None or value != value:  # NaN: not computed
+            return ""
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
     def headerData(  # noqa: N802, D102 - Qt's name
