@@ -51,6 +51,7 @@ def test_what_was_not_computed_is_said(
     tmp_path: Path, shown: tuple[int, ...], explained: set[int] | None, said: str
 ) -> None:
     field = replace(picture(shown=shown), calls={4: "class 1", 5: "class 2"}, explained=explained)
+    field.labels[20:25, 20:25] = 5
     assert said in field.with_evidence().what_is_not_shown()
     assert bool(said) == bool(field.with_evidence().what_is_not_shown())
     scales: list[object] = []
