@@ -65,6 +65,10 @@ def n_records(out: Path) -> int:
     return len(list((out / "parts").glob("??/*.json")))
 
 
+@pytest.mark.fault(
+    "19 SIGKILL of driver and workers at three moments",
+    "the same command gives the same bytes as an undisturbed run",
+)
 def test_kills_at_any_moment_change_no_byte(
     many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -81,6 +85,9 @@ def test_kills_at_any_moment_change_no_byte(
     assert not [path for path in out.rglob(".*") if path.is_file()]
 
 
+@pytest.mark.fault(
+    "18 an image that kills every worker", "one failed row; all others done; status 2"
+)
 def test_an_image_that_kills_its_worker_is_one_failed_row(
     many: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +116,10 @@ def test_an_interrupt_ends_with_status_three_and_can_be_resumed(
     assert ended(start(many, model, tmp_path / "out"))[0] == 0
 
 
+@pytest.mark.fault(
+    "25 the disk is full after some files",
+    "status 3, no half file; the same command gives the same bytes",
+)
 def test_a_full_disk_ends_with_status_three_and_can_be_resumed(
     many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -127,6 +138,10 @@ def test_a_full_disk_ends_with_status_three_and_can_be_resumed(
     assert results_of(tmp_path / "full") == expected
 
 
+@pytest.mark.fault(
+    "34 the scheduler dies in the middle of a run",
+    "status 3; the same command gives the same bytes",
+)
 def test_a_cluster_that_exists_and_then_is_lost(
     many: Path, model: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -40,6 +40,9 @@ def test_finished_work_is_not_repeated(
     assert kept >= 8
 
 
+@pytest.mark.fault(
+    "18 an item that Dask repeats after a worker died", "its files are not written again"
+)
 def test_an_item_that_dask_repeats_leaves_its_files_alone(
     folder: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +76,7 @@ def test_changed_work_is_done_again(
     assert results_of(out) == results_of(tmp_path / "fresh")
 
 
+@pytest.mark.fault("work split over three shards", "the same bytes as in one run")
 def test_shards_make_the_same_result(folder: Path, model: Path, tmp_path: Path) -> None:
     run_batch([folder], model, tmp_path / "whole", resources=HERE)
     for i in range(3):

@@ -45,6 +45,7 @@ def states(widget: BatchWidget) -> dict[str, str]:
     return {image.name: image.state for image in widget.images}
 
 
+@pytest.mark.fault("20 a batch cancelled in the window", "resumed by the same button")
 def test_a_folder_is_cancelled_resumed_and_its_images_opened(
     batch: BatchWidget, until: Until, shown_errors: list[str], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_command_can_be_copied(batch: BatchWidget, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fault("20 the window closed during a batch", "its process ends")
 def test_closing_the_window_ends_the_child_process(
     make_napari_viewer_proxy: Any, batch: BatchWidget, until: Until
 ) -> None:
