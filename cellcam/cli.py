@@ -12,7 +12,7 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
-from cellcam.errors import CellCamError, StoppedError, UsageError
+from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
 
 app = typer.Typer(
@@ -223,10 +223,22 @@ def main() -> None:
         if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
+    except OSError as error:
+        print(f"cellcam: {_file_problem(error)}", file=sys.stderr)
+        sys.exit(3 if is_full_disk(error) else 1)
     except (typer.Abort, KeyboardInterrupt):
         print("cellcam: interrupted", file=sys.stderr)
         sys.exit(3)
     sys.exit(status)
+
+
+def _file_problem(error: OSError) -> str:
+    """What the operating system refused, where, and what to do."""
+    if is_full_disk(error):
+        return str(full_disk(error))
+    where = error.filename or "a file"
+    why = error.strerror or str(error)
+    return f"{where} cannot be used: {why}. Check that it exists and that you may read or write it."
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

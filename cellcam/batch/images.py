@@ -9,21 +9,29 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from cellcam.errors import UsageError
+from cellcam.errors import CellCamError, UsageError
 from cellcam.stacks.formats import file_endings, name_without_ending
 
 # A well as microscopes write it, between separators: B03, or W0002; a site: s3, or P001.
 _WELL = re.compile(r"(?:^|[_\-. /])(?P<Well>[A-P](?:0[1-9]|1\d|2[0-4])|W\d{4})(?=[_\-. /]|$)")
 _SITE = re.compile(r"(?:^|[_\-. /])(?P<Site>s\d{1,3}|P\d{3})(?=[_\-. /]|$)")
+_END_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A file at a moment; with another size or time of change it counts as another input."""
+    """A file at a moment; with another content it counts as another input.
+
+    Attributes
+    ----------
+    size, changed_ns : bytes, and time of the last change as the file system says it
+    ends : hash of the first and the last 64 KiB: copying can keep size and time
+    """
 
     path: Path
     size: int
     changed_ns: int
+    ends: str = ""
 
     @classmethod
     def of(cls, path: Path) -> FileState:
@@ -32,7 +40,7 @@ class FileState:
             state = path.stat()
         except OSError:
             return cls(path, -1, 0)
-        return cls(path, state.st_size, state.st_mtime_ns)
+        return cls(path, state.st_size, state.st_mtime_ns, _hash_of_ends(path, state.st_size))
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,19 @@ class InputImage:
     name: str
     file: FileState
     labels: FileState | None = None
+
+
+def check_unchanged(image: InputImage) -> None:
+    """Raise `CellCamError` if the files of an image are no longer those that were planned.
+
+    Without it the results of two contents could be mixed.
+    """
+    for file in (image.file, image.labels):
+        if file is not None and FileState.of(file.path) != file:
+            raise CellCamError(
+                f"{file.path} was changed while the batch worked on it. Give the same command "
+                "again when it is complete."
+            )
 
 
 def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputImage]:
@@ -124,6 +145,17 @@ def check_pattern(pattern: str | None) -> None:
         raise UsageError(
             f"The pattern {pattern!r} names nothing. Write for instance (?P<Well>[A-P]\\d\\d)."
         )
+
+
+def _hash_of_ends(path: Path, size: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = sha256(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size - _END_BYTES))
+            content.update(file.read(_END_BYTES))
+    except OSError:
+        return ""
+    return content.hexdigest()[:24]
 
 
 def _groups(pattern: str) -> list[str]:

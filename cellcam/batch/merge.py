@@ -14,7 +14,7 @@ from cellcam.batch.images import InputImage, metadata_of
 from cellcam.batch.items import records_of
 from cellcam.batch.job import Job
 from cellcam.batch.plan import Plan
-from cellcam.batch.records import Outcome, cells_path
+from cellcam.batch.records import Outcome, cells_path, damaged_part_stops
 from cellcam.errors import StoppedError
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, keep_other_run
@@ -129,17 +129,23 @@ def read_cells(
     images: Sequence[InputImage], job: Job, pattern: str | None
 ) -> Iterator[pd.DataFrame]:
     """Cell tables of finished images with their ``Metadata_`` columns; large tables in parts."""
-    import pyarrow.parquet as pq
-
     for image in images:
         path = cells_path(job.out, image.name)
-        file = pq.ParquetFile(path.with_name(f"{path.name}.parquet"))
-        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
-        for part in parts:
-            table = part.to_pandas()
+        for table in _tables_in(path.with_name(f"{path.name}.parquet")):
             for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
                 table.insert(1 + i, column, value)
             yield table
+
+
+def _tables_in(path: Path) -> Iterator[pd.DataFrame]:
+    """Rows of a Parquet file in pieces; one empty table where there are none."""
+    import pyarrow.parquet as pq
+
+    with damaged_part_stops(path):
+        file = pq.ParquetFile(path)
+        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
+        for part in parts:
+            yield part.to_pandas()
 
 
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:

@@ -109,7 +109,7 @@ def run_batch(
     with (
         _only_run_in(job.out, resources.shard),
         _interrupts() as stop,
-        executor(scheduler, resources.workers, job.out) as pool,
+        executor(scheduler, resources.workers, job.out, resources.device) as pool,
     ):
         if resources.shard is None:
             _forget_earlier_run(job.out)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.images import InputImage, check_unchanged
 from cellcam.batch.job import Job
 from cellcam.batch.opening import open_image
 from cellcam.batch.records import Outcome, cells_path, outcome_of, stop_if_full
@@ -31,7 +31,9 @@ def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], l
         _remove_results(job.images, image.name)
         try:
             matched = open_image(image, job)
-            found.append((matched, [find_field(matched, place) for place in matched.fields()]))
+            fields = [find_field(matched, place) for place in matched.fields()]
+            check_unchanged(image)
+            found.append((matched, fields))
         except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
             stop_if_full(error)
             outcomes.append(outcome_of(error, image.name))
