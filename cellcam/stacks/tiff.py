@@ -37,7 +37,7 @@ def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
             metadata = stated_metadata(tif, index)
             is_colour = _is_colour(tif.series[index], known_axes)
             return ImageFile(pixels, known_axes, stored, metadata, is_colour)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything
         raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
