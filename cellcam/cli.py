@@ -87,9 +87,12 @@ def explain(
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
         console.say("No cells were found. Give their size (--diameter-um), or --labels.")
+    for note in done.notes:
+        console.say(f"Note: {note}")
     _say_written(console, done.written)
     console.report(
         {
+            "notes": list(done.notes),
             "cells": len(done.cells),
             "classes": {str(name): int(n) for name, n in counts.items()},
             "written": [str(path) for path in done.written],
@@ -148,6 +151,8 @@ def batch(
         return 0
     for outcome in done.failed[:10]:
         console.say(f"{outcome.status}: {outcome.image}: {outcome.reason}")
+    for image, note in done.notes[:10]:
+        console.say(f"Note: {image}: {note}")
     images = len(done.outcomes)
     console.say(f"{done.cells} cells in {images - len(done.failed)} of {images} images.")
     if done.explained < done.cells:
@@ -159,6 +164,7 @@ def batch(
         {
             "images": images,
             "failed": {outcome.image: outcome.reason for outcome in done.failed},
+            "notes": {outcome.image: list(outcome.notes) for outcome in done.outcomes},
             "cells": done.cells,
             "explained": done.explained,
             "earlier": list(done.earlier),

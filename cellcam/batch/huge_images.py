@@ -32,6 +32,7 @@ from cellcam.cells.finder import Labels
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import find_field
 from cellcam.pipeline.matching import map_planes
+from cellcam.pipeline.notes import each_once, image_notes
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.writing import whole_file, write_table
@@ -94,7 +95,8 @@ def run_block(
     path = record_path(job.out, key).with_suffix(".parquet")
     with whole_file(path) as temporary:
         table.to_parquet(temporary, index=False)
-    return [Outcome(image.name, "done", cells=len(table))], [path, *files]
+    notes = image_notes([result])
+    return [Outcome(image.name, "done", cells=len(table), notes=notes)], [path, *files]
 
 
 def finish_image(items: Sequence[Item], job: Job) -> Outcome:
@@ -121,15 +123,23 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
                 missing, written = _write_labels(image, block, first, job)
                 lost, files = lost + missing, [*files, *written]
     files += write_table(cells_path(job.out, image.name), cells.drop(columns=_FIRST))
-    warning = (
-        f"{lost} pixels belong to cells that blocks saw differently: the border is too small for "
-        "cells of this size. Give their diameter (--diameter-um)."
-    )
-    outcome = Outcome(image.name, "done", warning if lost else "", len(cells))
+    notes = [note for outcome in _outcomes(items, job) for note in outcome.notes]
+    if lost:
+        notes.append(
+            f"{lost} pixels belong to cells that blocks saw differently: the border is too small "
+            "for cells of this size. Give their diameter (--diameter-um)."
+        )
+    outcome = Outcome(image.name, "done", cells=len(cells), notes=each_once(notes))
     sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
     key = image_key(items)
     Record(key, (outcome,), sizes).write(record_path(job.out, key))
     return outcome
+
+
+def _outcomes(items: Sequence[Item], job: Job) -> list[Outcome]:
+    """Outcomes of the blocks."""
+    records = (Record.read(record_path(job.out, item.key)) for item in items)
+    return [outcome for record in records if record is not None for outcome in record.outcomes]
 
 
 def finished(items: Sequence[Item], job: Job) -> Record | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from cellcam.batch.job import Job
 from cellcam.batch.plan import Plan
 from cellcam.batch.records import Outcome, cells_path, damaged_part_stops
 from cellcam.errors import StoppedError
+from cellcam.pipeline.notes import each_once
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, keep_other_run
 from cellcam.stacks.writing import whole_file, write_json
@@ -52,6 +53,11 @@ class BatchResult:
     def failed(self) -> list[Outcome]:
         """Outcomes of the inputs without a result."""
         return [outcome for outcome in self.outcomes if outcome.status != "done"]
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Image and text of everything that the user must know about the inputs."""
+        return [(outcome.image, note) for outcome in self.outcomes for note in outcome.notes]
 
 
 def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
@@ -151,8 +157,10 @@ def _tables_in(path: Path) -> Iterator[pd.DataFrame]:
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """Outcome of an image from those of its blocks: it is done if all of them are."""
     worst = max(outcomes, key=lambda outcome: ("done", "refused", "failed").index(outcome.status))
-    cells = sum(outcome.cells for outcome in outcomes) if worst.status == "done" else 0
-    return Outcome(worst.image, worst.status, worst.reason, cells)
+    if worst.status != "done":
+        return worst
+    notes = each_once(note for outcome in outcomes for note in outcome.notes)
+    return replace(worst, cells=sum(outcome.cells for outcome in outcomes), notes=notes)
 
 
 def _write_images_table(
@@ -167,7 +175,8 @@ def _write_images_table(
         about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
         # Of an image without a result the number of cells is unknown, not 0.
         cells = outcome.cells if outcome.status == "done" else ""
-        rows.append(about | {"cells": cells} | metadata_of(image.name, pattern))
+        about |= {"cells": cells, "notes": " ".join(outcome.notes)}
+        rows.append(about | metadata_of(image.name, pattern))
     path = out / "images.csv"
     with whole_file(path) as temporary:
         pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cellcam.errors import CellCamError, InputError, StoppedError, full_disk, is_full_disk
 from cellcam.explain.memory import is_out_of_memory
@@ -26,12 +26,19 @@ class Outcome:
     status : ``"refused"`` if the input cannot be used, ``"failed"`` if anything else went wrong
     reason : why, for the user
     cells : number of cells
+    notes : what the user must know about an image that is done
     """
 
     image: str
     status: Status
     reason: str = ""
     cells: int = 0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> Outcome:
+        """Outcome from the plain data that it was written as."""
+        return cls(**{**content, "notes": tuple(content.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Record:
         """Record in a file; None if there is none, or it cannot be read."""
         try:
             content = json.loads(path.read_text("utf-8"))
-            outcomes = tuple(Outcome(**outcome) for outcome in content["outcomes"])
+            outcomes = tuple(map(Outcome.from_plain, content["outcomes"]))
             files = tuple((name, size) for name, size in content["files"])
             return cls(content["key"], outcomes, files)
         except (OSError, ValueError, KeyError, TypeError):

@@ -59,6 +59,7 @@ def write_report(
         explained=done.explained,
         classes=classes,
         failed=[(failed.image, failed.status, failed.reason) for failed in done.failed],
+        notes=done.notes,
         plates=plates,
         total=_row("", list(groups), failed, sum(by_plate.values(), Counter()), classes),
         examples=_shown(chosen, images, job, pool),

@@ -15,6 +15,7 @@ from cellcam.batch.shared_model import call_and_explain
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import FoundCells, find_field
 from cellcam.pipeline.matching import MatchedStack
+from cellcam.pipeline.notes import image_notes
 from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import write_table
@@ -43,7 +44,8 @@ def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], l
         own_results = [next(results) for _ in fields]
         files += _write_results(matched.stack, own_results, job)
         cells = sum(len(result.cells) for result in own_results)
-        outcomes.append(Outcome(matched.stack.name, "done", cells=cells))
+        notes = image_notes(own_results)
+        outcomes.append(Outcome(matched.stack.name, "done", cells=cells, notes=notes))
     return sorted(outcomes, key=lambda outcome: outcome.image), files
 
 

@@ -32,6 +32,11 @@ class CalledCells:
     model: CellModel
     probabilities: NDArray[np.float32]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know about the image and how its cells were found."""
+        return (*self.found.stack.notes, *self.found.notes)
+
     def table(self, evidence: CellEvidence | None = None) -> pd.DataFrame:
         """Cell table, see `cell_table`; without evidence its columns are NaN."""
         if evidence is None:

@@ -43,6 +43,7 @@ class FieldResult:
         With ``classes="predicted"`` each cell appears in the plane of its call alone.
     classes : names of the planes of ``maps``
     labels : int32 label image, the same field
+    notes : what the user must know about the image and how its cells were found
     """
 
     place: FieldPlace
@@ -50,6 +51,7 @@ class FieldResult:
     maps: NDArray[np.float32]
     classes: tuple[str, ...]
     labels: Labels
+    notes: tuple[str, ...] = ()
 
 
 def explain_field(
@@ -196,7 +198,8 @@ class _Pasting:
         """The maps at the field's own pixel size, and the table."""
         found, maps = self.field.found, self.canvas.on_field()
         labels = found.labels[found.core.within(found.read)]
-        return FieldResult(found.place, self.field.table(self.evidence), maps, planes, labels)
+        cells = self.field.table(self.evidence)
+        return FieldResult(found.place, cells, maps, planes, labels, self.field.notes)
 
 
 def _explain_batch(

@@ -15,6 +15,7 @@ from cellcam.models.model import CellModel
 from cellcam.pipeline.explain_field import FieldResult, explain_place
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
+from cellcam.pipeline.notes import image_notes
 from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep_other_run
@@ -36,11 +37,13 @@ class StackResult:
     cells : the cell tables of all fields
     fields : result of each field
     written : the files
+    notes : what the user must know about the image, its cells and their calls
     """
 
     cells: pd.DataFrame
     fields: Sequence[FieldResult]
     written: Sequence[Path]
+    notes: tuple[str, ...] = ()
 
 
 def explain_stack(
@@ -98,10 +101,12 @@ def explain_stack(
     keep_other_run(out, stack)
     written.append(out / RUN)
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
+    notes = image_notes(fields)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
+from cellcam.pipeline.notes import image_notes
     run |= {"explained": int(cells["importance_error"].notna().sum())}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
-    return StackResult(cells, fields, written)
+    return StackResult(cells, fields, written, notes)
 
 
 def _write_overview(matched: MatchedStack, network: str, out: Path, field: FieldResult) -> Path:

@@ -37,6 +37,7 @@ class FoundCells:
     owned : (N,) whether their centroid lies in ``core``
     crops : (N, C, *crop_size) raw counts at the model's pixel size
     shape_at_scale : of the whole field at the model's pixel size
+    notes : what the user must know about how the cells were found
     """
 
     matched: MatchedStack
@@ -48,6 +49,7 @@ class FoundCells:
     owned: NDArray[np.bool_]
     crops: Pixels
     shape_at_scale: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def stack(self) -> Stack:

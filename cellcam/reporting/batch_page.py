@@ -44,6 +44,7 @@ class BatchReport:
     explained : number of cells that the batch explained
     classes : names
     failed : image, status and reason of every input without result
+    notes : image and text of what the user must know about inputs that have a result
     plates, total : one row for each plate, and their sum
     examples, doubtful : cells to show
     parameters : name and value of each setting of the batch
@@ -54,6 +55,7 @@ class BatchReport:
     explained: int
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
+    notes: Sequence[tuple[str, str]]
     plates: Sequence[PlateRow]
     total: PlateRow
     examples: Sequence[ShownCell]

@@ -45,6 +45,7 @@ class Stack:
     channels_named : whether the names were stated, by the file or by the user
     stored : (y, x) pixels that the file stores, and so reads, together; None if unknown
     is_colour : whether the channels are the red, green, blue, and perhaps alpha, of a picture
+    notes : what the user must know about the pixels, such as planes that are missing
     """
 
     data: da.Array
@@ -56,6 +57,7 @@ class Stack:
     channels_named: bool = True
     stored: tuple[int, int] | None = None
     is_colour: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_array(

@@ -98,7 +98,7 @@ def test_blocks_give_the_cells_of_the_whole_image(
         [tmp_path / "in"], tmp_path / "model", tmp_path / "cut", request, resources=HERE
     )
     assert done is not None
-    assert [(outcome.status, outcome.reason) for outcome in done.outcomes] == [("done", "")]
+    assert [(outcome.status, outcome.notes) for outcome in done.outcomes] == [("done", ())]
     whole, cut = (pd.read_parquet(tmp_path / out / "cells.parquet") for out in ("whole", "cut"))
     assert len(whole) > 80
     exact = ["image", "t", "z", "label", "y", "x", "bbox", "area", "edge", "class", "flags"]

@@ -182,7 +182,7 @@ class TestMerge:
         assert done.failed == [replace(bad, cells=0)]
         assert done.outcomes[0].cells == done.cells == 3
         images = pd.read_csv(job.out / "images.csv", keep_default_na=False)
-        assert images.columns.tolist() == ["image", "file", "status", "reason", "cells"]
+        assert images.columns.tolist() == ["image", "file", "status", "reason", "cells", "notes"]
         assert images["status"].tolist() == ["done", "refused"]
         assert images["reason"].tolist() == ["", "first second"]
         assert images["cells"].tolist() == ["3", ""]
