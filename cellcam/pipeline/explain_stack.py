@@ -103,8 +103,7 @@ def explain_stack(
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
     notes = image_notes(fields)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
-from cellcam.pipeline.notes import image_notes
-    run |= {"explained": int(cells["importance_error"].notna().sum())}
+    run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
     return StackResult(cells, fields, written, notes)
 
