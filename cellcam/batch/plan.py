@@ -10,9 +10,9 @@ from hashlib import sha256
 from cellcam.batch.images import InputImage
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_image, open_in_blocks
-from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
+from cellcam.batch.records import Outcome, disk_full_stops, outcome_of, stop_if_full
 from cellcam.cells.finder import FieldView
-from cellcam.errors import InputError
+from cellcam.errors import InputError, StoppedError, UsageError
 from cellcam.models.network_input import NetworkInput
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
@@ -160,7 +160,10 @@ def _workload(image: InputImage, job: Job) -> Workload:
             )
         blocks = _blocks(open_in_blocks(image, job), places)
         return Workload(image, pixels=pixels, blocks=tuple(blocks))
-    except InputError as error:
+    except (StoppedError, UsageError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+        stop_if_full(error)
         return Workload(image, outcome_of(error, image.name))
 
 

@@ -27,6 +27,7 @@ from cellcam.batch.plan import (
     measure_workload,
 )
 from cellcam.batch.records import Outcome
+from cellcam.errors import StoppedError, UsageError
 from cellcam.pipeline.matching import FieldPlace
 from cellcam.stacks.blocks import Block
 from cellcam.stacks.stack import PixelSize
@@ -156,6 +157,42 @@ class TestWorkload:
         assert [load.unusable and load.unusable.status for load in loads[:2]] == ["refused"] * 2
         assert loads[2].unusable is None
         assert loads[2].pixels == 96 * 96
+
+    @pytest.mark.fault(
+        "a reader that raises anything at all while a batch is planned", "one failed row"
+    )
+    @pytest.mark.parametrize("error", [MemoryError("no room"), KeyError("tag"), OSError(5, "I/O")])
+    def test_no_error_of_one_image_stops_the_plan(
+        self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        write_field(tmp_path / "good.tif", 0)
+        opened = planning.open_image
+
+        def open_or_fail(one: InputImage, job: Job) -> object:
+            if one.name == "bad":
+                raise error
+            return opened(one, job)
+
+        monkeypatch.setattr(planning, "open_image", open_or_fail)
+        loads = measure_workload([image(tmp_path / f"{n}.tif") for n in ("bad", "good")], job)
+        assert loads[0].unusable is not None
+        assert loads[0].unusable.status == "failed"
+        assert type(error).__name__ in loads[0].unusable.reason
+        assert loads[1].unusable is None
+
+    @pytest.mark.parametrize(
+        ("error", "raised"),
+        [(OSError(28, "full"), StoppedError), (UsageError("wrong"), UsageError)],
+    )
+    def test_errors_that_concern_all_images_end_the_plan(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(planning, "open_image", fail)
+        with pytest.raises(raised):
+            measure_workload([named("a")], job)
 
     @pytest.mark.parametrize(("more", "blocks"), [(0, False), (-1, True)])
     def test_the_memory_of_maps_and_labels_decides_on_blocks(
