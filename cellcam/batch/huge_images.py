@@ -32,7 +32,7 @@ from cellcam.cells.finder import Labels
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import find_field
 from cellcam.pipeline.matching import map_planes
-from cellcam.pipeline.notes import each_once, image_notes
+from cellcam.pipeline.notes import image_notes
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.writing import whole_file, write_table
@@ -95,8 +95,8 @@ def run_block(
     path = record_path(job.out, key).with_suffix(".parquet")
     with whole_file(path) as temporary:
         table.to_parquet(temporary, index=False)
-    notes = image_notes([result])
-    return [Outcome(image.name, "done", cells=len(table), notes=notes)], [path, *files]
+    outcome = Outcome(image.name, "done", cells=len(table), notes=result.notes)
+    return [outcome], [path, *files]
 
 
 def finish_image(items: Sequence[Item], job: Job) -> Outcome:
@@ -129,7 +129,8 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
             f"{lost} pixels belong to cells that blocks saw differently: the border is too small "
             "for cells of this size. Give their diameter (--diameter-um)."
         )
-    outcome = Outcome(image.name, "done", cells=len(cells), notes=each_once(notes))
+    notes_of_image = image_notes(notes, cells, job.spec)
+    outcome = Outcome(image.name, "done", cells=len(cells), notes=notes_of_image)
     sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
     key = image_key(items)
     Record(key, (outcome,), sizes).write(record_path(job.out, key))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], list[Path]]:
     """Work on whole images; an image that cannot be used does not stop the others."""
+    import pandas as pd
+
     outcomes: list[Outcome] = []
     found: list[tuple[MatchedStack, list[FoundCells]]] = []
     for image in images:
@@ -42,17 +44,17 @@ def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], l
     files: list[Path] = []
     for matched, fields in found:
         own_results = [next(results) for _ in fields]
-        files += _write_results(matched.stack, own_results, job)
-        cells = sum(len(result.cells) for result in own_results)
-        notes = image_notes(own_results)
-        outcomes.append(Outcome(matched.stack.name, "done", cells=cells, notes=notes))
+        cells: pd.DataFrame = pd.concat([r.cells for r in own_results], ignore_index=True)
+        files += _write_results(matched.stack, own_results, cells, job)
+        of_fields = [note for result in own_results for note in result.notes]
+        notes = image_notes(of_fields, cells, job.spec)
+        outcomes.append(Outcome(matched.stack.name, "done", cells=len(cells), notes=notes))
     return sorted(outcomes, key=lambda outcome: outcome.image), files
 
 
-def _write_results(stack: Stack, results: Sequence[FieldResult], job: Job) -> list[Path]:
-    import pandas as pd
-
-    cells: pd.DataFrame = pd.concat([result.cells for result in results], ignore_index=True)
+def _write_results(
+    stack: Stack, results: Sequence[FieldResult], cells: pd.DataFrame, job: Job
+) -> list[Path]:
     return [
         *write_images(stack, job.images, results, map_kinds(job.request)),
         *write_table(cells_path(job.out, stack.name), cells),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import reaches_outside
 from cellcam.models.spec import ModelSpec
+from cellcam.models.unlike import Unlikeness
 from cellcam.pipeline.find_field import FoundCells
 from cellcam.stacks.blocks import Part
 
@@ -54,6 +55,7 @@ def cell_table(
     spec: ModelSpec,
     probabilities: NDArray[np.float32],
     evidence: CellEvidence,
+    unlike: Unlikeness,
 ) -> pd.DataFrame:
     """One row per cell: its place, its call, and figures about its importance map.
 
@@ -62,19 +64,21 @@ def cell_table(
     field : cells of a field or of a block; those whose centroid lies in it are listed
     spec : of the model that called them
     probabilities : (N, n_classes)
-    evidence : of the same N cells
+    evidence, unlike : of the same N cells
 
     Returns
     -------
     table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
     corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
     edge), class, probability, p_<class>, margin (to the runner-up), share_<channel>, inside,
-    rim (part of inside), outside, importance_error, flags, model
+    rim (part of inside), outside, importance_error, unlike (above 1: a cell unlike those of the
+    training), differs and differs_by (what differs most, see `Unlikeness`), flags, model
     """
     import pandas as pd
 
     owned = field.owned
     probabilities, evidence = probabilities[owned], evidence.of(owned)
+    unlike = unlike.of(owned)
     ranked = np.sort(probabilities, axis=1)
     no_map = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
     places, doubts = _places(field), _doubts_about_place(field)
@@ -89,10 +93,14 @@ def cell_table(
         "rim": evidence.rim,
         "outside": 1 - evidence.inside,
         "importance_error": evidence.error,
+        "unlike": unlike.values,
+        "differs": list(unlike.differs),
+        "differs_by": unlike.by,
         "flags": _flags(
             {
                 "edge": doubts["edge"],
                 "uncertain": ranked[:, -1] < spec.uncertain_below,
+                "unlike": unlike.values > 1,
                 "larger_than_crop": doubts["larger_than_crop"],
                 "larger_than_border": doubts["larger_than_border"],
                 "empty_map": no_map,

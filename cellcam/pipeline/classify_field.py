@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.models.model import CellModel
+from cellcam.models.unlike import Unlikeness
 from cellcam.pipeline.cell_table import CellEvidence, cell_table
 from cellcam.pipeline.find_field import FoundCells
 
@@ -26,11 +27,13 @@ class CalledCells:
     found : the N cells and their crops
     model : the classifier
     probabilities : (N, n_classes), calibrated
+    unlike : how unlike the model's training cells each cell is
     """
 
     found: FoundCells
     model: CellModel
     probabilities: NDArray[np.float32]
+    unlike: Unlikeness
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ class CalledCells:
         """Cell table, see `cell_table`; without evidence its columns are NaN."""
         if evidence is None:
             evidence = CellEvidence.unknown(len(self.found.cells), len(self.model.spec.channels))
-        return cell_table(self.found, self.model.spec, self.probabilities, evidence)
+        return cell_table(self.found, self.model.spec, self.probabilities, evidence, self.unlike)
 
 
 def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[CalledCells]:
@@ -49,4 +52,7 @@ def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[Calle
     counts = [len(field.crops) for field in found]
     crops = np.concatenate([field.crops for field in found])
     parts = np.split(model.probabilities(crops), np.cumsum(counts)[:-1])
-    return [CalledCells(field, model, part) for field, part in zip(found, parts, strict=True)]
+    return [
+        CalledCells(field, model, part, model.unlike(field.crops))
+        for field, part in zip(found, parts, strict=True)
+    ]

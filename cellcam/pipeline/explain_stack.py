@@ -101,7 +101,7 @@ def explain_stack(
     keep_other_run(out, stack)
     written.append(out / RUN)
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
-    notes = image_notes(fields)
+    notes = image_notes([note for field in fields for note in field.notes], cells, model.spec)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
     run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})

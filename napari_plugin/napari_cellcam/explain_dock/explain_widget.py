@@ -60,6 +60,7 @@ from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
 from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
@@ -170,6 +171,7 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
+        self.notes = NotesLine()
         self.table = CellsTable()
         self.table_export = TableExport(self.table, lambda: self.session)
         self.table_export.message.connect(self.status.setText)
@@ -177,6 +179,7 @@ class ExplainWidget(QScrollArea):
         row.addWidget(self.about, 1)
         row.addWidget(self.table_export)
         column.addLayout(row)
+        column.addWidget(self.notes)
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
@@ -429,6 +432,7 @@ class ExplainWidget(QScrollArea):
         self._give_session()
         self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
+        self.notes.show_notes(self.session.notes)
         self._offer_actions()
 
     def _follow_choices(self) -> None:
@@ -495,6 +499,7 @@ class ExplainWidget(QScrollArea):
         self.evidence.show_evidence(None)
         self._give_session()
         self.about.setText("")
+        self.notes.show_notes(())
         # In a callback of the layer list, other layers cannot be removed safely.
         QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
         self.status.setText(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from cellcam.explain.settings import Exactness
@@ -112,12 +113,23 @@ def brief_card(session: Session, row: int) -> CellCard:
         model=Path(session.origin.model).name,
         predicted=str(facts["class"]) if has_call else "",
         probability=float(facts["probability"]) if has_call else float("nan"),
-        flags=str(facts["flags"]),
+        flags=_doubts(facts) if has_call else str(facts["flags"]),
         crop=crop.max(axis=1) if crop.ndim == 4 else crop,
         channels=spec.channels,
         probabilities=dict(zip(spec.classes, calls, strict=True)) if has_call else {},
         settings=session.settings_text,
     )
+
+
+def _doubts(facts: pd.Series[Any]) -> str:
+    """Flags of a cell, in which ``unlike`` says what differs."""
+    from cellcam.models.unlike import in_words
+
+    flags = str(facts["flags"])
+    if not facts["differs"]:
+        return flags
+    why = in_words(str(facts["differs"]), float(facts["differs_by"]))
+    return flags.replace("unlike", f"unlike the training cells ({why})")
 
 
 def explained_card(

@@ -153,6 +153,16 @@ class Session:
         return self.on_axes(images)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know about the image, its cells and their calls."""
+        from cellcam.pipeline.notes import each_once, image_notes
+
+        if self.model is None:
+            return each_once([*self.stack.notes, *(n for field in self.found for n in field.notes)])
+        of_fields = [note for field in self.called for note in field.notes]
+        return image_notes(of_fields, self._table_without_evidence, self.model.spec)
+
+    @property
     def calls(self) -> list[str]:
         """Called class of each cell; empty texts if there is no model yet."""
         if not self.called:

@@ -38,6 +38,7 @@ class Recipe(BaseModel):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
     field : how a stack with several planes is reduced
     finding : how cells are found; stored in the model, for images without a label image
+    note : what every user of the model must know; stored in the model
     epochs : at most; default: 15 to 80, more for fewer cells
     patience : early stopping: number of epochs without improvement after which the training
         stops and the weights of the best epoch are used; default: none, all epochs are run and
@@ -68,6 +69,7 @@ class Recipe(BaseModel):
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
     field: FieldName = "plane"
     finding: Finding | None = None
+    note: Annotated[str, Field(max_length=500)] = ""
     epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
     batch_size: PositiveInt | None = None

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from cellcam import __version__
 from cellcam.errors import InputError
-from cellcam.models.bundle import read_spec, save_model
+from cellcam.models.bundle import load_model, read_spec, save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
 from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
@@ -36,6 +36,7 @@ from cellcam_training.fitting.distributed_training import (
 from cellcam_training.fitting.epoch_validation import EpochMetrics
 from cellcam_training.fitting.initial_model import chosen_network, initial_model
 from cellcam_training.fitting.recipe import Recipe, schedule_of
+from cellcam_training.fitting.training_cells import known_cells
 from cellcam_training.fitting.training_loop import fit, write_history
 from cellcam_training.judging.classifier_report import classifier_report
 from cellcam_training.judging.predictions import LabelledPredictions
@@ -176,14 +177,31 @@ def fit_model(
         histories.append(history)
     judges, predictions = _calibrated(judges, judge_of, table, crops, recipe.risk)
     if not again:
-        return FittedModel(judges[0], judges, judge_of, why, histories[0], predictions)
+        model = judges[0] = _knowing_its_cells(judges[0], table, crops, judge_of != 0, recipe)
+        return FittedModel(model, judges, judge_of, why, histories[0], predictions)
     recipe = recipe.model_copy(update={"epochs": len(histories[0])})
     # The pixels of one judge were normalised like this when its temperature was fitted.
     measured_on = judge_of != 0 if n_judges == 1 else np.ones(len(judge_of), bool)
     model, _ = trained(measured_on, np.zeros(len(judge_of), bool), "all_cells")
     spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
+    model = _knowing_its_cells(model, table, crops, np.ones(len(judge_of), bool), recipe)
     return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
+
+
+def _knowing_its_cells(
+    model: CellModel,
+    table: CellTable,
+    crops: CropSet,
+    trained_on: NDArray[np.bool_],
+    recipe: Recipe,
+) -> CellModel:
+    """The model with measures of the cells that it was trained on."""
+    rows = np.flatnonzero(trained_on)
+    groups = group_numbers(table.rows)[rows]
+    earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
+    cells = known_cells(model, crops.pixels[rows], groups, earlier or None, recipe.seed)
+    return model.with_training_cells(cells)
 
 
 def _judges(rows: pd.DataFrame, recipe: Recipe) -> NDArray[np.int64]:
