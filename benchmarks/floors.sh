@@ -23,7 +23,7 @@ grep -E '^[a-z]' floors.txt | grep -E "$(
   sed -n '/^dependencies/,/^]/s/.*"\([A-Za-z-]*\).*/^\1==/p' pyproject.toml | paste -sd'|' -
 )" || true
 OMP_WAIT_POLICY=passive "$work/venv/bin/python" -m pytest -q -p no:cacheprovider \
-  -o filterwarnings=default -o addopts= -m "not gui" \
+  -o filterwarnings=default -o addopts= -m "not gui" -k "not captum" \
   tests/stacks tests/cells tests/models tests/explain tests/pipeline tests/exchange \
   tests/reporting tests/batch/test_run.py tests/batch/test_huge_images.py tests/training/tables \
   --ignore tests/training/tables/test_table_formats.py \

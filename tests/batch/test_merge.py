@@ -114,6 +114,26 @@ class TestVerify:
         found = verify(plan, job)
         assert (found["a"].status, found["b"].status) == ("done", "failed")
 
+    def test_one_incomplete_record_among_single_images_counts_as_missing(self, job: Job) -> None:
+        plan = done_plan(job, {"a": 1, "b": 2})
+        record_path(job.out, plan.items[0].key).unlink()
+        for piece in image_by_image(plan.items[0], job):
+            name = piece.images[0].name
+            record(job, piece.key, [Outcome(name, "done", cells=1)], write_cells(job, name, 1))
+        assert verify(plan, job)["b"].cells == 1
+        cells_path(job.out, "b").with_name("b.cells.csv").unlink()
+        with pytest.raises(StoppedError, match="1 of 1 parts"):
+            verify(plan, job)
+
+    def test_notes_of_blocks_are_said_once(self, job: Job) -> None:
+        items = tuple(Item(f"{i}" * 24, (named("a"),), BLOCK) for i in range(2))
+        for item, notes in zip(items, [("x",), ("x", "y")], strict=True):
+            record(job, item.key, [Outcome("a", "done", notes=notes)], [])
+        found = verify(Plan((named("a"),), items, ()), job)
+        assert found["a"].notes == ("x", "y")
+        done = merging.BatchResult((found["a"],), 0, 0, ())
+        assert done.notes == [("a", "x"), ("a", "y")]
+
     @pytest.mark.parametrize(
         ("statuses", "combined", "cells"),
         [

@@ -281,3 +281,37 @@ def test_a_map_is_pasted_within_the_field_and_where_its_part_lies() -> None:
     paste_maps(canvas, maps, np.zeros((1, 1), int), shifted, np.full((4, 5), 4, np.int32), inner)
     np.testing.assert_array_equal(canvas[0, :3, :3], maps[0, 0, 1:, 1:])
     assert part.shape == canvas.shape[1:]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_part_without_a_border_is_never_extrapolated(labels: bool) -> None:
+    """At its edges the last pixel is repeated."""
+    field = np.add.outer(np.arange(20), 10 * np.arange(20)).astype(np.int32)
+    own = Part((5, 5), (15, 15), (20, 20))
+    wanted = own.at_scale((61, 61))
+    part = resized(field[own.slices], (61, 61), labels=labels, own=own, wanted=wanted)
+    assert part.shape == wanted.shape
+    assert part.min() == field[own.slices].min()
+    assert part.max() == field[own.slices].max()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_an_axis_of_one_pixel_is_repeated(labels: bool) -> None:
+    field = np.arange(8, dtype=np.int32)[None]
+    for shape in ((1, 8), (3, 8), (4, 8)):
+        same = resized(field, shape, labels=labels)
+        np.testing.assert_array_equal(same, np.repeat(field, shape[0], 0))
+
+
+def test_a_crop_over_one_edge_alone_is_mirrored_there() -> None:
+    field = np.arange(80).reshape(1, 8, 10)
+    crops = crop_cells(field, positions([(4, 9)], (8, 10)), (2, 4))
+    np.testing.assert_array_equal(crops[0, 0], field[0, 4:6][:, [8, 9, 9, 8]])
+
+
+def test_pixels_belong_to_the_nearest_cell_as_far_as_the_longer_edge_of_a_crop() -> None:
+    labels = np.zeros((3, 40), np.int32)
+    labels[1, 5] = 7
+    owner = nearest_cells(labels, (4, 12))
+    assert owner[1, 17] == 7
+    assert owner[1, 18] == 0
