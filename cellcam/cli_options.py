@@ -21,10 +21,11 @@ from cellcam.request import (
     PlanesWanted,
     Request,
 )
+from cellcam.stacks.writing import writable_folder
 
 _Result = TypeVar("_Result")
 
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)]
 Model = Annotated[Path, typer.Option(help="Model folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
@@ -65,6 +66,13 @@ def request_from_options(
     series: Annotated[
         int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
     ] = None,
+    tolerate_missing: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-missing",
+            help="Count planes, tiles and chunks that are not in the file as no data.",
+        ),
+    ] = False,
     finder: Annotated[
         str, typer.Option(help="How cells are found: threshold, or an installed finder.")
     ] = "threshold",
@@ -91,7 +99,7 @@ def request_from_options(
     options |= {name: value for name, value in known.items() if value is not None}
     names = tuple(comma_separated(channels)) or None
     return Request(
-        image=ImageOptions(axes, names, _pixel_size(pixel_size), series),
+        image=ImageOptions(axes, names, _pixel_size(pixel_size), series, tolerate_missing),
         finder=make_finder(finder, options),
         channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
         t=t,

@@ -38,6 +38,7 @@ def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
         "channels": ", ".join(stack.channels) + ("" if stack.channels_named else " (not named)"),
         "pixel size um": known or "unknown",
         "time step s": stack.time_step_s or "unknown",
+        **({"notes": " ".join(stack.notes)} if stack.notes else {}),
     }
 
 
@@ -56,6 +57,8 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
         "explains": spec.explaining,
+        "unlike cells": "not flagged" if spec.known_cells is None else "flagged",
+        **({"note": spec.note} if spec.note else {}),
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),
     }

@@ -30,6 +30,7 @@ requests = st.builds(
         channels=optional(st.lists(names, min_size=1, max_size=3).map(tuple)),
         pixel_size_um=optional(positive | st.lists(positive, min_size=2, max_size=3).map(tuple)),
         series=optional(st.integers(0, 9)),
+        tolerate_missing=st.booleans(),
     ),
     finder=st.builds(
         ThresholdFinder,

@@ -88,7 +88,7 @@ def run_block(
         files += write_block(_zarr_path(job, image, "maps"), t, plane, core, maps)
     # The user's label image keeps its numbers, and is not written again.
     if image.labels is None:
-        labels = seen[result.labels].reshape(1, -1, *result.labels.shape[-2:])
+        labels = seen.reshape(1, -1, *seen.shape[-2:])
         files += write_block(_raw_labels(job, image), t, plane, core, labels)
     table = result.cells
     table[_FIRST] = first
@@ -152,13 +152,15 @@ def finished(items: Sequence[Item], job: Job) -> Record | None:
 def _explained_block(
     image: InputImage, block: FieldBlock, job: Job
 ) -> tuple[FieldResult, NDArray[np.int64], NDArray[np.uint64]]:
-    """Result of a block; first pixel of each of its cells; first pixel by label, of all it sees."""
+    """Result of a block; first pixel of each of its cells; image of the cells' first pixels."""
     matched = open_in_blocks(image, job)
-    found = find_field(matched, block.place, block.block, block.measured)
+    found = find_field(matched, block.place, block.block, block.measured, block.fill)
     result = call_and_explain([found], job)[0]
-    first_pixels = _first_pixels(found.labels, found.read)
-    owned = found.cells.numbers[found.owned]
-    return result, first_pixels[owned].astype(np.int64), first_pixels
+    numbers, compact = found.compact
+    first_pixels = _first_pixels(compact, found.read)
+    owned = np.searchsorted(numbers, found.cells.numbers[found.owned]) + 1
+    seen = first_pixels[compact[found.core.within(found.read)]]
+    return result, first_pixels[owned].astype(np.int64), seen
 
 
 def _first_pixels(labels: Labels, read: Part) -> NDArray[np.uint64]:

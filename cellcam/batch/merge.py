@@ -19,7 +19,7 @@ from cellcam.errors import StoppedError
 from cellcam.pipeline.notes import each_once
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, keep_other_run
-from cellcam.stacks.writing import whole_file, write_json
+from cellcam.stacks.writing import spreadsheet_safe, whole_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +171,7 @@ def _write_images_table(
     rows = []
     for image in images:
         outcome = outcomes[image.name]
-        about: dict[str, object] = {"image": image.name, "file": _safe_text(str(image.file.path))}
+        about: dict[str, object] = {"image": image.name, "file": str(image.file.path)}
         about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
         # Of an image without a result the number of cells is unknown, not 0.
         cells = outcome.cells if outcome.status == "done" else ""
@@ -179,13 +179,8 @@ def _write_images_table(
         rows.append(about | metadata_of(image.name, pattern))
     path = out / "images.csv"
     with whole_file(path) as temporary:
-        pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+        spreadsheet_safe(pd.DataFrame(rows).fillna("")).to_csv(temporary, index=False)
     return path
-
-
-def _safe_text(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
 
 
 def _write_cells(
@@ -215,7 +210,7 @@ def _write_cells(
         return paths, explained
     with whole_file(csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(_large_tables(done, job, pattern)):
-            table.to_pandas().to_csv(file, index=False, header=i == 0)
+            spreadsheet_safe(table.to_pandas()).to_csv(file, index=False, header=i == 0)
     return [*paths, csv], explained
 
 
@@ -228,8 +223,21 @@ def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> 
     for tables in _batched(read_cells(done, job, pattern)):
         piece = _joined(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
-        schema = schema or arrow.schema
+        if schema is None:
+            # Where no cell of the first tables has a call, the column would have no type.
+            schema = _with_text(arrow.schema, "class")
+            arrow = arrow.cast(schema)
         yield arrow
+
+
+def _with_text(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema with text in a column that has no type yet."""
+    import pyarrow as pa
+
+    place = schema.get_field_index(name)
+    if place < 0 or not pa.types.is_null(schema.field(place).type):
+        return schema
+    return schema.set(place, pa.field(name, pa.string()))
 
 
 def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:

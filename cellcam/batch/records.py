@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,6 +99,24 @@ def outcome_of(error: Exception, name: str) -> Outcome:
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         text += ". There is not enough memory for it: start fewer --workers, or use --device cpu."
     return Outcome(name, "failed", text)
+
+
+def failure_lines(failed: Sequence[Outcome], most: int = 10) -> Iterator[str]:
+    """Why images have no result, in lines for people; images with the same reason share a line."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in failed:
+        # The reason names the file: what is left without it is what images can have in common.
+        file = rf"\S*{re.escape(Path(outcome.image).name)}\S*"
+        groups.setdefault((outcome.status, re.sub(file, "", outcome.reason)), []).append(outcome)
+    for (status, _), outcomes in list(groups.items())[:most]:
+        first, *others = outcomes
+        yield f"{status}: {first.image}: {first.reason}"
+        if others:
+            listed = ", ".join(outcome.image for outcome in others[:3])
+            rest = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            yield f"  The same reason: {listed}{rest}."
+    if len(groups) > most:
+        yield f"{len(groups) - most} further reasons are in images.csv."
 
 
 @contextmanager

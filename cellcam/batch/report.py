@@ -85,6 +85,7 @@ def _row(
         counts["cells"],
         counts["uncertain"],
         counts["edge"],
+        counts["no call"],
         tuple(counts[f"class {name}"] for name in classes),
     )
 
@@ -107,6 +108,7 @@ def _read_cells(
         for image, rows in cells.groupby("image"):
             counter = counts.setdefault(str(image), Counter())
             counter["cells"] += len(rows)
+            counter["no call"] += int(rows["class"].isna().sum())
             for flag in ("uncertain", "edge"):
                 counter[flag] += int(rows["flags"].str.contains(rf"\b{flag}\b").sum())
             for name, n in rows["class"].value_counts().items():

@@ -40,6 +40,7 @@ from cellcam.errors import UsageError
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
 from cellcam.request import Request
+from cellcam.stacks.writing import writable_folder
 
 _IMAGES_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -102,6 +103,7 @@ def run_batch(
     job = Job.of(request, model, out, resources.device)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
+    writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     job.out.mkdir(parents=True, exist_ok=True)
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
@@ -127,7 +129,7 @@ def run_batch(
         }
         done = merge(plan, verify(plan, job), job, pattern, about)
         names = [outcome.image for outcome in done.outcomes if outcome.status == "done"]
-        report = write_report(images, done, job, pool, pattern, seconds)
+        report = write_report(plan.images, done, job, pool, pattern, seconds)
         remove_unpacked(job.out)
         said = earlier.sentences(plan, names, job)
         return replace(done, written=(*done.written, report), earlier=said)

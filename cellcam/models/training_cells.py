@@ -34,7 +34,7 @@ class NormalScores:
 
     def __call__(self, measures: Floats) -> Floats:
         """Scores; beyond the levels they go on in a straight line."""
-        flat = measures.reshape(len(measures), -1)
+        flat = measures.reshape(len(measures), self._levels.shape[1])  # also for no cell
         low, high = self._levels[0], self._levels[-1]
         scores = np.empty(flat.shape, np.float32)
         for i, levels in enumerate(self._levels.T):

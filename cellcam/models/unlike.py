@@ -58,6 +58,13 @@ class Unlikeness:
         nothing = np.full(n, np.nan, np.float32)
         return cls(nothing, ("",) * n, nothing)
 
+    def among(self, known: NDArray[np.bool_]) -> Unlikeness:
+        """Those of all cells (N,), of which the known ones are these, and the others unknown."""
+        values, by = np.full((2, len(known)), np.nan, np.float32)
+        differs = np.full(len(known), "", object)
+        values[known], by[known], differs[known] = self.values, self.by, self.differs
+        return Unlikeness(values, tuple(differs), by)
+
     def of(self, cells: slice | NDArray[np.bool_]) -> Unlikeness:
         """Those of some of the cells."""
         differs = tuple(np.array(self.differs, object)[cells])

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from cellcam.cells.user_labels import UserLabels
 from cellcam.models.model import CellModel
-from cellcam.pipeline.explain_field import FieldResult, explain_place
+from cellcam.pipeline.explain_field import FieldResult, as_user_labels, explain_place
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.pipeline.notes import image_notes
@@ -22,7 +22,7 @@ from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep
 from cellcam.progress import Progress
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
-from cellcam.stacks.writing import write_json, write_table
+from cellcam.stacks.writing import check_name, writable_folder, write_json, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def explain_stack(
     out: Path,
     request: Request | None = None,
     *,
-    labels: Stack | None = None,
+    labels: Stack | UserLabels | None = None,
     progress: Progress | None = None,
 ) -> StackResult:
     """Explain every field of a stack and write the results to a folder.
@@ -62,7 +62,7 @@ def explain_stack(
 
     Parameters
     ----------
-    labels : the user's label image, with the stack's size
+    labels : the user's label image, with the stack's size; see `open_labels`
     progress : called with (cells done, cells in all) for each field
 
     Returns
@@ -82,8 +82,9 @@ def explain_stack(
     import pandas as pd
 
     started = time.monotonic()
+    check_name(writable_folder(out), stack.name)
     check_folder(out, stack)
-    finder = None if labels is None else UserLabels(labels)
+    finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
@@ -121,6 +122,7 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
         maps=field.maps,
         explained=set(field.cells["label"][field.cells["importance_error"].notna()]),
         pixel_size_um=stack.pixel_size_um.x,
+        missing=field.missing,
     )
     path = out / f"{stack.name}.overview.png"
     draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")

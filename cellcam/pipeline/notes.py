@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # From this share of unlike cells on, and this number of cells, an image is said to differ.
 _MANY, _FEWEST = 0.2, 3
+
+_SHARE = re.compile(r"(?:Up to )?(?:(\d+)|Less than 1) %")
 
 
 def image_notes(notes: Iterable[str], cells: pd.DataFrame, spec: ModelSpec) -> tuple[str, ...]:
@@ -45,5 +48,22 @@ def unlike_notes(cells: pd.DataFrame) -> Sequence[str]:
 
 
 def each_once(notes: Iterable[str]) -> tuple[str, ...]:
-    """The same notes, each once, in the order in which they came."""
-    return tuple(dict.fromkeys(notes))
+    """The same notes, each once, in the order in which they came.
+
+    Of notes that differ in a share alone ("12 % of the field ..."), the largest share is told.
+    """
+    shares: dict[str, set[float]] = {}
+    for note in notes:
+        share = _SHARE.match(note)
+        shares.setdefault(note[share.end() :] if share else note, set()).add(
+            float(share[1] or 0) if share else -1.0
+        )
+    return tuple(_told(text, found) for text, found in shares.items())
+
+
+def _told(text: str, shares: set[float]) -> str:
+    largest = max(shares)
+    if largest < 0:
+        return text
+    share = f"{largest:g}" if largest else "Less than 1"
+    return f"{'Up to ' if len(shares) > 1 and largest else ''}{share} %{text}"

@@ -22,6 +22,7 @@ class PlateRow:
     ----------
     images, failed : number of images, and of those without result
     cells, uncertain, edge : number of cells, and of those with this flag
+    without_call : number of cells that could not be called
     counts : cells of each class
     """
 
@@ -31,6 +32,7 @@ class PlateRow:
     cells: int
     uncertain: int
     edge: int
+    without_call: int
     counts: tuple[int, ...]
 
 

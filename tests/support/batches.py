@@ -123,14 +123,14 @@ os.replace = full
 
 # Reading the pixels of this one file kills the process, as a faulty codec would.
 DEADLY = """
-import os, signal, sys
+import os, signal
 import tifffile
-read = tifffile.imread
-def imread(path, *args, **kwargs):
-    if "deadly" in str(path):
+aszarr = tifffile.TiffPageSeries.aszarr
+def deadly(series, **how):
+    if "deadly" in series.keyframe.parent.filename:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, *args, **kwargs)
-tifffile.imread = imread
+    return aszarr(series, **how)
+tifffile.TiffPageSeries.aszarr = deadly
 """
 
 

@@ -12,6 +12,7 @@ import typer
 from cellcam.cli_options import Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
+from cellcam.stacks.writing import writable_folder
 
 if TYPE_CHECKING:
     from cellcam_training.fitting.cross_validation import CrossValidationSummary
@@ -38,7 +39,7 @@ Channels = Annotated[str | None, typer.Option(help="Channel names, separated by 
 
 def train(
     table: Table,
-    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.", callback=writable_folder)],
     recipe: Annotated[Path | None, typer.Option(help="Recipe, YAML.")] = None,
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
@@ -120,7 +121,7 @@ def _say_trained(
 def evaluate(
     table: Table,
     model: Annotated[Path, typer.Option(help="Model folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)],
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
     only: Only = None,
@@ -175,7 +176,9 @@ def evaluate(
 
 def benchmark(
     name: Annotated[str, typer.Argument(help="planted: simulated cells with known evidence.")],
-    out: Annotated[Path, typer.Option(help="Folder for cells, models and results.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for cells, models and results.", callback=writable_folder)
+    ],
     cells: Annotated[
         int, typer.Option(help="Number of simulated cells to train each network on.")
     ] = 800,

@@ -57,6 +57,9 @@ class Headline(TextPanel):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         doubts = f" Doubts: {card.flags.replace(';', ', ')}." if card.flags else ""
+        if not card.predicted:
+            self.setText(f"<b style='font-size: large'>No call</b>. Cell {card.label}.{doubts}")
+            return
         self.setText(
             f"<b style='font-size: large'>{card.predicted}</b>, {_percent(card.probability)}. "
             f"Cell {card.label}.{doubts}"
@@ -94,13 +97,18 @@ class Why(QWidget):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         cell, why = _composite(card), card.difference
+        self.cell.show_pictures([("The cell", cell)])
+        self.stains.setText("<br>".join(_in_its_colour(card.channels)))
+        for widget in (self.difference, self.bar):
+            widget.setVisible(bool(card.predicted))
+        if not card.predicted:
+            self.question.setText(card.why_no_call)
+            return
         image = _nothing(card) if why is None else why.map
         other = card.runner_up if why is None else why.rather_than
         largest = _largest([image])
         self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
         self.difference.show_pictures([("", difference_on_cell(cell, image / largest))])
-        self.cell.show_pictures([("The cell", cell)])
-        self.stains.setText("<br>".join(_in_its_colour(card.channels)))
         is_empty = why is None or not why.map.any()
         self.bar.show_scale(card.predicted, other, 0.0 if is_empty else largest)
 
@@ -270,11 +278,15 @@ class CellCardView(QWidget):
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""
         self.shown = card
-        for panel in self.panels:
+        shown = [p for p in self.panels if card.predicted or isinstance(p, Headline | Why)]
+        for panel in shown:
             panel.show_card(card, colours)
-        self._offer_classes(card)
-        for widget in (*self.panels, *self._tools):
-            widget.setVisible(True)
+        for panel in self.panels:
+            panel.setVisible(panel in shown)
+        if card.predicted:
+            self._offer_classes(card)
+        self._other.setVisible(bool(card.predicted))
+        self.export.setVisible(True)
 
     def _offer_classes(self, card: CellCard) -> None:
         names = [name for name in card.probabilities if name != card.predicted]

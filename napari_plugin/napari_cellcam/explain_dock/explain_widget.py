@@ -308,7 +308,10 @@ class ExplainWidget(QScrollArea):
             self.classes.show_cell(card)
             return
         self._show_card(card)
-        self._explain_card(session, row)
+        if card.predicted:
+            self._explain_card(session, row)
+        else:
+            self.tasks.cancel_short()
 
     def open_project(self, folder: Path) -> None:
         """Go on with a project: its corrections, and what was open.
@@ -468,8 +471,9 @@ class ExplainWidget(QScrollArea):
         self.table.update_cells(session.table)
         self._show_true_classes(self.classes.true_classes)
         if card is not None:
-            other = None if card.difference is None else card.difference.rather_than
             self._show_card(brief_card(session, card.row))
+        if card is not None and card.predicted:
+            other = None if card.difference is None else card.difference.rather_than
             self._compute_card(session, partial(explained_card, session, card.row, other))
         self._show_again(evidence)
         if had_evidence and evidence is None:
@@ -678,7 +682,10 @@ def _found_text(session: Session) -> str:
             "Some cells of each class are enough to begin with."
         )
     counts = session.table["class"].value_counts()
-    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    parts = [f"{count} {name}" for name, count in counts.items()]
+    if without := int((~session.can_be_called).sum()):
+        parts.append(f"{without} without a call (see flags)")
+    listed = ", ".join(parts)
     return f"{n} cells: {listed}. Click a cell, or sort by margin."
 
 

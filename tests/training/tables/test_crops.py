@@ -73,7 +73,10 @@ def test_crops_can_be_resampled_to_another_pixel_size(folder: Path) -> None:
     [
         ({"x": [21, 99, 21, 21], "y": [11] * 4}, "outside the image"),
         ({"x": [21, np.nan, 21, 21], "y": [11] * 4}, "outside the image"),
-        ({"labels": ["labels.ome.tif"] * 4, "label": [2, 5, 2, 4]}, "no cell with the label 4"),
+        (
+            {"labels": ["labels.ome.tif"] * 4, "label": [2, 5, 2, 4]},
+            "row 5: label 4 is not in",
+        ),
     ],
 )
 def test_cells_outside_their_image_are_refused(
