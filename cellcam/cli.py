@@ -12,7 +12,7 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
-from cellcam.errors import CellCamError, StoppedError, UsageError
+from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
 from cellcam.stacks.writing import writable_file
 
@@ -162,6 +162,10 @@ def batch(
         console.say(f"Note: {image}: {note}")
     images = len(done.outcomes)
     console.say(f"{done.cells} cells in {images - len(done.failed)} of {images} images.")
+    if done.explained < done.cells:
+        console.say(f"{done.explained} of the cells were explained.")
+    for sentence in done.earlier:
+        console.say(sentence)
     _say_written(console, done.written)
     console.report(
         {
@@ -169,6 +173,8 @@ def batch(
             "failed": {outcome.image: outcome.reason for outcome in done.failed},
             "notes": {outcome.image: list(outcome.notes) for outcome in done.outcomes},
             "cells": done.cells,
+            "explained": done.explained,
+            "earlier": list(done.earlier),
             "written": [str(path) for path in done.written],
         }
     )
@@ -236,10 +242,22 @@ def main() -> None:
         if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
+    except OSError as error:
+        print(f"cellcam: {_file_problem(error)}", file=sys.stderr)
+        sys.exit(3 if is_full_disk(error) else 1)
     except (typer.Abort, KeyboardInterrupt):
         print("cellcam: interrupted", file=sys.stderr)
         sys.exit(3)
     sys.exit(status)
+
+
+def _file_problem(error: OSError) -> str:
+    """What the operating system refused, where, and what to do."""
+    if is_full_disk(error):
+        return str(full_disk(error))
+    where = error.filename or "a file"
+    why = error.strerror or str(error)
+    return f"{where} cannot be used: {why}. Check that it exists and that you may read or write it."
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -68,12 +68,15 @@ def _validation(metrics: JsonValue) -> str:
     """How well the model called cells that it was not trained on; the report has the rest."""
     if not isinstance(metrics, dict):
         return "not measured"
-    text = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
-    intervals = metrics.get("intervals")
-    interval = intervals.get("balanced_accuracy") if isinstance(intervals, dict) else None
-    if isinstance(interval, list):
-        text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{text}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
+    try:
+        text = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
+        intervals = metrics.get("intervals")
+        interval = intervals.get("balanced_accuracy") if isinstance(intervals, dict) else None
+        if isinstance(interval, list):
+            text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+        return f"{text}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
+    except (KeyError, ValueError, TypeError, IndexError):  # the model folder may be anyone's
+        return "not stated in a way that can be read"
 
 
 def _devices() -> dict[str, str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.executors import end_broken_process
+from cellcam.batch.images import InputImage, check_unchanged
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_in_blocks
 from cellcam.batch.plan import FieldBlock, Item
@@ -21,6 +22,7 @@ from cellcam.batch.records import (
     Outcome,
     Record,
     cells_path,
+    damaged_part_stops,
     outcome_of,
     record_path,
     stop_if_full,
@@ -73,8 +75,10 @@ def run_block(
     """Work on one block: its cells go to a table of its own, its pixels to their place."""
     try:
         result, first, seen = _explained_block(image, block, job)
+        check_unchanged(image)
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
         stop_if_full(error)
+        end_broken_process(error)
         return [outcome_of(error, image.name)], []
     t, plane = block.place.t, _plane(block)
     core = block.block.core
@@ -101,7 +105,10 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
 
     image = items[0].images[0]
     parts = [record_path(job.out, item.key).with_suffix(".parquet") for item in items]
-    tables = [pd.read_parquet(path) for path in parts]
+    tables = []
+    for path in parts:
+        with damaged_part_stops(path):
+            tables.append(pd.read_parquet(path))
     cells = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     cells = cells.sort_values(["t", "z", _FIRST], kind="stable", ignore_index=True)
     lost = 0

@@ -11,21 +11,29 @@ from hashlib import sha256
 from pathlib import Path
 
 from cellcam.batch.files import FoundFile, files_below
-from cellcam.errors import UsageError
+from cellcam.errors import CellCamError, UsageError
 from cellcam.stacks.formats import file_endings, folder_endings, name_without_ending
 
 # A well as microscopes write it, between separators: B03, or W0002; a site: s3, or P001.
 _WELL = re.compile(r"(?:^|[_\-. /])(?P<Well>[A-P](?:0[1-9]|1\d|2[0-4])|W\d{4})(?=[_\-. /]|$)")
 _SITE = re.compile(r"(?:^|[_\-. /])(?P<Site>s\d{1,3}|P\d{3})(?=[_\-. /]|$)")
+_END_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A file at a moment; with another size or time of change it counts as another input."""
+    """A file at a moment; with another content it counts as another input.
+
+    Attributes
+    ----------
+    size, changed_ns : bytes, and time of the last change as the file system says it
+    ends : hash of the first and the last 64 KiB: copying can keep size and time
+    """
 
     path: Path
     size: int
     changed_ns: int
+    ends: str = ""
 
     @classmethod
     def of(cls, path: Path) -> FileState:
@@ -38,7 +46,9 @@ class FileState:
             states = [file.stat() for file in inside or [path]]
         except OSError:
             return cls(path, -1, 0)
-        return cls(path, sum(s.st_size for s in states), max(s.st_mtime_ns for s in states))
+        size = sum(s.st_size for s in states)
+        ends = "" if inside else _hash_of_ends(path, size)
+        return cls(path, size, max(s.st_mtime_ns for s in states), ends)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,19 @@ class InputImage:
     labels: FileState | None = None
     parts: tuple[FileState, ...] = ()
     unusable: str = ""
+
+
+def check_unchanged(image: InputImage) -> None:
+    """Raise `CellCamError` if the files of an image are no longer those that were planned.
+
+    Without it the results of two contents could be mixed.
+    """
+    for file in (image.file, image.labels, *image.parts):
+        if file is not None and FileState.of(file.path) != file:
+            raise CellCamError(
+                f"{file.path} was changed while the batch worked on it. Give the same command "
+                "again when it is complete."
+            )
 
 
 def list_images(paths: Sequence[Path], labels: str | None = None) -> list[InputImage]:
@@ -153,6 +176,17 @@ def check_pattern(pattern: str | None) -> None:
         raise UsageError(
             f"The pattern {pattern!r} names nothing. Write for instance (?P<Well>[A-P]\\d\\d)."
         )
+
+
+def _hash_of_ends(path: Path, size: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = sha256(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size - _END_BYTES))
+            content.update(file.read(_END_BYTES))
+    except OSError:
+        return ""
+    return content.hexdigest()[:24]
 
 
 def _groups(pattern: str) -> list[str]:

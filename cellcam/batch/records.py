@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import re
@@ -12,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cellcam.errors import CellCamError, InputError, StoppedError
+from cellcam.errors import CellCamError, InputError, StoppedError, full_disk, is_full_disk
+from cellcam.explain.memory import is_out_of_memory
 from cellcam.stacks.writing import write_json
 
 Status = Literal["done", "refused", "failed"]
@@ -96,6 +96,8 @@ def outcome_of(error: Exception, name: str) -> Outcome:
         return Outcome(name, "refused", str(error))
     logging.getLogger("cellcam").warning("%s failed", name, exc_info=error)
     text = str(error) if isinstance(error, CellCamError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
+        text += ". There is not enough memory for it: start fewer --workers, or use --device cpu."
     return Outcome(name, "failed", text)
 
 
@@ -129,8 +131,22 @@ def disk_full_stops() -> Iterator[None]:
 
 def stop_if_full(error: Exception) -> None:
     """Raise `StoppedError` if ``error`` says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_full_disk(error):
+        raise full_disk(error) from error
+
+
+@contextmanager
+def damaged_part_stops(path: Path) -> Iterator[None]:
+    """Turn errors of reading a table that an item wrote into `StoppedError`, and remove it.
+
+    Its item is then not done any more.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        path.unlink(missing_ok=True)
         raise StoppedError(
-            f"There is no space left for {error.filename or 'the results'}. Free some, and give "
-            "the same command again: it goes on where it was."
+            f"{path} is damaged and was removed. Give the same command again: it is made anew."
         ) from error

@@ -16,8 +16,9 @@ from cellcam.pipeline.explain_field import FieldResult, as_user_labels, explain_
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.pipeline.notes import image_notes
-from cellcam.pipeline.result_files import write_images
+from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.pipeline.run_description import describe_run
+from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep_other_run
 from cellcam.progress import Progress
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
@@ -68,18 +69,21 @@ def explain_stack(
     -------
     StackResult
         ``written`` names ``NAME.maps.ome.tif`` (channel = class), ``NAME.labels.ome.tif``,
-        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``. Where each
-        plane is a field, the table has the column ``cell_3d``, see `number_cells_3d`.
+        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``; no maps where
+        no cell is to be explained. Where each plane is a field, the table has the column
+        ``cell_3d``, see `number_cells_3d`. A ``run.json`` about another image becomes
+        ``ITS_NAME.run.json``.
 
     Raises
     ------
     InputError, UsageError
-        See `match`.
+        See `match` and `check_folder`.
     """
     import pandas as pd
 
     started = time.monotonic()
     check_name(writable_folder(out), stack.name)
+    check_folder(out, stack)
     finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
@@ -89,14 +93,18 @@ def explain_stack(
         images = [field.labels for field in fields]
         listed = [field.cells["label"].to_numpy() for field in fields]
         cells[CELL_3D] = number_cells_3d(places, images, listed)
-    written = write_images(stack, out, fields)
+    kinds = map_kinds(matched.request)
+    written = write_images(stack, out, fields, kinds)
+    if "maps" not in kinds:
+        (out / f"{stack.name}.maps.ome.tif").unlink(missing_ok=True)  # of an earlier run
     written += write_table(out / f"{stack.name}.cells", cells)
     written.append(_write_overview(matched, model.spec.network, out, fields[0]))
-    written.append(out / "run.json")
+    keep_other_run(out, stack)
+    written.append(out / RUN)
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
     notes = image_notes([note for field in fields for note in field.notes], cells, model.spec)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
-    run |= {"notes": list(notes)}
+    run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
     return StackResult(cells, fields, written, notes)
 
@@ -112,6 +120,7 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
         calls=dict(zip(field.cells["label"], field.cells["class"], strict=True)),
         classes=field.classes,
         maps=field.maps,
+        explained=set(field.cells["label"][field.cells["importance_error"].notna()]),
         pixel_size_um=stack.pixel_size_um.x,
         missing=field.missing,
     )
@@ -122,7 +131,8 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
 
 def _describe_stack(stack: Stack) -> dict[str, JsonValue]:
     return {
-        "image": str(stack.path or stack.name),
+        "image": described_image(stack),
+        "name": stack.name,
         "shape_tczyx": list(stack.data.shape),
         "channels": list(stack.channels),
         "pixel_size_um_zyx": list(stack.pixel_size_um),

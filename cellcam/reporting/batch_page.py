@@ -43,6 +43,7 @@ class BatchReport:
     Attributes
     ----------
     title, subtitle : of the page
+    explained : number of cells that the batch explained
     classes : names
     failed : image, status and reason of every input without result
     notes : image and text of what the user must know about inputs that have a result
@@ -53,6 +54,7 @@ class BatchReport:
 
     title: str
     subtitle: str
+    explained: int
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
     notes: Sequence[tuple[str, str]]

@@ -20,7 +20,7 @@ class ShownCell:
     Attributes
     ----------
     crop : (C, Y, X) raw counts; (C, Z, Y, X) is shown as its maximum projection
-    maps : (K, Y, X) or (K, Z, Y, X) importance
+    maps : (K, Y, X) or (K, Z, Y, X) importance; K is 0 for a cell that was not explained
     caption : text below the picture
     """
 

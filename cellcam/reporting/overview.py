@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ class FieldPicture:
     classes : P names
     maps : (P, Y, X) or (P, Z, Y, X) importance
     pixel_size_um : for the scale bar; none is drawn where it is unknown
+    explained : labels of the cells that were explained; None: all
     missing : pixels without data, of the shape of ``labels``; None if all have
     """
 
@@ -60,6 +61,7 @@ class FieldPicture:
     classes: Sequence[str]
     maps: NDArray[np.float32]
     pixel_size_um: float | None = None
+    explained: Set[int] | None = None
     missing: NDArray[np.bool_] | None = None
 
     def from_above(self) -> FieldPicture:
@@ -75,9 +77,24 @@ class FieldPicture:
         )
 
     def with_evidence(self) -> FieldPicture:
-        """The classes with evidence anywhere; the first class if there is none."""
-        shown = [i for i, plane in enumerate(self.maps) if plane.any()] or [0]
+        """The classes with evidence anywhere."""
+        shown = [i for i, plane in enumerate(self.maps) if plane.any()]
         return replace(self, classes=[self.classes[i] for i in shown], maps=self.maps[shown])
+
+    @property
+    def n_explained(self) -> int:
+        """Number of cells that were explained."""
+        return len(self.calls) if self.explained is None else len(self.explained)
+
+    def what_is_not_shown(self) -> str:
+        """Why there is less evidence than cells; empty if there is not."""
+        if not self.calls or (self.n_explained == len(self.calls) and len(self.maps)):
+            return ""
+        if not self.n_explained:
+            return "No cell was explained: there is no evidence to show."
+        if not len(self.maps):
+            return "All maps are empty: nothing in the cells raises the score of their class."
+        return f"Only {self.n_explained} of {len(self.calls)} cells were explained."
 
 
 def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
@@ -101,22 +118,38 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
         stripes = _stripes(field.missing.shape)[field.missing]
         composite[field.missing], grey[field.missing] = stripes[:, None], stripes
     _draw_calls(axes[0], composite, field, colours)
-    brightest = max(float(np.quantile(field.maps, 0.999)), 1e-30)
+    brightest = _end_of_scale(field.maps)
+    picture = None
     for axis, name, plane in zip(axes[1:], field.classes, field.maps, strict=False):
         picture = _draw_evidence(axis, grey, plane, brightest)
         called = np.isin(field.labels, [n for n, call in field.calls.items() if call == name])
         if called.any():
             axis.contour(called, [0.5], colors=[colours[name]], linewidths=0.6)
         axis.set_title(f"evidence for {name}  ({counts[name]} called)", fontsize=10)
-    figure.suptitle(f"{title} (grey: all channels together)", fontsize=12)
-    ticks = brightest * np.array([0, 0.05, 0.2, 0.5, 1])
-    bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6, ticks=ticks, format="%.2g")
-    bar.set_label(_SCALE_LABEL, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(_heading(title, field), fontsize=12)
+    if picture is not None:
+        ticks = brightest * np.array([0, 0.05, 0.2, 0.5, 1])
+        bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6, ticks=ticks, format="%.2g")
+        bar.set_label(_SCALE_LABEL, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
     legend = _legend(colours, counts, field.missing is not None)
     figure.legend(handles=legend, loc="outside lower center", ncols=6, fontsize=9)
     with whole_file(path) as temporary:
         figure.savefig(temporary, facecolor="white", metadata={"Software": "CellCam"})
+
+
+def _heading(title: str, field: FieldPicture) -> str:
+    missing = field.what_is_not_shown()
+    grey = " (grey: all channels together)" if len(field.maps) else ""
+    return f"{title}{grey}" + (f"\n{missing}" if missing else "")
+
+
+def _end_of_scale(maps: NDArray[np.float32]) -> float:
+    """Importance that is drawn brightest; few pixels may be brighter."""
+    if not maps.any():
+        return 0.0
+    # Where little of the field has evidence, the quantile of all pixels can be 0.
+    return float(np.quantile(maps, 0.999)) or float(np.quantile(maps[maps > 0], 0.9))
 
 
 def _draw_calls(

@@ -109,7 +109,8 @@ class Why(QWidget):
         largest = _largest([image])
         self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
         self.difference.show_pictures([("", difference_on_cell(cell, image / largest))])
-        self.bar.show_scale(card.predicted, other, 0.0 if why is None else largest)
+        is_empty = why is None or not why.map.any()
+        self.bar.show_scale(card.predicted, other, 0.0 if is_empty else largest)
 
 
 class Sentence(TextPanel):
@@ -146,7 +147,7 @@ class StainMaps(Pictures):
         self.show_pictures(
             [
                 (
-                    f"{name}  {losses[name]:+.1f}" if name in losses else name,
+                    _until_known(f"{name}  {losses[name]:+.1f}" if name in losses else name, maps),
                     difference_on_cell(cell, maps.get(name, _nothing(card)) / largest),
                 )
                 for name in names
@@ -170,7 +171,7 @@ class ClassMaps(Pictures):
         self.show_pictures(
             [
                 (
-                    name,
+                    _until_known(name, card.class_maps),
                     difference_on_cell(cell, card.class_maps.get(name, _nothing(card)) / largest),
                 )
                 for name in card.probable_classes
@@ -304,6 +305,12 @@ def why_text(card: CellCard) -> str:
     if why is None:
         return "Explaining..."
     other, share = why.rather_than, card.probabilities[why.rather_than]
+    if not why.map.any():
+        return (
+            f"{card.predicted} ({_percent(card.probability)}) rather than {other} "
+            f"({_percent(share)}). The map is empty: on the way from background to the cell the "
+            "two scores do not change."
+        )
     stain, loss = max(why.stain_losses.items(), key=lambda item: item[1])
     text = (
         f"{card.predicted} ({_percent(card.probability)}) rather than {other} ({_percent(share)}). "
@@ -334,6 +341,11 @@ def _nothing(card: CellCard) -> NDArray[np.float32]:
 def _largest(maps: Iterable[NDArray[np.float32]]) -> float:
     """Largest absolute value of all maps: the end of their scale."""
     return max((float(np.abs(image).max()) for image in maps), default=0.0) or 1.0
+
+
+def _until_known(caption: str, maps: Mapping[str, NDArray[np.float32]]) -> str:
+    """Caption that says whether the picture shows a map or only the cell so far."""
+    return caption if maps else f"{caption} ..."
 
 
 def _in_its_colour(channels: Sequence[str]) -> list[str]:

@@ -80,6 +80,8 @@ class SortableTableModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         value = self._columns[index.column()][self._order[index.row()]]
+        if value is None:
+            return ""
         if isinstance(value, float):
             return "" if np.isnan(value) else f"{value:.2f}"
         return str(value)

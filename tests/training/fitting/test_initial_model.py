@@ -61,6 +61,7 @@ def test_pretrained_filters_respond_to_a_grey_image_as_before(
     assert torch.equal(network.get_submodule("fc").weight, classes)
 
 
+@pytest.mark.fault("30 pretrained weights of another network", "refused")
 def test_weights_of_another_network_are_refused(imagenet: dict[str, torch.Tensor]) -> None:
     with pytest.raises(UsageError, match="another"):
         load_pretrained(build_network("tv_resnet50", 2, 3, 2), imagenet)
