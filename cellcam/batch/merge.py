@@ -56,8 +56,15 @@ class BatchResult:
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """Image and text of everything that the user must know about the inputs."""
-        return [(outcome.image, note) for outcome in self.outcomes for note in outcome.notes]
+        """Image, or number of images, and text of what the user must know about the inputs."""
+        images: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            for note in outcome.notes:
+                images.setdefault(note, []).append(outcome.image)
+        return [
+            (names[0] if len(names) == 1 else f"{len(names)} images", note)
+            for note, names in images.items()
+        ]
 
 
 def verify(plan: Plan, job: Job) -> dict[str, Outcome]:

@@ -60,6 +60,7 @@ def write_report(
         classes=classes,
         failed=[(failed.image, failed.status, failed.reason) for failed in done.failed],
         notes=done.notes,
+        knows_its_cells=job.spec.known_cells is not None,
         plates=plates,
         total=_row("", list(groups), failed, sum(by_plate.values(), Counter()), classes),
         examples=_shown(chosen, images, job, pool),
@@ -85,6 +86,7 @@ def _row(
         counts["cells"],
         counts["uncertain"],
         counts["edge"],
+        counts["unlike"],
         counts["no call"],
         tuple(counts[f"class {name}"] for name in classes),
     )
@@ -109,7 +111,7 @@ def _read_cells(
             counter = counts.setdefault(str(image), Counter())
             counter["cells"] += len(rows)
             counter["no call"] += int(rows["class"].isna().sum())
-            for flag in ("uncertain", "edge"):
+            for flag in ("uncertain", "edge", "unlike"):
                 counter[flag] += int(rows["flags"].str.contains(rf"\b{flag}\b").sum())
             for name, n in rows["class"].value_counts().items():
                 counter[f"class {name}"] += int(n)

@@ -21,7 +21,7 @@ class PlateRow:
     Attributes
     ----------
     images, failed : number of images, and of those without result
-    cells, uncertain, edge : number of cells, and of those with this flag
+    cells, uncertain, edge, unlike : number of cells, and of those with this flag
     without_call : number of cells that could not be called
     counts : cells of each class
     """
@@ -32,6 +32,7 @@ class PlateRow:
     cells: int
     uncertain: int
     edge: int
+    unlike: int
     without_call: int
     counts: tuple[int, ...]
 
@@ -46,7 +47,8 @@ class BatchReport:
     explained : number of cells that the batch explained
     classes : names
     failed : image, status and reason of every input without result
-    notes : image and text of what the user must know about inputs that have a result
+    notes : image, or number of images, and text of what the user must know about them
+    knows_its_cells : whether the model flags cells unlike those of its training
     plates, total : one row for each plate, and their sum
     examples, doubtful : cells to show
     parameters : name and value of each setting of the batch
@@ -58,6 +60,7 @@ class BatchReport:
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
     notes: Sequence[tuple[str, str]]
+    knows_its_cells: bool
     plates: Sequence[PlateRow]
     total: PlateRow
     examples: Sequence[ShownCell]
