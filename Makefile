@@ -11,9 +11,10 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libx
 demo: .venv/demo-ready
 	$(BIN)/cellcam demo
 
-# Tests start several processes at once: threads that wait must not keep the cores from them.
+# Two processes, a file of tests each at a time. They start others: threads that wait must not keep
+# the cores from them.
 test: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Known faults of installed packages; without a network there is nothing to ask.
 audit: .venv/test-ready
@@ -27,7 +28,7 @@ floors:
 
 # Injects every fault, and writes what was seen below what people wrote in the document.
 reliability: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m fault --reliability docs/reliability.md
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability docs/reliability.md
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -154,8 +154,8 @@ def test_a_broken_gpu_of_this_process_stops_the_run(
     many: Path, model: Path, tmp_path: Path
 ) -> None:
     stack = open_stack(sorted(many.iterdir())[0])
-    pixels = np.full_like(np.array(stack.data), 54321)
-    pixels[..., :20] = 100
+    pixels = np.array(stack.data)
+    pixels[..., 40:44, 40:44] = 54321
     write_ome_tiff(sorted(many.iterdir())[0], pixels, stack.channels, stack.pixel_size_um)
     command = ("batch", many, "--model", model, "--out", tmp_path / "out", "--scheduler", "sync")
     hooks = hooked(tmp_path / "hooks", BROKEN_GPU)

@@ -137,10 +137,12 @@ tifffile.TiffPageSeries.aszarr = deadly
 # Reading the pixels of this one file asks for more memory than there is.
 HUNGRY = """
 import numpy, tifffile
-read = tifffile.imread
-def imread(path, *args, **kwargs):
-    return numpy.ones(2**52) if "hungry" in str(path) else read(path, *args, **kwargs)
-tifffile.imread = imread
+aszarr = tifffile.TiffPageSeries.aszarr
+def hungry(series, **how):
+    if "hungry" in series.keyframe.parent.filename:
+        numpy.ones(2**52)
+    return aszarr(series, **how)
+tifffile.TiffPageSeries.aszarr = hungry
 """
 
 # The GPU fails at the cells of one image, and from then on at everything this process asks of it,

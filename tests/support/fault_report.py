@@ -104,16 +104,21 @@ class FaultRecorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):  # type: ignore[no-untyped-def]
-        """Keep the report on a marked test."""
+        """Let the report on a marked test say its fault, also to another process."""
         report = yield
-        for marker in item.iter_markers("fault"):
-            fault, expected = marker.args
-            self._keep(item.nodeid, fault, expected, report)
+        report.user_properties += [("fault", mark.args) for mark in item.iter_markers("fault")]
         return report
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the document."""
-        write_table(self._path, self._shown.values())
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the report on a marked test."""
+        for name, value in report.user_properties:
+            if name == "fault":
+                self._keep(report.nodeid, *value, report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the document; processes that only run tests leave that to the first."""
+        if not hasattr(session.config, "workerinput"):
+            write_table(self._path, self._shown.values())
 
     def _keep(self, node: str, fault: str, expected: str, report: pytest.TestReport) -> None:
         test = node.partition("[")[0].removeprefix("tests/")

@@ -14,7 +14,7 @@ from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.tables.crops import CropSet
 from torch.nn.functional import conv2d
 
-from cellcam.errors import UsageError
+from cellcam.errors import CellCamError, UsageError
 from cellcam.models.registry import build_network
 
 LAYER = "layer1.0.conv1.weight"
@@ -88,5 +88,5 @@ def test_a_recipe_can_name_a_weights_file(
     assert torch.equal(found.state_dict()[LAYER], imagenet[LAYER])
     (tmp_path / "mine.pth").write_bytes(b"no weights")
     for network in ("tv_resnet18", "small_cnn"):
-        with pytest.raises(UsageError, match="pretrained"):
+        with pytest.raises(CellCamError, match="pretrained"):
             initial_network(Recipe(network=network, pretrained=tmp_path / "mine.pth"))
