@@ -6,14 +6,29 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libx
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 \
 	libxcb-render-util0 libxcb-shape0 libxcb-xkb1 libxcb-xinerama0
 
-.PHONY: demo test lint sample-data system-packages
+.PHONY: demo test lint audit floors reliability sample-data system-packages
 
 demo: .venv/demo-ready
 	$(BIN)/cellcam demo
 
-# Tests start several processes at once: threads that wait must not keep the cores from them.
+# Two processes, a file of tests each at a time. They start others: threads that wait must not keep
+# the cores from them.
 test: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Known faults of installed packages; without a network there is nothing to ask.
+audit: .venv/test-ready
+	test -d .venv/audit || $(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/python benchmarks/audit.py "$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")"
+
+# The lowest versions that pyproject.toml declares, in an environment of their own.
+floors:
+	benchmarks/floors.sh
+
+# Injects every fault, and writes what was seen below what people wrote in the document.
+reliability: .venv/test-ready system-packages
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability docs/reliability.md
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

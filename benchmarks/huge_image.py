@@ -114,7 +114,7 @@ def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
     from cellcam.batch.plan import border_of
     from cellcam.cells.finder import FieldView
     from cellcam.models.bundle import read_spec
-    from cellcam.pipeline.find_field import find_field
+    from cellcam.pipeline.find_field import find_field, with_fill
     from cellcam.pipeline.matching import FieldPlace, match
     from cellcam.request import Request
     from cellcam.stacks.blocks import blocks_of
@@ -123,7 +123,7 @@ def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
     spec, stack = read_spec(model), open_stack(slide)
     matched = match(stack, spec, Request())
     finder, place = matched.finder, FieldPlace(0, matched.z)
-    whole = FieldView.whole(stack)
+    whole = with_fill(FieldView.whole(stack), matched)
     measured = finder.measure(whole)
     blocks = blocks_of(stack, border_of(stack, spec, finder.border(measured)))
     blocks = blocks[len(blocks) // 2 :][:n_blocks]
@@ -133,7 +133,7 @@ def compare_with_bare_loop(slide: Path, model: Path, n_blocks: int) -> None:
         view = whole.cut(block.read).with_pixels([*matched.channels, *finder.channels])
         finder.label(view, measured)
         middle = time.perf_counter()
-        find_field(matched, place, block, measured)
+        find_field(matched, place, block, measured, whole.fill)
         bare, ours = bare + middle - started, ours + time.perf_counter() - middle
     print(f"{len(blocks)} blocks: bare {bare:.2f} s, find and crop {ours:.2f} s, {ours / bare:.2f}")
 

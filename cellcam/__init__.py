@@ -13,6 +13,7 @@ from cellcam.versions import __version__ as __version__
 
 if TYPE_CHECKING:
     from cellcam.cells.finder import CellFinder as CellFinder
+    from cellcam.cells.label_files import open_labels as open_labels
     from cellcam.cells.threshold_finder import ThresholdFinder as ThresholdFinder
     from cellcam.cells.threshold_finder import find_cells as find_cells
     from cellcam.errors import CellCamError as CellCamError
@@ -48,6 +49,7 @@ _HOME = {
     "explain_field": "cellcam.pipeline.explain_field",
     "find_cells": "cellcam.cells.threshold_finder",
     "load_model": "cellcam.models.bundle",
+    "open_labels": "cellcam.cells.label_files",
     "open_stack": "cellcam.stacks.opening",
     "save_model": "cellcam.models.bundle",
 }

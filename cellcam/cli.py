@@ -12,8 +12,9 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
-from cellcam.errors import CellCamError, StoppedError, UsageError
+from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
+from cellcam.stacks.writing import writable_file
 
 app = typer.Typer(
     name="cellcam",
@@ -63,33 +64,41 @@ def explain(
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
+    from cellcam.cells.label_files import open_labels
     from cellcam.models.bundle import load_model, read_spec
     from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
-    from cellcam.stacks.opening import open_stack
 
     console = Console(quiet, json)
-    stack = request.image.open(image)
+    stack = request.open(image)
     # The model takes seconds to load: check first whether it fits the image.
     matching_channels(stack, read_spec(model), dict(request.channel_map))
+    facts = request.image
+    own_labels = open_labels(labels, stack, facts.axes, facts.series) if labels else None
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
             load_model(model, device),
             out,
             request,
-            labels=open_stack(labels) if labels else None,
+            labels=own_labels,
             progress=progress,
         )
     counts = done.cells["class"].value_counts()
     if len(done.cells):
-        listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+        parts = [f"{n} {name}" for name, n in counts.items()]
+        if without := int(done.cells["class"].isna().sum()):
+            parts.append(f"{without} without a call (see flags)")
+        listed = ", ".join(parts)
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
         console.say("No cells were found. Give their size (--diameter-um), or --labels.")
+    for note in done.notes:
+        console.say(f"Note: {note}")
     _say_written(console, done.written)
     console.report(
         {
+            "notes": list(done.notes),
             "cells": len(done.cells),
             "classes": {str(name): int(n) for name, n in counts.items()},
             "written": [str(path) for path in done.written],
@@ -127,6 +136,7 @@ def batch(
     json: Json = False,
 ) -> int:
     """Call and explain the cells of many stacks; goes on where an earlier run stopped."""
+    from cellcam.batch.records import failure_lines
     from cellcam.batch.run import Resources, run_batch
 
     console = Console(quiet, json)
@@ -146,16 +156,25 @@ def batch(
         console.say(f"Shard {shard} is done. The same command without --shard merges all shards.")
         console.report({"shard": shard})
         return 0
-    for outcome in done.failed[:10]:
-        console.say(f"{outcome.status}: {outcome.image}: {outcome.reason}")
+    for line in failure_lines(done.failed):
+        console.say(line)
+    for image, note in done.notes[:10]:
+        console.say(f"Note: {image}: {note}")
     images = len(done.outcomes)
     console.say(f"{done.cells} cells in {images - len(done.failed)} of {images} images.")
+    if done.explained < done.cells:
+        console.say(f"{done.explained} of the cells were explained.")
+    for sentence in done.earlier:
+        console.say(sentence)
     _say_written(console, done.written)
     console.report(
         {
             "images": images,
             "failed": {outcome.image: outcome.reason for outcome in done.failed},
+            "notes": {outcome.image: list(outcome.notes) for outcome in done.outcomes},
             "cells": done.cells,
+            "explained": done.explained,
+            "earlier": list(done.earlier),
             "written": [str(path) for path in done.written],
         }
     )
@@ -168,7 +187,10 @@ def export(
         Path, typer.Argument(help="OME-Zarr folder, NAME.maps.ome.zarr; or the folder of a run.")
     ],
     out: Annotated[
-        Path, typer.Argument(help="OME-TIFF to write; of a run's cell table, NAME.h5ad.")
+        Path,
+        typer.Argument(
+            help="OME-TIFF to write; of a run's cell table, NAME.h5ad.", callback=writable_file
+        ),
     ],
     quiet: Quiet = False,
 ) -> None:
@@ -192,11 +214,14 @@ def info(
 ) -> None:
     """Versions and devices; or a summary of an image or a model folder."""
     from cellcam.information import about_image, about_machine, about_model
+    from cellcam.stacks.formats import format_of
 
     if path is None:
         content = about_machine()
+    elif path.is_dir() and not format_of(path).is_folder:
+        content = about_model(path)
     else:
-        content = about_model(path) if path.is_dir() else about_image(path, axes)
+        content = about_image(path, axes)
     console = Console(as_json=json)
     for name, value in content.items():
         if isinstance(value, dict):
@@ -217,10 +242,22 @@ def main() -> None:
         if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
+    except OSError as error:
+        print(f"cellcam: {_file_problem(error)}", file=sys.stderr)
+        sys.exit(3 if is_full_disk(error) else 1)
     except (typer.Abort, KeyboardInterrupt):
         print("cellcam: interrupted", file=sys.stderr)
         sys.exit(3)
     sys.exit(status)
+
+
+def _file_problem(error: OSError) -> str:
+    """What the operating system refused, where, and what to do."""
+    if is_full_disk(error):
+        return str(full_disk(error))
+    where = error.filename or "a file"
+    why = error.strerror or str(error)
+    return f"{where} cannot be used: {why}. Check that it exists and that you may read or write it."
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

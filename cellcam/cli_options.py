@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,6 +12,7 @@ import typer
 
 from cellcam.cells.finder import make_finder
 from cellcam.errors import UsageError
+from cellcam.names import joined_names, split_names
 from cellcam.request import (
     CLASS_WORDS,
     DEFAULT_RTOL,
@@ -21,10 +22,11 @@ from cellcam.request import (
     PlanesWanted,
     Request,
 )
+from cellcam.stacks.writing import writable_folder
 
 _Result = TypeVar("_Result")
 
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)]
 Model = Annotated[Path, typer.Option(help="Model folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
@@ -36,7 +38,10 @@ Axes = Annotated[
 
 def request_from_options(
     classes: Annotated[
-        str, typer.Option(help="Maps: predicted (each cell's own call), all, or class names A,B.")
+        str,
+        typer.Option(
+            help='Maps: predicted (each cell\'s own call), all, or class names A,B,"C, D".'
+        ),
     ] = "predicted",
     explain: Annotated[
         float, typer.Option(min=0, max=1, help="Part of the cells to explain; all are classified.")
@@ -50,7 +55,8 @@ def request_from_options(
     ] = None,
     axes: Axes = None,
     channels: Annotated[
-        str | None, typer.Option(help="Names of the image's channels in the file's order: A,B,C.")
+        str | None,
+        typer.Option(help="Names of the image's channels in the file's order: A,B,\"C, D\"."),
     ] = None,
     map: Annotated[  # noqa: A002 - the option's name
         list[str] | None,
@@ -65,6 +71,13 @@ def request_from_options(
     series: Annotated[
         int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
     ] = None,
+    tolerate_missing: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-missing",
+            help="Count planes, tiles and chunks that are not in the file as no data.",
+        ),
+    ] = False,
     finder: Annotated[
         str, typer.Option(help="How cells are found: threshold, or an installed finder.")
     ] = "threshold",
@@ -89,9 +102,9 @@ def request_from_options(
     options: dict[str, object] = dict(_pair(text, "OPTION=VALUE") for text in finder_option or ())
     known = {"channel": find_channel, "diameter_um": diameter_um, "threshold": threshold}
     options |= {name: value for name, value in known.items() if value is not None}
-    names = tuple(comma_separated(channels)) or None
+    names = split_names(channels) or None
     return Request(
-        image=ImageOptions(axes, names, _pixel_size(pixel_size), series),
+        image=ImageOptions(axes, names, _pixel_size(pixel_size), series, tolerate_missing),
         finder=make_finder(finder, options),
         channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
         t=t,
@@ -110,6 +123,8 @@ def takes_request(command: Callable[..., _Result]) -> Callable[..., _Result]:
     @wraps(command)
     def with_options(**given: object) -> _Result:
         chosen = {name: given.pop(name) for name in options}
+        model = given.get("model")
+        chosen = _with_names_of(model, chosen) if isinstance(model, Path) else chosen
         return command(**given, request=request_from_options(**chosen))  # type: ignore[arg-type]
 
     parameters = [parameter for name, parameter in own.items() if name != "request"]
@@ -122,13 +137,25 @@ def takes_request(command: Callable[..., _Result]) -> Callable[..., _Result]:
     return with_options
 
 
-def comma_separated(text: str | None) -> list[str]:
-    """Names of a list such as ``A,B``."""
-    return [name.strip() for name in text.split(",")] if text else []
+def _quoted(text: str | None, known: Collection[str]) -> str | None:
+    """The list of names with quotation marks around known names that have commas."""
+    return text and joined_names(split_names(text, known))
+
+
+def _with_names_of(model: Path, chosen: dict[str, object]) -> dict[str, object]:
+    """The options; in lists of names, classes and channels of a model may have commas."""
+    lists = {name: text for name, text in chosen.items() if name in ("classes", "channels")}
+    if not any(isinstance(text, str) and "," in text for text in lists.values()):
+        return chosen
+    from cellcam.models.bundle import read_spec
+
+    spec = read_spec(model)
+    known = {"classes": spec.classes, "channels": spec.channels}
+    return chosen | {n: _quoted(t, known[n]) for n, t in lists.items() if isinstance(t, str)}
 
 
 def _classes(text: str) -> Classes:
-    return CLASS_WORDS[text] if text in CLASS_WORDS else tuple(comma_separated(text))
+    return CLASS_WORDS[text] if text in CLASS_WORDS else split_names(text)
 
 
 def _plane(text: str | None) -> PlanesWanted:
@@ -141,7 +168,7 @@ def _plane(text: str | None) -> PlanesWanted:
 
 def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
     try:
-        sizes = tuple(map(float, comma_separated(text)))
+        sizes = tuple(map(float, split_names(text)))
     except ValueError:
         raise UsageError(f"--pixel-size {text}: write one number, Y,X or Z,Y,X, in um.") from None
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class CellCamError(Exception):
     """Base of every error that CellCam raises on purpose."""
@@ -21,3 +23,16 @@ class UsageError(CellCamError, ValueError):
 
 class StoppedError(CellCamError):
     """Work ended early: a full disk, an interrupt, a lost scheduler. It can be resumed."""
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Whether the disk is full, or the user's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def full_disk(error: OSError) -> StoppedError:
+    """Error for a full disk."""
+    return StoppedError(
+        f"There is no space left for {error.filename or 'the results'}. Free some, and give the "
+        "same command again: it goes on where it was."
+    )

@@ -38,6 +38,7 @@ def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
         "channels": ", ".join(stack.channels) + ("" if stack.channels_named else " (not named)"),
         "pixel size um": known or "unknown",
         "time step s": stack.time_step_s or "unknown",
+        **({"notes": " ".join(stack.notes)} if stack.notes else {}),
     }
 
 
@@ -56,6 +57,8 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
         "explains": spec.explaining,
+        "unlike cells": "not flagged" if spec.known_cells is None else "flagged",
+        **({"note": spec.note} if spec.note else {}),
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),
     }
@@ -65,12 +68,15 @@ def _validation(metrics: JsonValue) -> str:
     """How well the model called cells that it was not trained on; the report has the rest."""
     if not isinstance(metrics, dict):
         return "not measured"
-    text = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
-    intervals = metrics.get("intervals")
-    interval = intervals.get("balanced_accuracy") if isinstance(intervals, dict) else None
-    if isinstance(interval, list):
-        text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{text}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
+    try:
+        text = f"balanced accuracy {metrics['balanced_accuracy']:.3f}"
+        intervals = metrics.get("intervals")
+        interval = intervals.get("balanced_accuracy") if isinstance(intervals, dict) else None
+        if isinstance(interval, list):
+            text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+        return f"{text}, calibration error {metrics['ece']:.3f}, {metrics['n']} cells"
+    except (KeyError, ValueError, TypeError, IndexError):  # the model folder may be anyone's
+        return "not stated in a way that can be read"
 
 
 def _devices() -> dict[str, str]:

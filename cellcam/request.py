@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cellcam.cells.finder import CellFinder, finder_options
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import UsageError
+from cellcam.names import joined_names
 from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack, ZChoice
 
@@ -46,7 +48,7 @@ class ImageOptions:
 
     Attributes
     ----------
-    axes, channels, series : see `open_stack`
+    axes, channels, series, tolerate_missing : see `open_stack`
     pixel_size_um : edge of a pixel along y and x; or (y, x), or (z, y, x)
     """
 
@@ -54,6 +56,7 @@ class ImageOptions:
     channels: tuple[str, ...] | None = None
     pixel_size_um: float | tuple[float, ...] | None = None
     series: int | None = None
+    tolerate_missing: bool = False
 
     def __post_init__(self) -> None:
         if self.channels is not None:
@@ -61,7 +64,7 @@ class ImageOptions:
         if isinstance(self.pixel_size_um, Sequence):
             object.__setattr__(self, "pixel_size_um", tuple(self.pixel_size_um))
         sizes = _sizes(self.pixel_size_um)
-        if len(sizes) > 3 or not all(size > 0 for size in sizes):
+        if len(sizes) > 3 or not all(0 < size < inf for size in sizes):
             raise UsageError(
                 f"pixel_size_um={self.pixel_size_um!r} must be positive (um): one number, "
                 "(y, x) or (z, y, x)."
@@ -69,14 +72,21 @@ class ImageOptions:
         if self.series is not None and self.series < 0:
             raise UsageError(f"series={self.series!r}: images of a file are counted from 0.")
 
-    def open(self, path: Path, name: str | None = None) -> Stack:
-        """Open an image with these facts; results are written under ``name``."""
+    def open(self, path: Path, name: str | None = None, only_t: int | None = None) -> Stack:
+        """Open an image with these facts; results are written under ``name``.
+
+        Parameters
+        ----------
+        only_t : see `open_stack`
+        """
         stack = open_stack(
             path,
             axes=self.axes,
             channels=self.channels,
             pixel_size_um=self.pixel_size_um,
             series=self.series,
+            tolerate_missing=self.tolerate_missing,
+            only_t=only_t,
         )
         return stack if name is None else replace(stack, name=name)
 
@@ -126,6 +136,10 @@ class Request:
         if not 0 < self.rtol < 1:
             raise UsageError(f"rtol={self.rtol!r} must lie between 0 and 1, as 0.03 does.")
 
+    def open(self, path: Path, name: str | None = None) -> Stack:
+        """Open an image of which this is asked; results are written under ``name``."""
+        return self.image.open(path, name, self.t)
+
     def with_classes(self, classes: str | Sequence[str]) -> Request:
         """Same request for other maps."""
         return replace(self, classes=_checked_classes(classes))
@@ -135,7 +149,7 @@ class Request:
         image = self.image
         values: list[tuple[str, object]] = [
             ("--axes", image.axes),
-            ("--channels", image.channels and ",".join(image.channels)),
+            ("--channels", image.channels and joined_names(image.channels)),
             ("--pixel-size", ",".join(map(_text, _sizes(image.pixel_size_um))) or None),
             ("--series", image.series),
             *(("--map", f"{model}={image}") for model, image in self.channel_map),
@@ -144,14 +158,15 @@ class Request:
             ("--z", self.z),
             (
                 "--classes",
-                self.classes if isinstance(self.classes, str) else ",".join(self.classes),
+                self.classes if isinstance(self.classes, str) else joined_names(self.classes),
             ),
             ("--explain", self.explained),
             ("--rtol", self.rtol),
         ]
         defaults = {("--classes", "predicted"), ("--explain", 1.0), ("--rtol", DEFAULT_RTOL)}
         given = [pair for pair in values if pair[1] is not None and pair not in defaults]
-        return [word for option, value in given for word in (option, _text(value))]
+        words = [word for option, value in given for word in (option, _text(value))]
+        return [*words, "--tolerate-missing"] if image.tolerate_missing else words
 
     def description(self) -> dict[str, JsonValue]:
         """The request as plain data, for ``run.json`` and as part of a batch's fingerprint."""
@@ -163,6 +178,7 @@ class Request:
             if isinstance(image.pixel_size_um, tuple)
             else image.pixel_size_um,
             "series": image.series,
+            "tolerate_missing": image.tolerate_missing,
             "finder": {"name": self.finder.name, **_plain(finder_options(self.finder))},
             "channel_map": dict(self.channel_map),
             "t": self.t,

@@ -24,6 +24,22 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
+# Other versions of these can give other results.
+_COMPUTING = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "zarr", "torch", "monai")
+
+
+@lru_cache(1)
+def software_version() -> str:
+    """Code version and the packages that compute: all software that results depend on.
+
+    What stands after a plus sign, such as the CUDA that torch was built for, is left out.
+    """
+    packages = package_versions(_COMPUTING).items()
+    return ", ".join(
+        [f"CellCam {code_version()}", *(f"{n} {v.partition('+')[0]}" for n, v in packages)]
+    )
+
+
 @lru_cache(1)
 def code_version() -> str:
     """Version number and a hash of every line of the package: other code is other results."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.fault_report import FaultRecorder
 from support.models import two_discs, untrained_model
 
 from cellcam import CellModel, Stack
@@ -16,6 +17,15 @@ settings.register_profile("cellcam", deadline=None)
 settings.load_profile("cellcam")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reliability", help="write the faults that tests show into this document")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--reliability"):
+        config.pluginmanager.register(FaultRecorder(Path(path)))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,20 @@ def test_train_then_explain(tmp_path: Path) -> None:
     done = cellcam("explain", "field.tif", "--model", "model", "--out", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "field.cells.csv")) == 1
+
+
+@pytest.mark.fault(
+    "30 figures in a model folder that make no sense", "the model is described without them"
+)
+@pytest.mark.parametrize(
+    "validation", [[], {"ece": 1}, {"balanced_accuracy": "1", "ece": 0.1, "n": 3}, {"n": None}]
+)
+def test_figures_of_a_foreign_model_are_not_trusted(tmp_path: Path, validation: object) -> None:
+    from cellcam.information import about_model
+
+    shutil.copytree(DEMO_MODEL, tmp_path / "model")
+    description = tmp_path / "model" / "configs" / "inference.json"
+    content = json.loads(description.read_text())
+    content["training"]["validation"] = validation
+    description.write_text(json.dumps(content))
+    assert str(about_model(tmp_path / "model")["validation"]).startswith("not ")

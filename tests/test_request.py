@@ -13,8 +13,8 @@ from cellcam import ImageOptions, Request, ThresholdFinder
 from cellcam.cli_options import takes_request
 from cellcam.errors import UsageError
 
-# Names that a shell and a comma-separated list can carry.
-names = st.text("abcDNA019_ -.", min_size=1).map(str.strip).filter(bool)
+# Names that a shell and a comma-separated list can carry; commas and quotes are quoted.
+names = st.text('abcDNA019_ -.,"', min_size=1).map(str.strip).filter(bool)
 positive = st.floats(0.01, 1e6)
 
 
@@ -30,6 +30,7 @@ requests = st.builds(
         channels=optional(st.lists(names, min_size=1, max_size=3).map(tuple)),
         pixel_size_um=optional(positive | st.lists(positive, min_size=2, max_size=3).map(tuple)),
         series=optional(st.integers(0, 9)),
+        tolerate_missing=st.booleans(),
     ),
     finder=st.builds(
         ThresholdFinder,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from cellcam.errors import StoppedError, UsageError
-from cellcam.versions import code_version
+from cellcam.versions import software_version
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -37,7 +37,9 @@ class SynchronousExecutor(Executor):
 
 
 @contextmanager
-def executor(scheduler: str | None, workers: int | None, shared: Path) -> Iterator[Executor]:
+def executor(
+    scheduler: str | None, workers: int | None, shared: Path, device: str = "auto"
+) -> Iterator[Executor]:
     """Executor for the items of a batch.
 
     Parameters
@@ -47,12 +49,16 @@ def executor(scheduler: str | None, workers: int | None, shared: Path) -> Iterat
         file that it wrote
     workers : number of processes on this machine; default: one for each GPU, or for each core
     shared : folder of the results, which all workers must see
+    device : that every worker must have, see `choose_device`
 
     Raises
     ------
     UsageError
-        If a scheduler cannot be reached, or its workers run other code or see other files.
+        If a scheduler cannot be reached, or its workers run other software, see other files or
+        lack the device.
     """
+    if scheduler in ("sync", "threads"):
+        check_device(device)
     if scheduler == "sync":
         yield SynchronousExecutor()
     elif scheduler == "threads":
@@ -60,7 +66,7 @@ def executor(scheduler: str | None, workers: int | None, shared: Path) -> Iterat
             yield pool
     else:
         with _client(scheduler, workers, shared / "parts" / "dask") as client:
-            _check_workers(client, shared)
+            _check_workers(client, shared, device)
             yield client.get_executor(pure=False)
 
 
@@ -148,8 +154,8 @@ def _gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(devices.iterdir())] if devices.is_dir() else []
 
 
-def _check_workers(client: Client, shared: Path) -> None:
-    """All workers run this code and see this folder."""
+def _check_workers(client: Client, shared: Path, device: str) -> None:
+    """All workers run this software, see this folder and have the device."""
     try:
         client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS_S)
     except TimeoutError as error:
@@ -160,28 +166,88 @@ def _check_workers(client: Client, shared: Path) -> None:
     probe = shared / f".seen-{uuid.uuid4().hex}"
     probe.touch()
     try:
-        answers = client.run(_version_and_view, probe, on_error="return")
+        answers = client.run(_view, probe, device, on_error="return")
     finally:
         probe.unlink(missing_ok=True)
     for address, answer in answers.items():
         if isinstance(answer, BaseException):
             raise UsageError(f"The worker {address} has no CellCam that can be used: {answer}.")
-        version, sees = answer
-        if version != code_version():
+        if answer.software != software_version():
             raise UsageError(
-                f"The worker {address} runs CellCam {version}, this is {code_version()}. Install "
-                "the same version everywhere."
+                f"The worker {address} runs {_differing(answer.software, software_version())}. "
+                "Install the same versions everywhere."
             )
-        if not sees:
+        if answer.device_error:
+            raise UsageError(f"The worker {address} cannot work: {answer.device_error}")
+        if not answer.sees_folder:
             raise UsageError(
                 f"The worker {address} does not see {shared}. Images and results must lie in a "
                 "folder that all workers share, under the same path."
             )
 
 
-def _version_and_view(probe: Path) -> tuple[str, bool]:
-    """Code version of a worker, and whether it sees a file."""
-    return code_version(), probe.exists()
+class _View(NamedTuple):
+    """What a worker runs, whether it sees the folder, and what is wrong with its device."""
+
+    software: str
+    sees_folder: bool
+    device_error: str
+
+
+def _view(probe: Path, device: str) -> _View:
+    try:
+        check_device(device)
+        wrong = ""
+    except UsageError as error:
+        wrong = str(error)
+    return _View(software_version(), probe.exists(), wrong)
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` if this process lacks a device that was asked for by name."""
+    if device not in ("auto", "cpu"):  # these are there, and need no torch to know it
+        from cellcam.models.device import choose_device
+
+        choose_device(device)
+
+
+def _differing(theirs: str, ours: str) -> str:
+    """The packages in which two lists of versions differ."""
+    pairs = zip(theirs.split(", "), ours.split(", "), strict=True)
+    return ", ".join(f"{their}, this is {our}" for their, our in pairs if their != our)
+
+
+def end_broken_process(error: BaseException) -> None:
+    """End a worker whose GPU is in an error state: every later call in this process would fail.
+
+    Dask starts it anew, and runs the item once more, then alone.
+
+    Raises
+    ------
+    StoppedError
+        If nothing would start this process again.
+    """
+    from cellcam.models.device import is_broken
+
+    if not is_broken(error):
+        return
+    if _has_nanny():
+        os._exit(1)
+    raise StoppedError(
+        f"The GPU is in an error state ({str(error).splitlines()[0]}). What is done is kept; give "
+        "the same command again. If it happens at the same image, leave that out, or work with "
+        "--device cpu."
+    ) from error
+
+
+def _has_nanny() -> bool:
+    """Whether this process is a Dask worker that is started again when it ends."""
+    try:
+        from distributed import get_worker
+
+        return get_worker().nanny is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def lost(error: BaseException) -> StoppedError:

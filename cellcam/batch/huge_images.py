@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.executors import end_broken_process
+from cellcam.batch.images import InputImage, check_unchanged
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_in_blocks
 from cellcam.batch.plan import FieldBlock, Item
@@ -21,6 +22,7 @@ from cellcam.batch.records import (
     Outcome,
     Record,
     cells_path,
+    damaged_part_stops,
     outcome_of,
     record_path,
     stop_if_full,
@@ -30,6 +32,7 @@ from cellcam.cells.finder import Labels
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import find_field
 from cellcam.pipeline.matching import map_planes
+from cellcam.pipeline.notes import image_notes
 from cellcam.stacks.blocks import Part, block_shape
 from cellcam.stacks.ome_zarr import create_zarr, open_zarr, write_block
 from cellcam.stacks.writing import whole_file, write_table
@@ -72,8 +75,10 @@ def run_block(
     """Work on one block: its cells go to a table of its own, its pixels to their place."""
     try:
         result, first, seen = _explained_block(image, block, job)
+        check_unchanged(image)
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
         stop_if_full(error)
+        end_broken_process(error)
         return [outcome_of(error, image.name)], []
     t, plane = block.place.t, _plane(block)
     core = block.block.core
@@ -83,14 +88,15 @@ def run_block(
         files += write_block(_zarr_path(job, image, "maps"), t, plane, core, maps)
     # The user's label image keeps its numbers, and is not written again.
     if image.labels is None:
-        labels = seen[result.labels].reshape(1, -1, *result.labels.shape[-2:])
+        labels = seen.reshape(1, -1, *seen.shape[-2:])
         files += write_block(_raw_labels(job, image), t, plane, core, labels)
     table = result.cells
     table[_FIRST] = first
     path = record_path(job.out, key).with_suffix(".parquet")
     with whole_file(path) as temporary:
         table.to_parquet(temporary, index=False)
-    return [Outcome(image.name, "done", cells=len(table))], [path, *files]
+    outcome = Outcome(image.name, "done", cells=len(table), notes=result.notes)
+    return [outcome], [path, *files]
 
 
 def finish_image(items: Sequence[Item], job: Job) -> Outcome:
@@ -99,7 +105,10 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
 
     image = items[0].images[0]
     parts = [record_path(job.out, item.key).with_suffix(".parquet") for item in items]
-    tables = [pd.read_parquet(path) for path in parts]
+    tables = []
+    for path in parts:
+        with damaged_part_stops(path):
+            tables.append(pd.read_parquet(path))
     cells = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     cells = cells.sort_values(["t", "z", _FIRST], kind="stable", ignore_index=True)
     lost = 0
@@ -114,15 +123,24 @@ def finish_image(items: Sequence[Item], job: Job) -> Outcome:
                 missing, written = _write_labels(image, block, first, job)
                 lost, files = lost + missing, [*files, *written]
     files += write_table(cells_path(job.out, image.name), cells.drop(columns=_FIRST))
-    warning = (
-        f"{lost} pixels belong to cells that blocks saw differently: the border is too small for "
-        "cells of this size. Give their diameter (--diameter-um)."
-    )
-    outcome = Outcome(image.name, "done", warning if lost else "", len(cells))
+    notes = [note for outcome in _outcomes(items, job) for note in outcome.notes]
+    if lost:
+        notes.append(
+            f"{lost} pixels belong to cells that blocks saw differently: the border is too small "
+            "for cells of this size. Give their diameter (--diameter-um)."
+        )
+    notes_of_image = image_notes(notes, cells, job.spec)
+    outcome = Outcome(image.name, "done", cells=len(cells), notes=notes_of_image)
     sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
     key = image_key(items)
     Record(key, (outcome,), sizes).write(record_path(job.out, key))
     return outcome
+
+
+def _outcomes(items: Sequence[Item], job: Job) -> list[Outcome]:
+    """Outcomes of the blocks."""
+    records = (Record.read(record_path(job.out, item.key)) for item in items)
+    return [outcome for record in records if record is not None for outcome in record.outcomes]
 
 
 def finished(items: Sequence[Item], job: Job) -> Record | None:
@@ -134,13 +152,15 @@ def finished(items: Sequence[Item], job: Job) -> Record | None:
 def _explained_block(
     image: InputImage, block: FieldBlock, job: Job
 ) -> tuple[FieldResult, NDArray[np.int64], NDArray[np.uint64]]:
-    """Result of a block; first pixel of each of its cells; first pixel by label, of all it sees."""
+    """Result of a block; first pixel of each of its cells; image of the cells' first pixels."""
     matched = open_in_blocks(image, job)
-    found = find_field(matched, block.place, block.block, block.measured)
+    found = find_field(matched, block.place, block.block, block.measured, block.fill)
     result = call_and_explain([found], job)[0]
-    first_pixels = _first_pixels(found.labels, found.read)
-    owned = found.cells.numbers[found.owned]
-    return result, first_pixels[owned].astype(np.int64), first_pixels
+    numbers, compact = found.compact
+    first_pixels = _first_pixels(compact, found.read)
+    owned = np.searchsorted(numbers, found.cells.numbers[found.owned]) + 1
+    seen = first_pixels[compact[found.core.within(found.read)]]
+    return result, first_pixels[owned].astype(np.int64), seen
 
 
 def _first_pixels(labels: Labels, read: Part) -> NDArray[np.uint64]:

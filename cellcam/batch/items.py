@@ -8,8 +8,14 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
-from cellcam.batch.executors import is_killed_worker, is_lost_scheduler, lost
+from cellcam.batch.executors import (
+    end_broken_process,
+    is_killed_worker,
+    is_lost_scheduler,
+    lost,
+)
 from cellcam.batch.huge_images import run_block
 from cellcam.batch.job import Job
 from cellcam.batch.plan import Item, image_by_image
@@ -18,7 +24,7 @@ from cellcam.batch.records import Outcome, Record, disk_full_stops, outcome_of, 
 from cellcam.batch.whole_images import run_images
 from cellcam.errors import StoppedError
 from cellcam.models.device import give_back_memory
-from cellcam.versions import code_version
+from cellcam.versions import software_version
 
 # Items submitted before the first is done: enough to keep any cluster busy, and few enough that
 # the driver's memory does not grow with the number of images.
@@ -40,17 +46,18 @@ def run_item(item: Item, job: Job, planned_by: str) -> ItemResult:
 
     Parameters
     ----------
-    planned_by : version of the code that made the plan
+    planned_by : software that made the plan
 
     Raises
     ------
     StoppedError
-        If the disk is full, or this process runs other code than the one that planned.
+        If the disk is full, this process runs other software than the one that planned, or its
+        GPU is in an error state.
     """
-    if code_version() != planned_by:
+    if software_version() != planned_by:
         raise StoppedError(
-            f"A worker runs CellCam {code_version()}, the plan was made by {planned_by}. Install "
-            "the same version everywhere and restart the workers."
+            f"A worker runs {software_version()}; the plan was made by {planned_by}. Install the "
+            "same versions everywhere and restart the workers."
         )
     path = record_path(job.out, item.key)
     done = Record.read(path)
@@ -59,15 +66,22 @@ def run_item(item: Item, job: Job, planned_by: str) -> ItemResult:
         # driver may be reading them already.
         return _result_of(done)
     with disk_full_stops(), _marked_as_running(item, job):
-        if item.block is None:
-            outcomes, files = run_images(item.images, job)
-        else:
-            outcomes, files = run_block(item.key, item.images[0], item.block, job)
+        outcomes, files = _work_on(item, job)
         sizes = tuple((path.relative_to(job.out).as_posix(), path.stat().st_size) for path in files)
         record = Record(item.key, tuple(outcomes), sizes)
         record.write(path)
     give_back_memory()
     return _result_of(record)
+
+
+def _work_on(item: Item, job: Job) -> tuple[list[Outcome], list[Path]]:
+    try:
+        if item.block is None:
+            return run_images(item.images, job)
+        return run_block(item.key, item.images[0], item.block, job)
+    except Exception as error:
+        end_broken_process(error)
+        raise
 
 
 def _result_of(record: Record) -> ItemResult:
@@ -89,7 +103,10 @@ def _marked_as_running(item: Item, job: Job) -> Iterator[None]:
 
 def killed(image: str) -> Outcome:
     """Outcome of an image whose worker dies every time."""
-    reason = "The process that worked on it died every time, most likely for lack of memory."
+    reason = (
+        "The process that worked on it died every time, most likely for lack of memory: "
+        "start fewer --workers, or work on it alone."
+    )
     return Outcome(image, "failed", reason)
 
 
@@ -162,7 +179,7 @@ def _completed(
 ) -> Iterator[tuple[Item, Future[ItemResult]]]:
     waiting = iter(items)
     running: dict[Future[ItemResult], Item] = {}
-    version = code_version()
+    version = software_version()
     try:
         while True:
             for item in islice(waiting, _AHEAD - len(running)):

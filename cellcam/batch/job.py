@@ -11,7 +11,7 @@ from pathlib import Path
 from cellcam.models.bundle import read_spec
 from cellcam.models.spec import ModelSpec
 from cellcam.request import Request
-from cellcam.versions import code_version
+from cellcam.versions import software_version
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Job:
     model : folder
     out : folder of the results
     device : see `choose_device`
-    fingerprint : hash of the request, the model and the code: with the inputs, all that results
-        depend on
+    fingerprint : hash of the request, the model and the software: with the inputs, all that
+        results depend on
     """
 
     request: Request
@@ -35,9 +35,9 @@ class Job:
 
     @classmethod
     def of(cls, request: Request, model: Path, out: Path, device: str) -> Job:
-        """A job for this version of the code."""
+        """A job for this version of the software."""
         spec = read_spec(model).model_dump(mode="json")
-        fingerprint = digest([spec, request.description(), code_version()])
+        fingerprint = digest([spec, request.description(), software_version()])
         return cls(request, model.absolute(), out.absolute(), device, fingerprint)
 
     @property

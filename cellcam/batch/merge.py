@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,12 @@ from cellcam.batch.images import InputImage, metadata_of
 from cellcam.batch.items import records_of
 from cellcam.batch.job import Job
 from cellcam.batch.plan import Plan
-from cellcam.batch.records import Outcome, cells_path
+from cellcam.batch.records import Outcome, cells_path, damaged_part_stops
 from cellcam.errors import StoppedError
+from cellcam.pipeline.notes import each_once
 from cellcam.pipeline.run_description import describe_run
-from cellcam.stacks.writing import whole_file, write_json
+from cellcam.pipeline.run_folder import RUN, keep_other_run
+from cellcam.stacks.writing import spreadsheet_safe, whole_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,18 +38,33 @@ class BatchResult:
     Attributes
     ----------
     outcomes : one for each input, in order
-    cells : number of cells in all images
+    cells, explained : number of cells in all images, and of those that were explained
     written : the files of the run
+    earlier : what became of the results of an earlier run in the folder, in words
     """
 
     outcomes: tuple[Outcome, ...]
     cells: int
+    explained: int
     written: tuple[Path, ...]
+    earlier: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Outcome]:
         """Outcomes of the inputs without a result."""
         return [outcome for outcome in self.outcomes if outcome.status != "done"]
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Image, or number of images, and text of what the user must know about the inputs."""
+        images: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            for note in outcome.notes:
+                images.setdefault(note, []).append(outcome.image)
+        return [
+            (names[0] if len(names) == 1 else f"{len(names)} images", note)
+            for note, names in images.items()
+        ]
 
 
 def verify(plan: Plan, job: Job) -> dict[str, Outcome]:
@@ -103,43 +120,54 @@ def merge(
     written = [_write_images_table(plan.images, outcomes, job.out, pattern)]
     done = [image for image in plan.images if outcomes[image.name].status == "done"]
     n_cells = sum(outcomes[image.name].cells for image in done)
+    n_explained = 0
     if done:
-        written += _write_cells(done, n_cells, job, pattern)
+        tables, n_explained = _write_cells(done, n_cells, job, pattern)
+        written += tables
     run = describe_run(job.spec, job.request) | {
         "fingerprint": job.fingerprint,
         "images": len(plan.images),
         "failed": len(plan.images) - len(done),
         "cells": n_cells,
+        "explained": n_explained,
     }
-    written.append(job.out / "run.json")
+    keep_other_run(job.out)
+    written.append(job.out / RUN)
     write_json(written[-1], run | about)
-    return BatchResult(
-        tuple(outcomes[image.name] for image in plan.images), n_cells, tuple(written)
-    )
+    in_order = tuple(outcomes[image.name] for image in plan.images)
+    return BatchResult(in_order, n_cells, n_explained, tuple(written))
 
 
 def read_cells(
     images: Sequence[InputImage], job: Job, pattern: str | None
 ) -> Iterator[pd.DataFrame]:
     """Cell tables of finished images with their ``Metadata_`` columns; large tables in parts."""
-    import pyarrow.parquet as pq
-
     for image in images:
         path = cells_path(job.out, image.name)
-        file = pq.ParquetFile(path.with_name(f"{path.name}.parquet"))
-        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
-        for part in parts:
-            table = part.to_pandas()
+        for table in _tables_in(path.with_name(f"{path.name}.parquet")):
             for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
                 table.insert(1 + i, column, value)
             yield table
 
 
+def _tables_in(path: Path) -> Iterator[pd.DataFrame]:
+    """Rows of a Parquet file in pieces; one empty table where there are none."""
+    import pyarrow.parquet as pq
+
+    with damaged_part_stops(path):
+        file = pq.ParquetFile(path)
+        parts = file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else [file.read()]
+        for part in parts:
+            yield part.to_pandas()
+
+
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """Outcome of an image from those of its blocks: it is done if all of them are."""
     worst = max(outcomes, key=lambda outcome: ("done", "refused", "failed").index(outcome.status))
-    cells = sum(outcome.cells for outcome in outcomes) if worst.status == "done" else 0
-    return Outcome(worst.image, worst.status, worst.reason, cells)
+    if worst.status != "done":
+        return worst
+    notes = each_once(note for outcome in outcomes for note in outcome.notes)
+    return replace(worst, cells=sum(outcome.cells for outcome in outcomes), notes=notes)
 
 
 def _write_images_table(
@@ -150,42 +178,47 @@ def _write_images_table(
     rows = []
     for image in images:
         outcome = outcomes[image.name]
-        about: dict[str, object] = {"image": image.name, "file": _safe_text(str(image.file.path))}
+        about: dict[str, object] = {"image": image.name, "file": str(image.file.path)}
         about |= {"status": outcome.status, "reason": " ".join(outcome.reason.split())}
-        rows.append(about | {"cells": outcome.cells} | metadata_of(image.name, pattern))
+        # Of an image without a result the number of cells is unknown, not 0.
+        cells = outcome.cells if outcome.status == "done" else ""
+        about |= {"cells": cells, "notes": " ".join(outcome.notes)}
+        rows.append(about | metadata_of(image.name, pattern))
     path = out / "images.csv"
     with whole_file(path) as temporary:
-        pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+        spreadsheet_safe(pd.DataFrame(rows).fillna("")).to_csv(temporary, index=False)
     return path
-
-
-def _safe_text(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
 
 
 def _write_cells(
     done: Sequence[InputImage], n_cells: int, job: Job, pattern: str | None
-) -> list[Path]:
-    """Write all cells as Parquet, and as CSV where a spreadsheet can open it, part by part."""
+) -> tuple[list[Path], int]:
+    """Write all cells as Parquet, and as CSV where a spreadsheet can open it, part by part.
+
+    Returns
+    -------
+    the files, and the number of cells that were explained
+    """
     import pyarrow.parquet as pq
 
     paths = [job.out / "cells.parquet"]
+    explained = 0
     with whole_file(paths[0]) as temporary:
         writer = None
         for table in _large_tables(done, job, pattern):
             writer = writer or pq.ParquetWriter(temporary, table.schema)
             writer.write_table(table)
+            explained += len(table) - table["importance_error"].null_count
         if writer is not None:
             writer.close()
     csv = job.out / "cells.csv"
     if n_cells > _CSV_ROWS:
         csv.unlink(missing_ok=True)
-        return paths
+        return paths, explained
     with whole_file(csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(_large_tables(done, job, pattern)):
-            table.to_pandas().to_csv(file, index=False, header=i == 0)
-    return [*paths, csv]
+            spreadsheet_safe(table.to_pandas()).to_csv(file, index=False, header=i == 0)
+    return [*paths, csv], explained
 
 
 def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> Iterator[pa.Table]:
@@ -197,8 +230,21 @@ def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> 
     for tables in _batched(read_cells(done, job, pattern)):
         piece = _joined(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
-        schema = schema or arrow.schema
+        if schema is None:
+            # Where no cell of the first tables has a call, the column would have no type.
+            schema = _with_text(arrow.schema, "class")
+            arrow = arrow.cast(schema)
         yield arrow
+
+
+def _with_text(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema with text in a column that has no type yet."""
+    import pyarrow as pa
+
+    place = schema.get_field_index(name)
+    if place < 0 or not pa.types.is_null(schema.field(place).type):
+        return schema
+    return schema.set(place, pa.field(name, pa.string()))
 
 
 def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job, digest
+from cellcam.cells.label_files import open_labels
 from cellcam.cells.user_labels import UserLabels
 from cellcam.pipeline.matching import MatchedStack, match
-from cellcam.stacks.opening import open_stack
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import whole_file
 
@@ -30,8 +30,11 @@ def open_image(image: InputImage, job: Job) -> MatchedStack:
     InputError
         If it cannot be read, or does not fit the model.
     """
-    stack = job.request.image.open(image.file.path, image.name)
-    finder = UserLabels(open_stack(image.labels.path)) if image.labels else None
+    facts = job.request.image
+    stack = job.request.open(image.file.path, image.name)
+    finder = None
+    if image.labels:
+        finder = open_labels(image.labels.path, stack, facts.axes, facts.series)
     return match(stack, job.spec, job.request, finder)
 
 
@@ -51,7 +54,7 @@ def open_in_blocks(image: InputImage, job: Job) -> MatchedStack:
     matched = open_image(image, job)
     finder = matched.finder
     if isinstance(finder, UserLabels) and image.labels:
-        finder = UserLabels(_in_blocks(finder.labels, image.labels, job))
+        finder = replace(finder, labels=_in_blocks(finder.labels, image.labels, job))
     return replace(matched, stack=_in_blocks(matched.stack, image.file, job), finder=finder)
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_image, open_in_blocks
-from cellcam.batch.records import Outcome, disk_full_stops, outcome_of
-from cellcam.cells.finder import FieldView
-from cellcam.errors import InputError
+from cellcam.batch.records import Outcome, disk_full_stops, outcome_of, stop_if_full
+from cellcam.cells.finder import CellFinder, FieldView
+from cellcam.cells.no_data import REACH, Fill
+from cellcam.cells.user_labels import UserLabels, mask_is_too_large
+from cellcam.errors import InputError, StoppedError, UsageError
 from cellcam.models.network_input import NetworkInput
+from cellcam.pipeline.find_field import with_fill
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
 from cellcam.stacks.blocks import Block, blocks_of
 from cellcam.stacks.stack import Stack
+from cellcam.stacks.writing import check_name
 
 # Images whose maps need no more memory are worked on whole, all their fields at once.
 WHOLE_BYTES = 2**28
@@ -34,11 +39,13 @@ class FieldBlock:
     place : the field
     block : the rectangle of it
     measured : what the finder measured on the whole field; None where the block is the whole field
+    fill : of the whole field; None where the block is the whole field
     """
 
     place: FieldPlace
     block: Block
     measured: object = None
+    fill: Fill | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Plan:
 
     Attributes
     ----------
-    images : every input, in order
+    images : every input, in order; an image in several files once
     items : work on images that can be used
     unusable : outcomes of the others
     """
@@ -115,13 +122,22 @@ def make_plan(
     ----------
     measure : `measure_workload`, in this process or in workers
     """
-    workloads = list(measure(images))
+    workloads = _each_image_once(measure(images))
     usable = [load for load in workloads if load.unusable is None]
     groups = _groups([load for load in usable if not load.blocks])
     items = [_item(tuple(group), job) for group in groups]
     items += [_item((load.image,), job, block) for load in usable for block in load.blocks]
     unusable = tuple(load.unusable for load in workloads if load.unusable is not None)
-    return Plan(tuple(images), tuple(items), unusable)
+    return Plan(tuple(load.image for load in workloads), tuple(items), unusable)
+
+
+def _each_image_once(workloads: Iterable[Workload]) -> list[Workload]:
+    """Work without repeats: every file of an image in several files leads to the same image."""
+    kept: dict[tuple[Path, ...], Workload] = {}
+    for load in workloads:
+        files = load.image.parts or (load.image.file,)
+        kept.setdefault(tuple(file.path for file in files), load)
+    return list(kept.values())
 
 
 def image_by_image(item: Item, job: Job) -> list[Item]:
@@ -147,21 +163,33 @@ def border_of(stack: Stack, spec: NetworkInput, finder_border: int) -> int:
 
 def _workload(image: InputImage, job: Job) -> Workload:
     try:
+        if image.unusable:
+            raise InputError(image.unusable)
+        check_name(job.images, image.name)
         matched = open_image(image, job)
+        image = replace(image, parts=tuple(map(FileState.of, matched.stack.files)))
         places = list(matched.fields())
         pixels = math.prod(matched.stack.data.shape[-2:]) * len(places)
         if _bytes_of_maps(matched, pixels) <= WHOLE_BYTES:
             return Workload(image, pixels=pixels)
         if not matched.finder.is_local:
-            raise InputError(
-                f"{image.name} is too large to be worked on in one piece, and the finder "
-                f"{matched.finder.name!r} cannot work in blocks. Choose another --finder, or give "
-                "label images with --labels."
-            )
+            raise InputError(_why_not_in_blocks(image.name, matched.finder))
         blocks = _blocks(open_in_blocks(image, job), places)
         return Workload(image, pixels=pixels, blocks=tuple(blocks))
-    except InputError as error:
+    except (StoppedError, UsageError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+        stop_if_full(error)
         return Workload(image, outcome_of(error, image.name))
+
+
+def _why_not_in_blocks(image: str, finder: CellFinder) -> str:
+    if isinstance(finder, UserLabels):
+        return mask_is_too_large(finder.labels.name)
+    return (
+        f"{image} is too large to be worked on in one piece, and the finder {finder.name!r} "
+        "cannot work in blocks. Choose another --finder, or give label images with --labels."
+    )
 
 
 def _bytes_of_maps(matched: MatchedStack, pixels: int) -> int:
@@ -174,10 +202,15 @@ def _bytes_of_maps(matched: MatchedStack, pixels: int) -> int:
 def _blocks(matched: MatchedStack, places: Sequence[FieldPlace]) -> Iterator[FieldBlock]:
     stack, finder = matched.stack, matched.finder
     for place in places:
-        measured = finder.measure(FieldView.whole(stack, *place))
-        blocks = blocks_of(stack, border_of(stack, matched.spec, finder.border(measured)))
+        view = with_fill(FieldView.whole(stack, *place), matched)
+        measured = finder.measure(view)
+        border = border_of(stack, matched.spec, finder.border(measured)) + REACH
+        blocks = blocks_of(stack, border)
         for block in blocks:
-            yield FieldBlock(place, block, measured if len(blocks) > 1 else None)
+            if len(blocks) == 1:
+                yield FieldBlock(place, block)
+            else:
+                yield FieldBlock(place, block, measured, view.fill)
 
 
 def _groups(workloads: Sequence[Workload]) -> Iterator[list[InputImage]]:

@@ -118,7 +118,8 @@ class ProgressWatcher:
             return ImageProgress(image.name, image.file, state, part=min(part, 0.99))
         # The last step of a huge image counts the cells of all its blocks.
         last = outcomes[-1]
-        return ImageProgress(image.name, image.file, "done", last.cells, last.reason, 1.0)
+        about = " ".join(last.notes)
+        return ImageProgress(image.name, image.file, "done", last.cells, about, 1.0)
 
     def _record(self, key: str, seen: dict[str, Record | None]) -> Record | None:
         if key in self._done:
@@ -139,5 +140,5 @@ def _planned(image: dict[str, object]) -> PlannedImage:
         str(image["name"]),
         str(image["file"]),
         steps,
-        Outcome(**outcome) if isinstance(outcome, dict) else None,
+        Outcome.from_plain(outcome) if isinstance(outcome, dict) else None,
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from cellcam.errors import CellCamError, InputError, StoppedError
+from cellcam.errors import CellCamError, InputError, StoppedError, full_disk, is_full_disk
+from cellcam.explain.memory import is_out_of_memory
 from cellcam.stacks.writing import write_json
 
 Status = Literal["done", "refused", "failed"]
@@ -26,12 +27,19 @@ class Outcome:
     status : ``"refused"`` if the input cannot be used, ``"failed"`` if anything else went wrong
     reason : why, for the user
     cells : number of cells
+    notes : what the user must know about an image that is done
     """
 
     image: str
     status: Status
     reason: str = ""
     cells: int = 0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> Outcome:
+        """Outcome from the plain data that it was written as."""
+        return cls(**{**content, "notes": tuple(content.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Record:
         """Record in a file; None if there is none, or it cannot be read."""
         try:
             content = json.loads(path.read_text("utf-8"))
-            outcomes = tuple(Outcome(**outcome) for outcome in content["outcomes"])
+            outcomes = tuple(map(Outcome.from_plain, content["outcomes"]))
             files = tuple((name, size) for name, size in content["files"])
             return cls(content["key"], outcomes, files)
         except (OSError, ValueError, KeyError, TypeError):
@@ -88,7 +96,27 @@ def outcome_of(error: Exception, name: str) -> Outcome:
         return Outcome(name, "refused", str(error))
     logging.getLogger("cellcam").warning("%s failed", name, exc_info=error)
     text = str(error) if isinstance(error, CellCamError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
+        text += ". There is not enough memory for it: start fewer --workers, or use --device cpu."
     return Outcome(name, "failed", text)
+
+
+def failure_lines(failed: Sequence[Outcome], most: int = 10) -> Iterator[str]:
+    """Why images have no result, in lines for people; images with the same reason share a line."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in failed:
+        # The reason names the file: what is left without it is what images can have in common.
+        file = rf"\S*{re.escape(Path(outcome.image).name)}\S*"
+        groups.setdefault((outcome.status, re.sub(file, "", outcome.reason)), []).append(outcome)
+    for (status, _), outcomes in list(groups.items())[:most]:
+        first, *others = outcomes
+        yield f"{status}: {first.image}: {first.reason}"
+        if others:
+            listed = ", ".join(outcome.image for outcome in others[:3])
+            rest = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            yield f"  The same reason: {listed}{rest}."
+    if len(groups) > most:
+        yield f"{len(groups) - most} further reasons are in images.csv."
 
 
 @contextmanager
@@ -103,8 +131,22 @@ def disk_full_stops() -> Iterator[None]:
 
 def stop_if_full(error: Exception) -> None:
     """Raise `StoppedError` if ``error`` says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_full_disk(error):
+        raise full_disk(error) from error
+
+
+@contextmanager
+def damaged_part_stops(path: Path) -> Iterator[None]:
+    """Turn errors of reading a table that an item wrote into `StoppedError`, and remove it.
+
+    Its item is then not done any more.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        path.unlink(missing_ok=True)
         raise StoppedError(
-            f"There is no space left for {error.filename or 'the results'}. Free some, and give "
-            "the same command again: it goes on where it was."
+            f"{path} is damaged and was removed. Give the same command again: it is made anew."
         ) from error

@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cellcam.batch.images import InputImage, metadata_of
 from cellcam.batch.job import Job
 from cellcam.batch.merge import ROWS_AT_ONCE, BatchResult
-from cellcam.batch.opening import open_image
-from cellcam.errors import CellCamError
+from cellcam.batch.shown_cells import CellRow, shown_cells
 from cellcam.reporting.batch_page import BatchReport, PlateRow, write_batch_page
 from cellcam.reporting.cell_pictures import ShownCell
-from cellcam.stacks.opening import open_stack
-from cellcam.stacks.stack import ZChoice
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES, _DOUBTFUL = 3, 8
+# The first are the fields of `CellRow`.
 _COLUMNS = [
-    *("image", "t", "z", "label", "y", "x", "class", "probability", "margin", "flags"),
-    "importance_error",
+    *("image", "t", "z", "label", "y", "x", "bbox", "class", "probability"),
+    *("margin", "flags", "importance_error"),
 ]
 
 
-class _Row(NamedTuple):
-    """Where a cell is and what it was called: columns of the cell table."""
-
-    image: str
-    t: int
-    z: str
-    label: int
-    y: float
-    x: float
-    call: str
-    probability: float
-
-
 def write_report(
-    images: Sequence[InputImage], done: BatchResult, job: Job, pattern: str | None, seconds: float
+    images: Sequence[InputImage],
+    done: BatchResult,
+    job: Job,
+    pool: Executor,
+    pattern: str | None,
+    seconds: float,
 ) -> Path:
-    """Write ``report.html`` of a batch that was merged."""
+    """Write ``report.html`` of a batch that was merged; ``pool`` explains the cells it shows."""
     classes = job.spec.classes
     groups = {image.name: _group_of(image.name, pattern) for image in images}
     counts, chosen, doubtful = _read_cells(job.out, classes)
@@ -66,12 +56,15 @@ def write_report(
     report = BatchReport(
         title=f"{done.cells} cells in {len(images)} images",
         subtitle=f"{job.spec.network}, model {job.spec.weights_sha256[:12]}, {seconds:.0f} s",
+        explained=done.explained,
         classes=classes,
         failed=[(failed.image, failed.status, failed.reason) for failed in done.failed],
+        notes=done.notes,
+        knows_its_cells=job.spec.known_cells is not None,
         plates=plates,
         total=_row("", list(groups), failed, sum(by_plate.values(), Counter()), classes),
-        examples=_shown(chosen, images, job),
-        doubtful=_shown(doubtful, images, job),
+        examples=_shown(chosen, images, job, pool),
+        doubtful=_shown(doubtful, images, job, pool),
         parameters=[("model", str(job.model)), ("results", str(job.out)), *_parameters(job)],
     )
     write_batch_page(job.out / "report.html", report)
@@ -93,6 +86,8 @@ def _row(
         counts["cells"],
         counts["uncertain"],
         counts["edge"],
+        counts["unlike"],
+        counts["no call"],
         tuple(counts[f"class {name}"] for name in classes),
     )
 
@@ -115,61 +110,48 @@ def _read_cells(
         for image, rows in cells.groupby("image"):
             counter = counts.setdefault(str(image), Counter())
             counter["cells"] += len(rows)
-            for flag in ("uncertain", "edge"):
+            counter["no call"] += int(rows["class"].isna().sum())
+            for flag in ("uncertain", "edge", "unlike"):
                 counter[flag] += int(rows["flags"].str.contains(rf"\b{flag}\b").sum())
             for name, n in rows["class"].value_counts().items():
                 counter[f"class {name}"] += int(n)
-        # Cells are shown with their maps: only explained ones can be.
-        inner = cells[~cells["flags"].str.contains("edge") & cells["importance_error"].notna()]
+        # Cells without a call have no margin.
+        inner = cells[~cells["flags"].str.contains("edge") & cells["margin"].notna()]
+        inner = inner.assign(unexplained=inner["importance_error"].isna())
         pool = pd.concat([chosen, inner]) if len(chosen) else inner
-        order = pool.sort_values(["class", "probability"], ascending=[True, False], kind="stable")
+        # Of equally sure cells those that need not be explained again.
+        keys = ["class", "probability", "unexplained"]
+        order = pool.sort_values(keys, ascending=[True, False, True], kind="stable")
         chosen = order.groupby("class").head(_EXAMPLES)
         pool = pd.concat([doubtful, inner]) if len(doubtful) else inner
         doubtful = pool.sort_values("margin", kind="stable").head(_DOUBTFUL)
     return counts, chosen, doubtful
 
 
-def _shown(cells: pd.DataFrame, images: Sequence[InputImage], job: Job) -> list[ShownCell]:
+def _shown(
+    cells: pd.DataFrame, images: Sequence[InputImage], job: Job, pool: Executor
+) -> list[ShownCell]:
     """Pictures of cells; cells whose image can no longer be read are left out."""
-    if job.request.explained == 0:
-        return []
     by_name = {image.name: image for image in images}
-    shown = []
-    for values in cells[_COLUMNS[: len(_Row._fields)]].itertuples(index=False, name=None):
-        row = _Row(*values)
-        try:
-            shown.append(_shown_cell(row, by_name[row.image], job))
-        except (CellCamError, OSError):
-            continue
-    return shown
+    explained = cells["importance_error"].notna()
+    values = cells[_COLUMNS[: len(CellRow._fields) - 1]].assign(explained=explained)
+    rows = [CellRow(*row) for row in values.itertuples(index=False, name=None)]
+    futures = {
+        name: pool.submit(shown_cells, [row for row in rows if row.image == name], image, job)
+        for name, image in by_name.items()
+        if any(row.image == name for row in rows)
+    }
+    pictures = {name: iter(_pictures_of(future)) for name, future in futures.items()}
+    shown = [next(pictures[row.image], None) for row in rows]
+    return [cell for cell in shown if cell is not None]
 
 
-def _shown_cell(row: _Row, image: InputImage, job: Job) -> ShownCell:
-    matched = open_image(image, job)
-    stack = matched.stack
-    tiff = job.images / f"{image.name}.maps.ome.tif"
-    maps = open_stack(tiff if tiff.is_file() else job.images / f"{image.name}.maps.ome.zarr")
-    half_y, half_x = _half_crop(job, stack.pixel_size_um.x)
-    window = _around(row.y, half_y), _around(row.x, half_x)
-    z: ZChoice = int(row.z) if row.z.isdecimal() else row.z  # type: ignore[assignment]
-    crop = stack.cut(*window).field(row.t, z if stack.data.shape[2] > 1 else None, matched.channels)
-    plane = maps.cut(*window).field(
-        row.t if maps.data.shape[0] > 1 else 0, z if maps.data.shape[2] > 1 else None, [row.call]
-    )
-    caption = f"{row.call} {row.probability:.0%}: {row.image}, cell {row.label}"
-    return ShownCell(crop, np.asarray(plane, np.float32), caption)
-
-
-def _around(centre: float, half: int) -> slice:
-    return slice(max(0, round(centre) - half), round(centre) + half)
-
-
-def _half_crop(job: Job, pixel_um: float | None) -> tuple[int, int]:
-    """Half the height and width of a crop, in pixels of the image."""
-    model_um = job.spec.pixel_size_um
-    factor = model_um[-1] / pixel_um if model_um and pixel_um else 1.0
-    height, width = (max(8, round(n * factor / 2)) for n in job.spec.crop_size[-2:])
-    return height, width
+def _pictures_of(future: Future[list[ShownCell | None]]) -> list[ShownCell | None]:
+    try:
+        return future.result()
+    except Exception as error:
+        logging.getLogger("cellcam").warning("Cells could not be drawn.", exc_info=error)
+        return []
 
 
 def _parameters(job: Job) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
+from cellcam.batch.earlier_run import EarlierRun
 from cellcam.batch.executors import executor, is_killed_worker
 from cellcam.batch.huge_images import finish_image, finished, image_key, prepare_image
 from cellcam.batch.images import InputImage, check_pattern, list_images
@@ -39,6 +40,7 @@ from cellcam.errors import UsageError
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
 from cellcam.request import Request
+from cellcam.stacks.writing import writable_folder
 
 _IMAGES_AT_ONCE = 50
 _LEFTOVER = re.compile(r"\.\d+\..+")
@@ -101,6 +103,7 @@ def run_batch(
     job = Job.of(request, model, out, resources.device)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
+    writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     job.out.mkdir(parents=True, exist_ok=True)
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
@@ -108,13 +111,13 @@ def run_batch(
     with (
         _only_run_in(job.out, resources.shard),
         _interrupts() as stop,
-        executor(scheduler, resources.workers, job.out) as pool,
+        executor(scheduler, resources.workers, job.out, resources.device) as pool,
     ):
         if resources.shard is None:
             _forget_earlier_run(job.out)
         plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
         write_plan(job.out, _planned_images(plan, job))
-        _run(pool, plan, job, resources.shard, progress, stop)
+        earlier = _run(pool, plan, job, resources.shard, progress, stop)
         if resources.shard:
             return None
         _remove_leftovers(job.out)
@@ -125,9 +128,11 @@ def run_batch(
             "seconds": seconds,
         }
         done = merge(plan, verify(plan, job), job, pattern, about)
-        report = write_report(images, done, job, pattern, seconds)
+        names = [outcome.image for outcome in done.outcomes if outcome.status == "done"]
+        report = write_report(plan.images, done, job, pool, pattern, seconds)
         remove_unpacked(job.out)
-        return replace(done, written=(*done.written, report))
+        said = earlier.sentences(plan, names, job)
+        return replace(done, written=(*done.written, report), earlier=said)
 
 
 def _workloads(pool: Executor, images: Sequence[InputImage], job: Job) -> Iterator[Workload]:
@@ -162,13 +167,15 @@ def _run(
     shard: tuple[int, int] | None,
     progress: Progress | None,
     stop: threading.Event,
-) -> None:
+) -> EarlierRun:
+    """Run what is left to do; returns what an earlier run had done."""
     huge = plan.blocks_by_image()
     with FileLock(job.parts / "prepare.lock"):  # shards may come here together
         for blocks in huge.values():
             prepare_image(blocks, job)
     mine = [item for item in plan.items if shard is None or in_shard(item, *shard)]
     todo = [piece for item in mine for piece in left_to_do(item, job)]
+    earlier = EarlierRun.seen(plan, todo, job)
     done = len(mine) - len(todo)
     cells = failed = 0
 
@@ -185,6 +192,7 @@ def _run(
         unfinished = [blocks for blocks in whole if finished(blocks, job) is None]
         for future in [pool.submit(finish_image, blocks, job) for blocks in unfinished]:
             future.result()
+    return earlier
 
 
 def _all_done(items: Sequence[Item], job: Job) -> bool:

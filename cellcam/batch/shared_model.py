@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,16 @@ def call_and_explain(found: Sequence[FoundCells], job: Job) -> list[FieldResult]
         results = explain_fields(classify_fields(found, model), model, job.request)
     give_back_memory()  # that the network needed
     return results
+
+
+def explain_cell(found: FoundCells, label: int, call: str, job: Job) -> FieldResult:
+    """Explain one of the cells for one class, whatever part of the cells the job explains."""
+    with _TURN:
+        model = _model(job.model, job.device, job.fingerprint)
+        called = classify_fields([found], model)
+        request = replace(job.request, classes=(call,))
+        chosen = [found.cells.numbers == label]
+        return explain_fields(called, model, request, chosen=chosen)[0]
 
 
 @lru_cache(1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from cellcam.batch.images import InputImage
+from cellcam.batch.images import InputImage, check_unchanged
 from cellcam.batch.job import Job
 from cellcam.batch.opening import open_image
 from cellcam.batch.records import Outcome, cells_path, outcome_of, stop_if_full
@@ -14,7 +15,8 @@ from cellcam.batch.shared_model import call_and_explain
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import FoundCells, find_field
 from cellcam.pipeline.matching import MatchedStack
-from cellcam.pipeline.result_files import write_images
+from cellcam.pipeline.notes import image_notes
+from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import write_table
 
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
 
 def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], list[Path]]:
     """Work on whole images; an image that cannot be used does not stop the others."""
+    import pandas as pd
+
     outcomes: list[Outcome] = []
     found: list[tuple[MatchedStack, list[FoundCells]]] = []
     for image in images:
         _remove_results(job.images, image.name)
         try:
             matched = open_image(image, job)
-            found.append((matched, [find_field(matched, place) for place in matched.fields()]))
+            fields = [find_field(matched, place) for place in matched.fields()]
+            check_unchanged(image)
+            found.append((matched, fields))
         except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
             stop_if_full(error)
             outcomes.append(outcome_of(error, image.name))
@@ -38,20 +44,19 @@ def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], l
     files: list[Path] = []
     for matched, fields in found:
         own_results = [next(results) for _ in fields]
-        files += _write_results(matched.stack, own_results, job)
-        cells = sum(len(result.cells) for result in own_results)
-        outcomes.append(Outcome(matched.stack.name, "done", cells=cells))
+        cells: pd.DataFrame = pd.concat([r.cells for r in own_results], ignore_index=True)
+        files += _write_results(matched.stack, own_results, cells, job)
+        of_fields = [note for result in own_results for note in result.notes]
+        notes = image_notes(of_fields, cells, job.spec)
+        outcomes.append(Outcome(matched.stack.name, "done", cells=len(cells), notes=notes))
     return sorted(outcomes, key=lambda outcome: outcome.image), files
 
 
-def _write_results(stack: Stack, results: Sequence[FieldResult], job: Job) -> list[Path]:
-    import pandas as pd
-
-    cells: pd.DataFrame = pd.concat([result.cells for result in results], ignore_index=True)
-    kinds: Sequence[Literal["maps", "labels"]]
-    kinds = ("maps", "labels") if job.request.explained > 0 else ("labels",)
+def _write_results(
+    stack: Stack, results: Sequence[FieldResult], cells: pd.DataFrame, job: Job
+) -> list[Path]:
     return [
-        *write_images(stack, job.images, results, kinds),
+        *write_images(stack, job.images, results, map_kinds(job.request)),
         *write_table(cells_path(job.out, stack.name), cells),
     ]
 
@@ -60,3 +65,5 @@ def _remove_results(folder: Path, name: str) -> None:
     """Results of an earlier run for another request must not stay beside new ones."""
     for ending in ("maps.ome.tif", "labels.ome.tif", "cells.parquet", "cells.csv"):
         (folder / f"{name}.{ending}").unlink(missing_ok=True)
+    for kind in ("maps", "labels"):
+        shutil.rmtree(folder / f"{name}.{kind}.ome.zarr", ignore_errors=True)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.finder import Labels
+from cellcam.cells.numbering import compacted
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part
+from cellcam.stacks.memory import check_fits
 from cellcam.stacks.stack import Stack
+
+# Between objectives of 2.5x and 100x lies a factor of 40: cells of one cannot be judged by a model
+# of the other.
+_LARGEST_SCALING = 20.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +50,16 @@ class CellPositions:
         part : the rectangle of the field that ``labels`` covers; by default all of it
         """
         part = part or Part.all_of(labels.shape)
-        areas = np.bincount(labels.ravel(), minlength=1)
-        areas[0] = 0
-        numbers = np.flatnonzero(areas)
+        numbers, compact = compacted(labels)
+        places_of_pixels = compact.ravel()
+        areas = np.bincount(places_of_pixels, minlength=len(numbers) + 1)[1:]
         sums = np.empty((len(numbers), labels.ndim))
         for axis, first in enumerate(part.start):
             places = np.arange(first, first + labels.shape[axis], dtype=np.float64)
             places = places.reshape(-1, *[1] * (labels.ndim - axis - 1))
             weights = np.broadcast_to(places, labels.shape).ravel()
-            sums[:, axis] = np.bincount(labels.ravel(), weights)[numbers]
-        centres = sums / areas[numbers, None]
+            sums[:, axis] = np.bincount(places_of_pixels, weights, len(numbers) + 1)[1:]
+        centres = sums / areas[:, None]
         return cls(numbers.astype(np.int32), centres, part.whole)
 
     def at_scale(self, shape: tuple[int, ...]) -> CellPositions:
@@ -81,7 +88,8 @@ def shape_at_pixel_size(
     Raises
     ------
     InputError
-        If there is a target and the stack's pixel size is unknown.
+        If there is a target and the stack's pixel size is unknown, or so far from the target that
+        one of them must be wrong.
     """
     if pixel_size_um is None:
         return tuple(shape)
@@ -91,12 +99,24 @@ def shape_at_pixel_size(
         if pixel is None:
             raise InputError(
                 f"The model sees pixels of {target:g} um, but the pixel size of {stack.name} is "
-                "unknown. Give it with pixel_size_um=... (--pixel-size)."
+                "unknown. Give it with pixel_size_um=... (--pixel-size). " + " ".join(stack.notes)
+            )
+        if not 1 / _LARGEST_SCALING <= pixel / target <= _LARGEST_SCALING:
+            raise InputError(
+                f"{stack.name} has pixels of {pixel:.4g} um, the model sees pixels of {target:g} "
+                f"um: the image would be {_times(pixel / target)}. One of the two is wrong, or the "
+                "magnification does not suit the model. If it is the image's, give it with "
+                "pixel_size_um=... (--pixel-size)."
             )
         # Sizes within 1 % count as equal: resampling would only blur.
         factor = pixel / target if abs(pixel / target - 1) > 0.01 else 1.0
         scaled.append(max(1, round(length * factor)))
     return tuple(scaled)
+
+
+def _times(factor: float) -> str:
+    """A change of size in words."""
+    return f"enlarged {factor:.3g} times" if factor > 1 else f"reduced {1 / factor:.3g} times"
 
 
 def resized(
@@ -134,6 +154,11 @@ def resized(
         inside: tuple[Any, ...] = (..., *wanted.within(own))
         field = field[inside]
         return field if labels else field.astype(np.float32, copy=False)
+    check_fits(
+        field.size // prod(own.shape) * prod(wanted.shape) * field.itemsize,
+        f"A field resampled to {' x '.join(map(str, wanted.shape))} pixels",
+        "Check the pixel size (--pixel-size), or use cellcam batch, which works in blocks.",
+    )
     factors = np.array(own.whole) / np.array(shape)
     if not labels:
         sigma = np.maximum(0, (factors - 1) / 2)

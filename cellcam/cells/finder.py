@@ -10,18 +10,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.cells.no_data import (
+    NOTHING_KNOWN,
+    FieldSample,
+    Fill,
+    Mask,
+    measure_fill,
+    missing_pixels,
+)
 from cellcam.errors import UsageError
-from cellcam.stacks.blocks import Part
+from cellcam.stacks.blocks import Part, edge_parts, sample_parts
 from cellcam.stacks.stack import Stack, ZChoice
 
 Labels = NDArray[np.int32]
 Pixels = NDArray[np.generic]
+# A field is measured on the whole of a smaller plane, else on squares of this edge that add up to
+# this size.
+SAMPLE_PIXELS, SAMPLE_EDGE = 2**24, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +47,7 @@ class FieldView:
     z : plane number, ``"max"``, ``"mean"`` or ``"volume"``; None for a stack of one plane
     part : (y, x) rectangle of the field
     in_memory : pixels of channels that were read in advance
+    fill : values that stand for "no data", measured on the whole field
     """
 
     stack: Stack
@@ -42,6 +55,7 @@ class FieldView:
     z: ZChoice
     part: Part
     in_memory: Mapping[str, Pixels] = field(default_factory=dict)
+    fill: Fill = NOTHING_KNOWN
 
     @classmethod
     def whole(cls, stack: Stack, t: int = 0, z: ZChoice = None) -> FieldView:
@@ -65,6 +79,52 @@ class FieldView:
         names = list(dict.fromkeys(channels))
         pixels = self.stack.cut(*self.part.slices).field(self.t, self.z, names)
         return replace(self, in_memory=dict(zip(names, pixels, strict=True)))
+
+    def with_fill(self, channels: Sequence[str], crop: int) -> FieldView:
+        """Same view of a whole field, with its fill measured; see `measure_fill`.
+
+        Parameters
+        ----------
+        channels : which fill covers all at once
+        crop : pixels along y and x of what is seen of a cell
+        """
+        names = list(dict.fromkeys(channels))
+        parts = self.sample_parts()
+        whole = len(parts) == 1
+        if not whole:
+            parts += self._placed(edge_parts(self.part.shape, max(SAMPLE_EDGE // 2, 2 * crop)))
+        samples = [FieldSample(self.cut(part).stacked(names), part.at_edge) for part in parts]
+        return replace(self, fill=measure_fill(samples, names, crop, whole=whole))
+
+    def sample_parts(self) -> list[Part]:
+        """Rectangles on which the view is measured: all of it, or squares of a large one."""
+        return self._placed(sample_parts(self.part.shape, SAMPLE_PIXELS, SAMPLE_EDGE))
+
+    def _placed(self, parts: Sequence[Part]) -> list[Part]:
+        """Rectangles of the view as rectangles of the field."""
+        y, x = self.part.start
+        return [
+            Part(
+                (part.start[0] + y, part.start[1] + x),
+                (part.stop[0] + y, part.stop[1] + x),
+                self.part.whole,
+            )
+            for part in parts
+        ]
+
+    @cached_property
+    def missing(self) -> Mask | None:
+        """Which pixels have no data, of the shape `shape`; None if all have, as far as is known.
+
+        Cells must not be found there, and measurements must leave these pixels out.
+        """
+        if not self.fill.channels:
+            return None
+        return missing_pixels(self.stacked(self.fill.channels), self.fill)
+
+    def stacked(self, channels: Sequence[str]) -> Pixels:
+        """Pixels of several channels: (C, *shape)."""
+        return np.stack([self.pixels(name) for name in channels])
 
     def pixels(self, channel: str) -> Pixels:
         """Pixels of one channel, of the shape `shape`, in the stack's dtype."""
@@ -118,7 +178,10 @@ class CellFinder(Protocol):
         """
 
     def label(self, view: FieldView, measured: object) -> Labels:
-        """Label image of a view, int32 of its shape; 0 is background."""
+        """Label image of a view, int32 of its shape; 0 is background.
+
+        Pixels may be NaN where `FieldView.missing` says so; cells are cut off there afterwards.
+        """
 
     def border(self, measured: object) -> int:
         """Pixels around a block on which the cells inside it depend."""

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.finder import FieldView, Labels, Pixels
+from cellcam.cells.no_data import Mask
 from cellcam.errors import InputError
-from cellcam.stacks.blocks import sample_parts
 from cellcam.stacks.stack import Stack, ZChoice
 
 DEFAULT_DIAMETER_UM = 10.0
 _UNKNOWN_DIAMETER = 20.0
-# Threshold and diameter are measured on the whole of a smaller plane, else on squares of this
-# edge that add up to this size.
-_SAMPLE_PIXELS, _SAMPLE_EDGE = 2**24, 1024
 # Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
 _MIN_CONTRAST_IN_NOISE = 5.0
+# Without a model to say how large a crop is: pixels in which a field holds more than one cell.
+_CROP = 64
 # Four diameters hold a cell, its neighbour and the reach of all filters.
 _BORDER_DIAMETERS = 4
 
@@ -85,32 +84,78 @@ class ThresholdFinder:
         """Threshold and diameter, as far as they are not given.
 
         Planes of more than 16.8 million pixels are measured on squares that are spread evenly and
-        add up to as many.
+        add up to as many. Pixels without data are left out.
 
         Raises
         ------
         InputError
             If the channel or the field does not exist, or the diameter makes no sense.
         """
-        whole = view.stack.data.shape[-2:]
-        samples = sample_parts(whole, _SAMPLE_PIXELS, _SAMPLE_EDGE)
-        images = [self._image(view.cut(part)) for part in samples]
-        diameter, spacing = _in_pixels(view.stack, images[0].ndim, self.diameter_um, self.diameter)
+        images = [self._image(view.cut(part)) for part in view.sample_parts()]
+        n_axes = len(view.shape)
+        diameter, spacing = _in_pixels(view.stack, n_axes, self.diameter_um, self.diameter)
         return _measured(images, diameter, self.threshold, spacing)
 
     def label(self, view: FieldView, measured: object) -> Labels:
         """Label image of a view; cells count from 1 in the order of their first pixel."""
         assert isinstance(measured, FieldScale)
-        image = self._image(view)
-        return _labelled(image, measured, _spacing(view.stack.pixel_size_um[-image.ndim :]))
+        spacing = _spacing(view.stack.pixel_size_um[-len(view.shape) :])
+        return _labelled(self._image(view), measured, spacing)
 
     def border(self, measured: object) -> int:
         """Four diameters, in pixels."""
         assert isinstance(measured, FieldScale)
         return int(np.ceil(_BORDER_DIAMETERS * (measured.diameter or 0)))
 
-    def _image(self, view: FieldView) -> NDArray[np.float32]:
-        return _finite(view.pixels(_finding_channel(view.stack, self.channel)))
+    def _image(self, view: FieldView) -> _Image:
+        return _Image.of(view.pixels(_finding_channel(view.stack, self.channel)), view.missing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """Pixels of the channel that shows the cells.
+
+    Attributes
+    ----------
+    pixels : float32, 0 where there are no data
+    data : which pixels have data; None if all have
+    """
+
+    pixels: NDArray[np.float32]
+    data: Mask | None = None
+
+    @classmethod
+    def of(cls, pixels: Pixels, missing: Mask | None) -> _Image:
+        if missing is None and pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            missing = ~np.isfinite(pixels)
+        if missing is None:
+            return cls(pixels.astype(np.float32))
+        return cls(np.where(missing, 0, pixels).astype(np.float32), ~missing)
+
+    def smoothed(self, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Gaussian mean of the pixels with data; 0 where none are near."""
+        from scipy import ndimage
+
+        total: NDArray[np.float32] = ndimage.gaussian_filter(self.pixels, sigma)
+        if self.data is None:
+            return total
+        weight = ndimage.gaussian_filter(self.data.astype(np.float32), sigma)
+        return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-3)
+
+    def with_data(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values (P,) of the pixels with data."""
+        return values.ravel() if self.data is None else values[self.data]
+
+    def only_data(self, mask: Mask) -> Mask:
+        """The mask without the pixels that have no data."""
+        return mask if self.data is None else mask & self.data
+
+    def steps(self) -> NDArray[np.float32]:
+        """Absolute differences (P,) of neighbours along x that both have data."""
+        steps = np.abs(np.diff(self.pixels, axis=-1))
+        if self.data is None:
+            return steps.ravel()
+        return steps[self.data[..., 1:] & self.data[..., :-1]]
 
 
 def find_cells(
@@ -142,7 +187,8 @@ def find_cells(
         If the channel or the field does not exist or the scale makes no sense.
     """
     finder = ThresholdFinder(channel, diameter_um, diameter, threshold)
-    view = FieldView.whole(stack, t, z).with_pixels([_finding_channel(stack, channel)])
+    view = FieldView.whole(stack, t, z).with_pixels(stack.channels)
+    view = view.with_fill(stack.channels, _CROP)
     return finder.label(view, finder.measure(view))
 
 
@@ -156,7 +202,7 @@ def _finding_channel(stack: Stack, channel: str | None = None) -> str:
     return channel or stack.channels[0]
 
 
-def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
+def _labelled(image: _Image, scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
     """Label image of an image whose scale is known.
 
     No step looks further than a few diameters, so that a block that is read with a border holds
@@ -167,13 +213,13 @@ def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[floa
     from skimage.morphology import remove_small_holes, remove_small_objects
     from skimage.segmentation import watershed
 
-    mask = _smoothed(image, scale.smoothing, spacing) > scale.threshold
+    mask = image.only_data(image.smoothed(_sigma(scale.smoothing, spacing)) > scale.threshold)
     if scale.diameter is None or not mask.any():
-        return np.zeros(image.shape, np.int32)
+        return np.zeros(mask.shape, np.int32)
     diameter = scale.diameter
     volume = _ball_volume(diameter / 2, spacing)
     # A ring of cells around empty field is no cell: only holes smaller than a cell are filled.
-    mask = remove_small_holes(mask, max_size=int(volume))
+    mask = image.only_data(remove_small_holes(mask, max_size=int(volume)))
     mask = remove_small_objects(mask, max_size=max(4, int(volume / 6)))
     depth = ndimage.distance_transform_edt(mask, sampling=spacing)
     # Smoothing keeps a ragged outline from cutting one cell in two.
@@ -182,7 +228,7 @@ def _labelled(image: NDArray[np.float32], scale: FieldScale, spacing: tuple[floa
     peaks = peak_local_max(
         depth, min_distance=max(1, round(diameter / 4)), labels=parts, exclude_border=False
     )
-    markers = np.zeros(image.shape, np.int32)
+    markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     return _in_reading_order(watershed(-depth, markers, mask=mask))
 
@@ -209,26 +255,13 @@ def _in_pixels(
     return diameter, _spacing(pixel)
 
 
-def _finite(image: Pixels) -> NDArray[np.float32]:
-    """Image as float32; NaN and infinity become 0."""
-    return np.nan_to_num(image.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
 def _sigma(smoothing: float, spacing: tuple[float, ...]) -> NDArray[np.float64]:
     """Standard deviations of the smoothing, in pixels of each axis."""
     return np.array([max(0.5, smoothing / 12) / step for step in spacing])
 
 
-def _smoothed(
-    image: NDArray[np.float32], smoothing: float, spacing: tuple[float, ...]
-) -> NDArray[np.float32]:
-    from scipy import ndimage
-
-    return ndimage.gaussian_filter(image, _sigma(smoothing, spacing))
-
-
 def _measured(
-    images: Sequence[NDArray[np.float32]],
+    images: Sequence[_Image],
     diameter: float | None,
     threshold: float | None,
     spacing: tuple[float, ...],
@@ -237,11 +270,14 @@ def _measured(
     smoothing = diameter or _UNKNOWN_DIAMETER
     if threshold is not None and diameter is not None:
         return FieldScale(threshold, diameter, smoothing)
-    smooth = [_smoothed(image, smoothing, spacing) for image in images]
+    sigma = _sigma(smoothing, spacing)
+    smooth = [image.smoothed(sigma) for image in images]
     if threshold is None:
-        threshold = _otsu_above_noise(images, smooth, _sigma(smoothing, spacing))
+        threshold = _otsu_above_noise(images, smooth, sigma)
     if diameter is None:
-        diameter = _median_diameter([one > threshold for one in smooth], spacing)
+        pairs = zip(images, smooth, strict=True)
+        masks = [image.only_data(one > threshold) for image, one in pairs]
+        diameter = _median_diameter(masks, spacing)
     return FieldScale(threshold, diameter, smoothing)
 
 
@@ -252,7 +288,7 @@ def _spacing(pixel: tuple[float | None, ...]) -> tuple[float, ...]:
 
 
 def _otsu_above_noise(
-    images: Sequence[NDArray[np.float32]],
+    images: Sequence[_Image],
     smooth_images: Sequence[NDArray[np.float32]],
     sigma: NDArray[np.float64],
 ) -> float:
@@ -263,16 +299,17 @@ def _otsu_above_noise(
     """
     from skimage.filters import threshold_otsu
 
-    smooth = np.concatenate([one.ravel() for one in smooth_images])
-    if smooth.min() == smooth.max():
+    pairs = zip(images, smooth_images, strict=True)
+    smooth = np.concatenate([image.with_data(one) for image, one in pairs])
+    if not len(smooth) or smooth.min() == smooth.max():
         return float("inf")
     background = float(np.percentile(smooth, 1))
     root = np.sqrt(np.clip(smooth - background, 0, None))
     threshold = float(threshold_otsu(root)) ** 2 + background
     # Pixel noise from differences of neighbours (median, so that edges do not count), and
     # what Gaussian smoothing leaves of it.
-    step = np.concatenate([np.abs(np.diff(image, axis=-1)).ravel() for image in images])
-    noise = np.median(step) / (0.6745 * np.sqrt(2))
+    steps = np.concatenate([image.steps() for image in images])
+    noise = np.median(steps) / (0.6745 * np.sqrt(2)) if len(steps) else 0.0
     noise /= float(np.prod(np.sqrt(2 * np.sqrt(np.pi) * sigma)))
     contrast = smooth[smooth > threshold].mean() - smooth[smooth <= threshold].mean()
     return threshold if contrast > _MIN_CONTRAST_IN_NOISE * noise else float("inf")

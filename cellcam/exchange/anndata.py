@@ -10,7 +10,16 @@ from cellcam.errors import InputError, UsageError
 from cellcam.stacks.writing import whole_file
 
 # What was measured on a cell; the other columns say which cell it is.
-_MEASURED = ("area", "probability", "margin", "inside", "rim", "outside", "importance_error")
+_MEASURED = (
+    "area",
+    "probability",
+    "margin",
+    "inside",
+    "rim",
+    "outside",
+    "importance_error",
+    "unlike",
+)
 _MEASURED_PREFIXES = ("p_", "share_")
 
 

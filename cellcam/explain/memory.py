@@ -78,7 +78,7 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left for a tensor."""
-    by_cpu = "can't allocate memory", "not enough memory"
+    texts = "can't allocate memory", "not enough memory", "CUDA error: out of memory"
     return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in by_cpu)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
     )

@@ -15,6 +15,7 @@ from cellcam.models.model import CellModel
 from cellcam.models.model_card import bundle_metadata, model_card
 from cellcam.models.registry import build_network
 from cellcam.models.spec import ModelSpec
+from cellcam.models.training_cells_file import read_training_cells, write_training_cells
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam.versions import package_versions
 
@@ -46,6 +47,9 @@ def save_model(model: CellModel, folder: str | Path) -> CellModel:
     }
     weights = save(tensors)
     spec = model.spec.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    if model.training_cells is not None:
+        known = write_training_cells(folder, model.training_cells)
+        spec = spec.model_copy(update={"known_cells": known})
     with whole_file(folder / WEIGHTS) as temporary:
         temporary.write_bytes(weights)
     with whole_file(folder / CARD) as temporary:
@@ -53,7 +57,7 @@ def save_model(model: CellModel, folder: str | Path) -> CellModel:
     versions = package_versions(("cellcam", "monai", "torch", "numpy"))
     write_json(folder / METADATA, bundle_metadata(spec, versions))
     write_json(folder / SPEC, spec.model_dump(mode="json"))
-    return CellModel(spec, model.network, model.device)
+    return CellModel(spec, model.network, model.device, model.training_cells)
 
 
 def load_model(folder: str | Path, device: str = "auto") -> CellModel:
@@ -78,7 +82,7 @@ def load_model(folder: str | Path, device: str = "auto") -> CellModel:
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
     _check_target_layer(network, spec, folder)
     network.load_state_dict(tensors, strict=True)
-    return CellModel(spec, network, chosen)
+    return CellModel(spec, network, chosen, read_training_cells(folder, spec))
 
 
 def read_spec(folder: Path) -> ModelSpec:

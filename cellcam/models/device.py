@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cellcam.errors import UsageError
+from cellcam.explain.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,16 @@ def choose_device(name: str = "auto") -> torch.device:
             "Use --device cpu, or see what there is with 'cellcam info'."
         ) from error
     return device
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether a GPU is in an error state: each later call of the process would fail, too.
+
+    Illegal addresses, failed assertions in kernels and uncorrectable memory errors are; running
+    out of memory is not.
+    """
+    kinds = (type(error).__name__ == "AcceleratorError", str(error).startswith("CUDA error"))
+    return any(kinds) and not is_out_of_memory(error)
 
 
 @lru_cache(1)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from cellcam.explain.memory import Batches
 from cellcam.models.device import keep_freed_memory
 from cellcam.models.spec import ModelSpec
+from cellcam.models.training_cells import TrainingCells
+from cellcam.models.unlike import Unlikeness, unlike_cells
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +39,20 @@ class CellModel:
     spec : `ModelSpec`
     network : module in evaluation mode
     device : where it runs
+    training_cells : what the cells of its training look like; None where the folder does not say
     predicting : batches of cells that fit its device
     cells_at_once : number of cells to explain together
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: nn.Module,
+        device: torch.device,
+        training_cells: TrainingCells | None = None,
+    ) -> None:
         self.spec = spec
+        self.training_cells = training_cells
         self.network = network.to(device).eval()
         self.device = device
         on_cpu = device.type == "cpu"
@@ -53,7 +63,12 @@ class CellModel:
 
     def with_spec(self, **changes: object) -> CellModel:
         """The same network with some entries of its description changed."""
-        return CellModel(self.spec.model_copy(update=changes), self.network, self.device)
+        spec = self.spec.model_copy(update=changes)
+        return CellModel(spec, self.network, self.device, self.training_cells)
+
+    def with_training_cells(self, cells: TrainingCells) -> CellModel:
+        """The same network that knows what the cells of its training look like."""
+        return CellModel(self.spec, self.network, self.device, cells)
 
     def normalised(self, crops: NDArray[np.generic]) -> Tensor:
         """Input of the network for raw crops (N, C, *crop_size): float32, on the device."""
@@ -78,6 +93,13 @@ class CellModel:
         """Calibrated class probabilities of raw crops: (N, n_classes) float32."""
         scores = self.logits(crops) / self.spec.temperature
         return scores.softmax(1).numpy()
+
+    def unlike(self, crops: NDArray[np.generic]) -> Unlikeness:
+        """How unlike the training cells raw crops (N, C, *crop_size) are, and in what."""
+        if self.training_cells is None:
+            return Unlikeness.unknown(len(crops))
+        spec = self.spec
+        return unlike_cells(self.training_cells, crops, spec.normalisation, spec.channels)
 
     def explain(
         self,

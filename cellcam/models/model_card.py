@@ -41,6 +41,7 @@ def model_card(spec: ModelSpec) -> str:
         "# A cell classifier made with CellCam",
         "",
         f"It calls a cell one of: {', '.join(spec.classes)}.",
+        *([spec.note] if spec.note else []),
         "",
         f"- Network: {spec.network}, {spec.spatial_dims}-D",
         f"- Channels, in this order: {', '.join(spec.channels)}",
@@ -50,6 +51,7 @@ def model_card(spec: ModelSpec) -> str:
         "## How well it did on cells it was not trained on",
         "",
         *_metric_lines(spec),
+        *_unlike_lines(spec),
         "",
         f"{RESEARCH_USE} Nothing in this folder is executed when it is opened.",
         "",
@@ -66,6 +68,16 @@ def _metric_lines(spec: ModelSpec) -> list[str]:
         for name, value in metrics.items()
         if isinstance(value, int | float)
     ]
+
+
+def _unlike_lines(spec: ModelSpec) -> list[str]:
+    if spec.known_cells is None:
+        return []
+    text = (
+        "It flags cells that look unlike those it was trained on; of cells that look like them, "
+        f"{spec.known_cells.false_alarms:.0%} are flagged by mistake."
+    )
+    return ["", text]
 
 
 def _input_format(spec: ModelSpec) -> dict[str, JsonValue]:

@@ -21,6 +21,22 @@ class Finding(PlainData):
     diameter_um: PositiveFloat | None = None
 
 
+class KnownCells(PlainData):
+    """When a cell is unlike the training cells; the measures are in a file beside the weights.
+
+    Attributes
+    ----------
+    farthest, sparsest : thresholds, see `TrainingCells`
+    false_alarms : share of held-out cells of the training's images that exceed one of them
+    sha256 : of the file
+    """
+
+    farthest: PositiveFloat
+    sparsest: PositiveFloat
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    sha256: str
+
+
 class ModelSpec(PlainData):
     """Everything about a model but its weights, as in ``configs/inference.json``.
 
@@ -39,6 +55,8 @@ class ModelSpec(PlainData):
     finding : how cells are found without a label image of the user
     temperature : scores are divided by it before softmax
     uncertain_below : calls below this probability are flagged as uncertain
+    known_cells : when a cell is unlike the training cells; None in folders of older versions
+    note : what every user of the model must know, such as that it knows simulated cells only
     training : history and metrics of the training
     weights_sha256 : of the weights file
     """
@@ -58,6 +76,8 @@ class ModelSpec(PlainData):
     finding: Finding | None = None
     temperature: PositiveFloat = 1.0
     uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
+    known_cells: KnownCells | None = None
+    note: Annotated[str, Field(max_length=500)] = ""
     training: dict[str, JsonValue] = Field(default_factory=dict)
     weights_sha256: str = ""
 

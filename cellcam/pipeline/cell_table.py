@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import reaches_outside
 from cellcam.models.spec import ModelSpec
+from cellcam.models.unlike import Unlikeness
 from cellcam.pipeline.find_field import FoundCells
 from cellcam.stacks.blocks import Part
 
@@ -54,6 +55,7 @@ def cell_table(
     spec: ModelSpec,
     probabilities: NDArray[np.float32],
     evidence: CellEvidence,
+    unlike: Unlikeness,
 ) -> pd.DataFrame:
     """One row per cell: its place, its call, and figures about its importance map.
 
@@ -61,26 +63,28 @@ def cell_table(
     ----------
     field : cells of a field or of a block; those whose centroid lies in it are listed
     spec : of the model that called them
-    probabilities : (N, n_classes)
-    evidence : of the same N cells
+    probabilities : (N, n_classes); a row of NaN is a cell without call, whose class is empty
+    evidence, unlike : of the same N cells
 
     Returns
     -------
     table with the columns image, t, z, label, y, x (centroid, px), y_um, x_um, bbox (first
     corner, then last, px, half-open), area (px), edge (the crop was mirrored at the field's
     edge), class, probability, p_<class>, margin (to the runner-up), share_<channel>, inside,
-    rim (part of inside), outside, importance_error, flags, model
+    rim (part of inside), outside, importance_error, unlike (above 1: a cell unlike those of the
+    training), differs and differs_by (what differs most, see `Unlikeness`), flags, model
     """
     import pandas as pd
 
     owned = field.owned
     probabilities, evidence = probabilities[owned], evidence.of(owned)
+    unlike = unlike.of(owned)
     ranked = np.sort(probabilities, axis=1)
     no_map = np.isnan(evidence.inside) & ~np.isnan(evidence.error)
     places, doubts = _places(field), _doubts_about_place(field)
     columns: dict[str, object] = {
         **places,
-        "class": [spec.classes[i] for i in probabilities.argmax(1)],
+        "class": _calls(probabilities, spec.classes),
         "probability": ranked[:, -1],
         **{f"p_{name}": probabilities[:, i] for i, name in enumerate(spec.classes)},
         "margin": ranked[:, -1] - ranked[:, -2],
@@ -89,13 +93,19 @@ def cell_table(
         "rim": evidence.rim,
         "outside": 1 - evidence.inside,
         "importance_error": evidence.error,
+        "unlike": unlike.values,
+        "differs": list(unlike.differs),
+        "differs_by": unlike.by,
         "flags": _flags(
             {
                 "edge": doubts["edge"],
                 "uncertain": ranked[:, -1] < spec.uncertain_below,
+                "unlike": unlike.values > 1,
                 "larger_than_crop": doubts["larger_than_crop"],
                 "larger_than_border": doubts["larger_than_border"],
                 "empty_map": no_map,
+                "no_data": doubts["no_data"],
+                "several_pieces": doubts["several_pieces"],
             }
         ),
         "model": spec.weights_sha256[:12],
@@ -125,7 +135,7 @@ def _places(field: FoundCells) -> dict[str, object]:
         "y_um": centres[:, -2] * (stack.pixel_size_um.y or np.nan),
         "x_um": centres[:, -1] * (stack.pixel_size_um.x or np.nan),
         "bbox": [_box_text(box) for box in _boxes(field)],
-        "area": np.bincount(field.labels.ravel())[numbers],
+        "area": _areas(field),
         "edge": _is_at_edge(field),
     }
 
@@ -134,8 +144,23 @@ def _boxes(field: FoundCells) -> list[Part]:
     """Box of each cell, in pixels of the whole field."""
     from scipy import ndimage
 
-    boxes = ndimage.find_objects(field.labels)
-    return [_placed(boxes[number - 1], field.read) for number in field.cells.numbers[field.owned]]
+    numbers, compact = field.compact
+    boxes = ndimage.find_objects(compact)
+    places = np.searchsorted(numbers, field.cells.numbers[field.owned])
+    return [_placed(boxes[place], field.read) for place in places]
+
+
+def _areas(field: FoundCells) -> NDArray[np.int64]:
+    numbers, compact = field.compact
+    areas = np.bincount(compact.ravel(), minlength=len(numbers) + 1)[1:]
+    return areas[np.searchsorted(numbers, field.cells.numbers[field.owned])]
+
+
+def _calls(probabilities: NDArray[np.float32], classes: Sequence[str]) -> list[str | None]:
+    """Name of the most probable class of each cell; None without a call."""
+    called = ~np.isnan(probabilities).any(axis=1)
+    best = np.where(called, np.nan_to_num(probabilities).argmax(1), -1)
+    return [classes[i] if i >= 0 else None for i in best]
 
 
 def _is_at_edge(field: FoundCells) -> NDArray[np.bool_]:
@@ -152,6 +177,8 @@ def _doubts_about_place(field: FoundCells) -> dict[str, NDArray[np.bool_]]:
         "edge": _is_at_edge(field),
         "larger_than_crop": np.array(larger, bool),
         "larger_than_border": np.array([_is_cut(box, field.read) for box in boxes], bool),
+        "no_data": field.lacks_data[field.owned],
+        "several_pieces": field.several_pieces[field.owned],
     }
 
 

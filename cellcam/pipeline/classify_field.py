@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.models.model import CellModel
+from cellcam.models.unlike import Unlikeness
 from cellcam.pipeline.cell_table import CellEvidence, cell_table
 from cellcam.pipeline.find_field import FoundCells
 
@@ -25,23 +26,46 @@ class CalledCells:
     ----------
     found : the N cells and their crops
     model : the classifier
-    probabilities : (N, n_classes), calibrated
+    probabilities : (N, n_classes), calibrated; NaN for cells that cannot be called
+    unlike : how unlike the model's training cells each cell is; NaN likewise
     """
 
     found: FoundCells
     model: CellModel
     probabilities: NDArray[np.float32]
+    unlike: Unlikeness
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know about the image and how its cells were found."""
+        return (*self.found.stack.notes, *self.found.notes)
+
+    @property
+    def is_called(self) -> NDArray[np.bool_]:
+        """(N,) whether the cell has a call."""
+        return np.asarray(~np.isnan(self.probabilities).any(axis=1))
 
     def table(self, evidence: CellEvidence | None = None) -> pd.DataFrame:
         """Cell table, see `cell_table`; without evidence its columns are NaN."""
         if evidence is None:
             evidence = CellEvidence.unknown(len(self.found.cells), len(self.model.spec.channels))
-        return cell_table(self.found, self.model.spec, self.probabilities, evidence)
+        return cell_table(self.found, self.model.spec, self.probabilities, evidence, self.unlike)
 
 
 def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[CalledCells]:
-    """Call the cells of several fields; they share the network's batches."""
-    counts = [len(field.crops) for field in found]
-    crops = np.concatenate([field.crops for field in found])
+    """Call the cells of several fields that can be called; they share the network's batches."""
+    crops = np.concatenate([field.crops[field.can_be_called] for field in found])
+    counts = [int(field.can_be_called.sum()) for field in found]
     parts = np.split(model.probabilities(crops), np.cumsum(counts)[:-1])
-    return [CalledCells(field, model, part) for field, part in zip(found, parts, strict=True)]
+    return [_called(field, model, part) for field, part in zip(found, parts, strict=True)]
+
+
+def _called(found: FoundCells, model: CellModel, probabilities: NDArray[np.float32]) -> CalledCells:
+    """The cells of a field with the calls of those that can be called."""
+    chosen = found.can_be_called
+    if chosen.all():
+        return CalledCells(found, model, probabilities, model.unlike(found.crops))
+    spread = np.full((len(chosen), probabilities.shape[1]), np.nan, np.float32)
+    spread[chosen] = probabilities
+    unlike = model.unlike(found.crops[chosen]).among(chosen)
+    return CalledCells(found, model, spread, unlike)

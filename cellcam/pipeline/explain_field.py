@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import crop_cells
 from cellcam.cells.finder import Labels, Pixels
+from cellcam.cells.no_data import Mask
 from cellcam.cells.user_labels import UserLabels
 from cellcam.evaluate.localisation import energy_inside, rims
 from cellcam.explain.memory import slices
@@ -43,6 +44,8 @@ class FieldResult:
         With ``classes="predicted"`` each cell appears in the plane of its call alone.
     classes : names of the planes of ``maps``
     labels : int32 label image, the same field
+    notes : what the user must know about the image and how its cells were found
+    missing : pixels of the field without data, where maps are 0; None if all have
     """
 
     place: FieldPlace
@@ -50,12 +53,14 @@ class FieldResult:
     maps: NDArray[np.float32]
     classes: tuple[str, ...]
     labels: Labels
+    notes: tuple[str, ...] = ()
+    missing: Mask | None = None
 
 
 def explain_field(
     stack: Stack,
     model: CellModel,
-    labels: Pixels | Stack | None = None,
+    labels: Pixels | Stack | UserLabels | None = None,
     request: Request | None = None,
     *,
     t: int = 0,
@@ -67,7 +72,8 @@ def explain_field(
     Parameters
     ----------
     stack, model : see `open_stack` and `load_model`
-    labels : the user's label image: an array of the field, or a stack like the image
+    labels : the user's label image: an array of the field, a stack like the image, or what
+        `open_labels` gives
         Without it the request's finder finds the cells.
     request : finder, channel map, planes, classes, exactness; see `Request`
     t : time point
@@ -90,10 +96,17 @@ def explain_field(
         request = request.with_classes(classes)
     finder = None
     if labels is not None:
-        finder = UserLabels(labels) if isinstance(labels, Stack) else UserLabels.from_array(labels)
+        finder = as_user_labels(labels)
     matched = match(stack, model.spec, request, finder)
     # Not `matched.fields`: it would take each of several planes for a field of its own.
     return explain_place(matched, FieldPlace(t, matched.z), model, progress)
+
+
+def as_user_labels(labels: Pixels | Stack | UserLabels) -> UserLabels:
+    """The user's label image as a finder."""
+    if isinstance(labels, UserLabels):
+        return labels
+    return UserLabels(labels) if isinstance(labels, Stack) else UserLabels.from_array(labels)
 
 
 def explain_place(
@@ -129,7 +142,7 @@ def explain_fields(
     places = [
         (pasting, int(cell))
         for pasting, cells in zip(pastings, chosen, strict=True)
-        for cell in np.flatnonzero(cells)
+        for cell in np.flatnonzero(cells & pasting.field.is_called)
     ]
     exactness: Exactness = {"n_steps": n_steps} if n_steps else {"rtol": request.rtol}
 
@@ -149,13 +162,16 @@ def explain_fields(
 
 
 def cells_to_explain(field: CalledCells, part: float) -> NDArray[np.bool_]:
-    """Which cells are explained: (N,). Chosen by place, so that all blocks choose the same."""
+    """Which cells are explained: (N,), of those with a call.
+
+    Chosen by place, so that all blocks choose the same.
+    """
     cells = field.found.cells
     if part >= 1:
-        return np.ones(len(cells), np.bool_)
+        return field.is_called
     digests = [sha256(centre.tobytes()).digest()[:4] for centre in cells.centres]
     numbers = np.array([int.from_bytes(digest, "big") for digest in digests], np.float64)
-    return numbers < part * 2.0**32
+    return (numbers < part * 2.0**32) & field.is_called
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +211,11 @@ class _Pasting:
     def result(self, planes: tuple[str, ...]) -> FieldResult:
         """The maps at the field's own pixel size, and the table."""
         found, maps = self.field.found, self.canvas.on_field()
-        labels = found.labels[found.core.within(found.read)]
-        return FieldResult(found.place, self.field.table(self.evidence), maps, planes, labels)
+        core = found.core.within(found.read)
+        labels, missing = found.labels[core], found.missing
+        missing = None if missing is None else missing[core]
+        cells = self.field.table(self.evidence)
+        return FieldResult(found.place, cells, maps, planes, labels, self.field.notes, missing)
 
 
 def _explain_batch(

@@ -12,15 +12,17 @@ from pydantic import JsonValue
 
 from cellcam.cells.user_labels import UserLabels
 from cellcam.models.model import CellModel
-from cellcam.pipeline.explain_field import FieldResult, explain_place
+from cellcam.pipeline.explain_field import FieldResult, as_user_labels, explain_place
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
-from cellcam.pipeline.result_files import write_images
+from cellcam.pipeline.notes import image_notes
+from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.pipeline.run_description import describe_run
+from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep_other_run
 from cellcam.progress import Progress
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
-from cellcam.stacks.writing import write_json, write_table
+from cellcam.stacks.writing import check_name, writable_folder, write_json, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +37,13 @@ class StackResult:
     cells : the cell tables of all fields
     fields : result of each field
     written : the files
+    notes : what the user must know about the image, its cells and their calls
     """
 
     cells: pd.DataFrame
     fields: Sequence[FieldResult]
     written: Sequence[Path]
+    notes: tuple[str, ...] = ()
 
 
 def explain_stack(
@@ -48,7 +52,7 @@ def explain_stack(
     out: Path,
     request: Request | None = None,
     *,
-    labels: Stack | None = None,
+    labels: Stack | UserLabels | None = None,
     progress: Progress | None = None,
 ) -> StackResult:
     """Explain every field of a stack and write the results to a folder.
@@ -58,25 +62,29 @@ def explain_stack(
 
     Parameters
     ----------
-    labels : the user's label image, with the stack's size
+    labels : the user's label image, with the stack's size; see `open_labels`
     progress : called with (cells done, cells in all) for each field
 
     Returns
     -------
     StackResult
         ``written`` names ``NAME.maps.ome.tif`` (channel = class), ``NAME.labels.ome.tif``,
-        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``. Where each
-        plane is a field, the table has the column ``cell_3d``, see `number_cells_3d`.
+        ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``; no maps where
+        no cell is to be explained. Where each plane is a field, the table has the column
+        ``cell_3d``, see `number_cells_3d`. A ``run.json`` about another image becomes
+        ``ITS_NAME.run.json``.
 
     Raises
     ------
     InputError, UsageError
-        See `match`.
+        See `match` and `check_folder`.
     """
     import pandas as pd
 
     started = time.monotonic()
-    finder = None if labels is None else UserLabels(labels)
+    check_name(writable_folder(out), stack.name)
+    check_folder(out, stack)
+    finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
     fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
@@ -85,14 +93,20 @@ def explain_stack(
         images = [field.labels for field in fields]
         listed = [field.cells["label"].to_numpy() for field in fields]
         cells[CELL_3D] = number_cells_3d(places, images, listed)
-    written = write_images(stack, out, fields)
+    kinds = map_kinds(matched.request)
+    written = write_images(stack, out, fields, kinds)
+    if "maps" not in kinds:
+        (out / f"{stack.name}.maps.ome.tif").unlink(missing_ok=True)  # of an earlier run
     written += write_table(out / f"{stack.name}.cells", cells)
     written.append(_write_overview(matched, model.spec.network, out, fields[0]))
-    written.append(out / "run.json")
+    keep_other_run(out, stack)
+    written.append(out / RUN)
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
+    notes = image_notes([note for field in fields for note in field.notes], cells, model.spec)
     run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
+    run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
-    return StackResult(cells, fields, written)
+    return StackResult(cells, fields, written, notes)
 
 
 def _write_overview(matched: MatchedStack, network: str, out: Path, field: FieldResult) -> Path:
@@ -106,7 +120,9 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
         calls=dict(zip(field.cells["label"], field.cells["class"], strict=True)),
         classes=field.classes,
         maps=field.maps,
+        explained=set(field.cells["label"][field.cells["importance_error"].notna()]),
         pixel_size_um=stack.pixel_size_um.x,
+        missing=field.missing,
     )
     path = out / f"{stack.name}.overview.png"
     draw_overview(path, picture, f"{stack.name}: {network}, Integrated Grad-CAM")
@@ -115,7 +131,8 @@ def _write_overview(matched: MatchedStack, network: str, out: Path, field: Field
 
 def _describe_stack(stack: Stack) -> dict[str, JsonValue]:
     return {
-        "image": str(stack.path or stack.name),
+        "image": described_image(stack),
+        "name": stack.name,
         "shape_tczyx": list(stack.data.shape),
         "channels": list(stack.channels),
         "pixel_size_um_zyx": list(stack.pixel_size_um),

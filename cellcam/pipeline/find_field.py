@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import (
-    CellPositions,
-    crop_cells,
-    crop_windows,
-    resized,
-    shape_at_pixel_size,
-)
-from cellcam.cells.finder import FieldView, Labels, Pixels
+from cellcam.cells.cropping import CellPositions, crop_windows, resized, shape_at_pixel_size
+from cellcam.cells.filled_crops import filled_crops, missing_at_scale, show_one_value
+from cellcam.cells.finder import CellFinder, FieldView, Labels, Pixels
+from cellcam.cells.no_data import Fill, Mask
+from cellcam.cells.numbering import Numbers, compacted
+from cellcam.cells.user_labels import LabelFacts, UserLabels
 from cellcam.models.network_input import NetworkInput
 from cellcam.pipeline.matching import FieldPlace, MatchedStack
 from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import Stack
+
+_NO_DATA = (
+    " % of the field has no data (not a number, or the fill of a mosaic or a registration) and "
+    "was left out."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,14 @@ class FoundCells:
     cells : N cells whose centroid lies in ``core``, or whose crops reach into it
         Positions are those on the whole field.
     owned : (N,) whether their centroid lies in ``core``
-    crops : (N, C, *crop_size) raw counts at the model's pixel size
+    crops : (N, C, *crop_size) counts at the model's pixel size; pixels without data have the level
+        of the empty field around the cell
     shape_at_scale : of the whole field at the model's pixel size
+    missing : bool image of ``read``, the pixels without data; None if all have
+    lacks_data : (N,) whether pixels of the crop have no data, or all show one value
+    several_pieces : (N,) whether the cell's number lies on several distant pieces
+    can_be_called : (N,) whether there is one cell with data to call
+    notes : what the user must know about how the cells were found
     """
 
     matched: MatchedStack
@@ -48,6 +57,11 @@ class FoundCells:
     owned: NDArray[np.bool_]
     crops: Pixels
     shape_at_scale: tuple[int, ...]
+    missing: Mask | None
+    lacks_data: NDArray[np.bool_]
+    several_pieces: NDArray[np.bool_]
+    can_be_called: NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
 
     @property
     def stack(self) -> Stack:
@@ -63,6 +77,16 @@ class FoundCells:
     def read_at_scale(self) -> Part:
         """Pixels at the model's pixel size that ``read`` covers."""
         return self.read.at_scale(self.shape_at_scale)
+
+    @cached_property
+    def compact(self) -> tuple[Numbers, Labels]:
+        """All labels of ``read``, and the label image in which they count 1, 2, ..."""
+        return compacted(self.labels)
+
+    @cached_property
+    def missing_at_scale(self) -> Mask | None:
+        """Pixels of ``read_at_scale`` without data."""
+        return missing_at_scale(self.missing, self.shape_at_scale, self.read)
 
     @cached_property
     def cells_at_scale(self) -> CellPositions:
@@ -82,6 +106,7 @@ def find_field(
     place: FieldPlace,
     block: Block | None = None,
     measured: object = None,
+    fill: Fill | None = None,
 ) -> FoundCells:
     """Find the cells of a field, or of one block of it, and cut out what the network will see.
 
@@ -89,6 +114,7 @@ def find_field(
     ----------
     block : the rectangle of the field; all of it by default
     measured : what the finder measured on the whole field; by default it measures what is read
+    fill : of the whole field; by default it is measured on what is read
 
     Raises
     ------
@@ -99,29 +125,64 @@ def find_field(
     block = block or Block.all_of(stack.data.shape)
     view = FieldView(stack, place.t, place.z, block.read)
     view = view.with_pixels([*matched.channels, *finder.channels])
-    labels = finder.label(view, finder.measure(view) if measured is None else measured)
+    view = with_fill(view, matched) if fill is None else replace(view, fill=fill)
+    measured = finder.measure(view) if measured is None else measured
+    labels = finder.label(view, measured)
+    if view.missing is not None and not isinstance(finder, UserLabels):
+        labels = np.where(view.missing, 0, labels)
     core, read = block.core, block.read
     if labels.ndim == 3:
         core, read = core.with_planes(len(labels)), read.with_planes(len(labels))
     shape = shape_at_pixel_size(stack, core.whole, spec.pixel_size_um)
     cells = CellPositions.of(labels, read)
     cells = cells[_crops_reach(cells.at_scale(shape), core.at_scale(shape), spec.crop_size)]
-    pixels = np.stack([view.pixels(name) for name in matched.channels])
-    crops = crop_cells(
-        _at_scale(pixels, shape, read), cells.at_scale(shape), spec.crop_size, read.at_scale(shape)
+    crops, lacks_data, has_data = filled_crops(
+        view.stacked(matched.channels), labels, view.missing, cells, read, shape, spec.crop_size
     )
-    owned = np.all((cells.centres >= core.start) & (cells.centres < core.stop), axis=1)
-    return FoundCells(matched, place, core, read, labels, cells, owned, crops, shape)
+    is_blank = show_one_value(crops)
+    several = np.zeros(len(cells), bool)
+    if isinstance(measured, LabelFacts):
+        several = np.isin(cells.numbers, measured.several_pieces)
+    return FoundCells(
+        matched,
+        place,
+        core,
+        read,
+        labels,
+        cells,
+        np.all((cells.centres >= core.start) & (cells.centres < core.stop), axis=1),
+        crops,
+        shape,
+        view.missing,
+        lacks_data | is_blank,
+        several,
+        has_data & ~is_blank & ~several,
+        (*_about_data(view.fill), *_about_labels(finder, measured)),
+    )
+
+
+def with_fill(view: FieldView, matched: MatchedStack) -> FieldView:
+    """Same view of a whole field, with its fill measured in all channels that are used."""
+    spec = matched.spec
+    pixel, model = matched.stack.pixel_size_um.x, spec.pixel_size_um
+    factor = model[-1] / pixel if model is not None and pixel is not None else 1.0
+    crop = max(1, round(max(spec.crop_size[-2:]) * factor))
+    return view.with_fill([*matched.channels, *matched.finder.channels], crop)
+
+
+def _about_data(fill: Fill) -> tuple[str, ...]:
+    if not fill.part:
+        return ()
+    share = f"{100 * fill.part:.0f}" if fill.part >= 0.01 else "Less than 1"
+    return (f"{share}{_NO_DATA}",)
+
+
+def _about_labels(finder: CellFinder, measured: object) -> tuple[str, ...]:
+    facts = measured.notes if isinstance(measured, LabelFacts) else ()
+    return (*(finder.notes if isinstance(finder, UserLabels) else ()), *facts)
 
 
 def _crops_reach(cells: CellPositions, core: Part, crop_size: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether each crop shows a pixel of ``core``: (N,)."""
     starts = crop_windows(cells, crop_size)
     return np.all((starts < core.stop) & (starts + crop_size > core.start), axis=1)
-
-
-def _at_scale(pixels: Pixels, shape: tuple[int, ...], read: Part) -> Pixels:
-    """Pixels at the model's pixel size; integers stay integers where nothing is resampled."""
-    if read.whole == shape:
-        return pixels
-    return resized(pixels, shape, own=read, wanted=read.at_scale(shape))

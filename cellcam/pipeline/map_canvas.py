@@ -33,8 +33,10 @@ class MapCanvas:
 
     @cached_property
     def owner(self) -> Labels:
-        """Label of the cell that each pixel of the canvas belongs to."""
-        return nearest_cells(self.found.labels_at_scale, self.found.spec.crop_size)
+        """Label of the cell that each pixel of the canvas belongs to; 0 where there is no data."""
+        owner = nearest_cells(self.found.labels_at_scale, self.found.spec.crop_size)
+        missing = self.found.missing_at_scale
+        return owner if missing is None else np.where(missing, 0, owner)
 
     def paste(self, cell: int, maps: NDArray[np.float32], planes: NDArray[np.integer]) -> None:
         """Put the maps of one cell in their place.
@@ -52,4 +54,8 @@ class MapCanvas:
     def on_field(self) -> NDArray[np.float32]:
         """The maps at the field's own pixel size, (P, *spatial of the field's core)."""
         found = self.found
-        return resized(self.planes, found.core.whole, own=found.read_at_scale, wanted=found.core)
+        maps = resized(self.planes, found.core.whole, own=found.read_at_scale, wanted=found.core)
+        if found.missing is None:
+            return maps
+        missing = found.missing[found.core.within(found.read)]
+        return np.where(missing, np.float32(0), maps)

@@ -10,15 +10,23 @@ import numpy as np
 
 from cellcam.cells.finder import Pixels
 from cellcam.pipeline.explain_field import FieldResult
+from cellcam.request import Request
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import label_dtype, write_ome_tiff
+
+Kind = Literal["maps", "labels"]
+
+
+def map_kinds(request: Request) -> tuple[Kind, ...]:
+    """Images to write: without explained cells there are no maps, not empty ones."""
+    return ("maps", "labels") if request.explained > 0 else ("labels",)
 
 
 def write_images(
     stack: Stack,
     out: Path,
     results: Sequence[FieldResult],
-    kinds: Sequence[Literal["maps", "labels"]] = ("maps", "labels"),
+    kinds: Sequence[Kind] = ("maps", "labels"),
 ) -> list[Path]:
     """Write ``NAME.maps.ome.tif`` and ``NAME.labels.ome.tif`` of all fields of a stack.
 

@@ -21,7 +21,8 @@ class PlateRow:
     Attributes
     ----------
     images, failed : number of images, and of those without result
-    cells, uncertain, edge : number of cells, and of those with this flag
+    cells, uncertain, edge, unlike : number of cells, and of those with this flag
+    without_call : number of cells that could not be called
     counts : cells of each class
     """
 
@@ -31,6 +32,8 @@ class PlateRow:
     cells: int
     uncertain: int
     edge: int
+    unlike: int
+    without_call: int
     counts: tuple[int, ...]
 
 
@@ -41,8 +44,11 @@ class BatchReport:
     Attributes
     ----------
     title, subtitle : of the page
+    explained : number of cells that the batch explained
     classes : names
     failed : image, status and reason of every input without result
+    notes : image, or number of images, and text of what the user must know about them
+    knows_its_cells : whether the model flags cells unlike those of its training
     plates, total : one row for each plate, and their sum
     examples, doubtful : cells to show
     parameters : name and value of each setting of the batch
@@ -50,8 +56,11 @@ class BatchReport:
 
     title: str
     subtitle: str
+    explained: int
     classes: Sequence[str]
     failed: Sequence[tuple[str, str, str]]
+    notes: Sequence[tuple[str, str]]
+    knows_its_cells: bool
     plates: Sequence[PlateRow]
     total: PlateRow
     examples: Sequence[ShownCell]

@@ -20,7 +20,7 @@ class ShownCell:
     Attributes
     ----------
     crop : (C, Y, X) raw counts; (C, Z, Y, X) is shown as its maximum projection
-    maps : (K, Y, X) or (K, Z, Y, X) importance
+    maps : (K, Y, X) or (K, Z, Y, X) importance; K is 0 for a cell that was not explained
     caption : text below the picture
     """
 
@@ -29,13 +29,23 @@ class ShownCell:
     caption: str
 
 
-def composite_image(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3)."""
+def composite_image(
+    pixels: NDArray[np.generic], missing: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Channels as colours, each stretched from its 1st to its 99.8th percentile: (Y, X, 3).
+
+    Parameters
+    ----------
+    pixels : (C, Y, X); NaN and infinity are drawn black
+    missing : (Y, X) pixels without data: drawn black, and no part of the percentiles
+    """
     shades = ((1.0, 1.0, 1.0),) if len(pixels) == 1 else CHANNELS.values()
     picture = np.zeros((*pixels.shape[1:], 3), np.float32)
     for channel, colour in zip(pixels, shades, strict=False):
         counts = channel.astype(np.float64)
-        low, high = np.nanpercentile(counts, (1, 99.8))
+        shown = np.isfinite(counts) if missing is None else np.isfinite(counts) & ~missing
+        low, high = np.percentile(counts[shown], (1, 99.8)) if shown.any() else (0.0, 1.0)
+        counts = np.where(shown, counts, low)
         stretched = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
         picture += stretched[..., None].astype(np.float32) * np.array(colour, np.float32)
     return np.clip(picture, 0, 1)

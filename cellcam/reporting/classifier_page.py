@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellcam.reporting.cell_pictures import ShownCell, cell_picture
 from cellcam.reporting.colours import BLUE, GREY, ORANGE
 from cellcam.reporting.html_page import figure_svg, write_page
+from cellcam.reporting.sample_page import ClassSamples, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +34,8 @@ class ClassifierReport:
     history : figures of each epoch; empty without a training
     looked_at, mistakes : cells to show
     warnings : reasons for caution
+    samples : crops of each class
+    crops : size of the crops, and the reason for it
     """
 
     title: str
@@ -46,6 +49,8 @@ class ClassifierReport:
     looked_at: Sequence[ShownCell] = ()
     mistakes: Sequence[ShownCell] = ()
     warnings: Sequence[str] = field(default=())
+    samples: Sequence[ClassSamples] = ()
+    crops: str = ""
 
 
 def write_classifier_page(path: Path, report: ClassifierReport) -> None:
@@ -65,6 +70,8 @@ def write_classifier_page(path: Path, report: ClassifierReport) -> None:
         curves=figure_svg(_curves(report.history)) if report.history else "",
         looked_at=[cell_picture(cell) for cell in report.looked_at],
         mistakes=[cell_picture(cell) for cell in report.mistakes],
+        samples=shown(report.samples),
+        crops=report.crops,
     )
 
 

@@ -66,7 +66,7 @@ def under_importance(
     Parameters
     ----------
     grey : (Y, X, 1) between 0 and 1
-    importance : (Y, X), >= 0; scaled to its largest value
+    importance : (Y, X), >= 0; scaled to its largest value. Nothing is drawn of an empty map
 
     Returns
     -------
@@ -74,7 +74,8 @@ def under_importance(
     """
     import matplotlib as mpl
 
-    strength = np.clip(importance / max(float(importance.max()), 1e-30), 0, 1) ** IMPORTANCE_GAMMA
+    largest = float(importance.max(initial=0)) or 1.0
+    strength = np.clip(importance / largest, 0, 1) ** IMPORTANCE_GAMMA
     opacity = IMPORTANCE_OPACITY * strength[..., None]
     return grey * (1 - opacity) + mpl.colormaps[IMPORTANCE_COLORMAP](strength)[..., :3] * opacity
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.cells.numbering import by_label
 from cellcam.reporting.cell_pictures import composite_image
 from cellcam.reporting.colours import (
     CHANNELS,
@@ -23,13 +24,15 @@ from cellcam.reporting.colours import (
 from cellcam.stacks.writing import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
-    from matplotlib.lines import Line2D
 
 _SCALE_LABEL = (
     "importance for the class (same scale everywhere; it is not the confidence of the call)"
 )
+# Of the stripes that stand for no data.
+_NO_DATA_GREYS = (0.45, 0.25)
 _FEW = 8  # classes; all are in the legend, of more those with cells
 _COLUMNS, _PANEL = 3, 4.2  # panel width in inches
 
@@ -43,32 +46,55 @@ class FieldPicture:
     pixels : (C, Y, X) array, or (C, Z, Y, X), shown as its maximum projection
     channels : C names
     labels : (Y, X) or (Z, Y, X) label image
-    calls : class of every label
+    calls : class of every label; None for a cell without a call
     classes : P names
     maps : (P, Y, X) or (P, Z, Y, X) importance
     pixel_size_um : for the scale bar; none is drawn where it is unknown
+    explained : labels of the cells that were explained; None: all
+    missing : pixels without data, of the shape of ``labels``; None if all have
     """
 
     pixels: NDArray[np.number]
     channels: Sequence[str]
     labels: NDArray[np.int32]
-    calls: Mapping[int, str]
+    calls: Mapping[int, str | None]
     classes: Sequence[str]
     maps: NDArray[np.float32]
     pixel_size_um: float | None = None
+    explained: Set[int] | None = None
+    missing: NDArray[np.bool_] | None = None
 
     def from_above(self) -> FieldPicture:
         """Maximum projection of pixels, maps and labels along z."""
         if self.labels.ndim == 2:
             return self
         return replace(
-            self, pixels=self.pixels.max(1), maps=self.maps.max(1), labels=self.labels.max(0)
+            self,
+            pixels=self.pixels.max(1),
+            maps=self.maps.max(1),
+            labels=self.labels.max(0),
+            missing=None if self.missing is None else np.all(self.missing, axis=0),
         )
 
     def with_evidence(self) -> FieldPicture:
-        """The classes with evidence anywhere; the first class if there is none."""
-        shown = [i for i, plane in enumerate(self.maps) if plane.any()] or [0]
+        """The classes with evidence anywhere."""
+        shown = [i for i, plane in enumerate(self.maps) if plane.any()]
         return replace(self, classes=[self.classes[i] for i in shown], maps=self.maps[shown])
+
+    @property
+    def n_explained(self) -> int:
+        """Number of cells that were explained."""
+        return len(self.calls) if self.explained is None else len(self.explained)
+
+    def what_is_not_shown(self) -> str:
+        """Why there is less evidence than cells; empty if there is not."""
+        if not self.calls or (self.n_explained == len(self.calls) and len(self.maps)):
+            return ""
+        if not self.n_explained:
+            return "No cell was explained: there is no evidence to show."
+        if not len(self.maps):
+            return "All maps are empty: nothing in the cells raises the score of their class."
+        return f"Only {self.n_explained} of {len(self.calls)} cells were explained."
 
 
 def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
@@ -86,24 +112,44 @@ def draw_overview(path: Path, field: FieldPicture, title: str = "") -> None:
     for axis in axes:
         axis.set_axis_off()
     counts = Counter(field.calls.values())
-    composite = composite_image(field.pixels)
-    _draw_calls(axes[0], composite, field, colours)
+    composite = composite_image(field.pixels, field.missing)
     grey = composite.mean(-1)
-    brightest = max(float(np.quantile(field.maps, 0.999)), 1e-30)
+    if field.missing is not None:
+        stripes = _stripes(field.missing.shape)[field.missing]
+        composite[field.missing], grey[field.missing] = stripes[:, None], stripes
+    _draw_calls(axes[0], composite, field, colours)
+    brightest = _end_of_scale(field.maps)
+    picture = None
     for axis, name, plane in zip(axes[1:], field.classes, field.maps, strict=False):
         picture = _draw_evidence(axis, grey, plane, brightest)
         called = np.isin(field.labels, [n for n, call in field.calls.items() if call == name])
         if called.any():
             axis.contour(called, [0.5], colors=[colours[name]], linewidths=0.6)
         axis.set_title(f"evidence for {name}  ({counts[name]} called)", fontsize=10)
-    figure.suptitle(f"{title} (grey: all channels together)", fontsize=12)
-    ticks = brightest * np.array([0, 0.05, 0.2, 0.5, 1])
-    bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6, ticks=ticks, format="%.2g")
-    bar.set_label(_SCALE_LABEL, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    figure.legend(handles=_legend(colours, counts), loc="outside lower center", ncols=6, fontsize=9)
+    figure.suptitle(_heading(title, field), fontsize=12)
+    if picture is not None:
+        ticks = brightest * np.array([0, 0.05, 0.2, 0.5, 1])
+        bar = figure.colorbar(picture, ax=axes, aspect=40, shrink=0.6, ticks=ticks, format="%.2g")
+        bar.set_label(_SCALE_LABEL, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    legend = _legend(colours, counts, field.missing is not None)
+    figure.legend(handles=legend, loc="outside lower center", ncols=6, fontsize=9)
     with whole_file(path) as temporary:
         figure.savefig(temporary, facecolor="white", metadata={"Software": "CellCam"})
+
+
+def _heading(title: str, field: FieldPicture) -> str:
+    missing = field.what_is_not_shown()
+    grey = " (grey: all channels together)" if len(field.maps) else ""
+    return f"{title}{grey}" + (f"\n{missing}" if missing else "")
+
+
+def _end_of_scale(maps: NDArray[np.float32]) -> float:
+    """Importance that is drawn brightest; few pixels may be brighter."""
+    if not maps.any():
+        return 0.0
+    # Where little of the field has evidence, the quantile of all pixels can be 0.
+    return float(np.quantile(maps, 0.999)) or float(np.quantile(maps[maps > 0], 0.9))
 
 
 def _draw_calls(
@@ -117,10 +163,13 @@ def _draw_calls(
 
     picture = composite.copy()
     outline = find_boundaries(field.labels, mode="thick")
-    lookup = np.zeros((int(field.labels.max()) + 1, 3), np.float32)
-    for number, name in field.calls.items():
-        lookup[number] = to_rgb(colours.get(name, UNKNOWN_CLASS))
-    picture[outline] = lookup[expand_labels(field.labels, 1)[outline]]
+    shades = [to_rgb(colours.get(name or "", UNKNOWN_CLASS)) for name in field.calls.values()]
+    coloured = by_label(
+        expand_labels(field.labels, 1),
+        np.array(list(field.calls), np.int64),
+        np.array(shades, np.float32).reshape(-1, 3),
+    )
+    picture[outline] = coloured[outline]
     axis.imshow(picture, interpolation="nearest")
     named = zip(field.channels, CHANNELS, strict=False)
     single = len(field.channels) == 1
@@ -144,14 +193,31 @@ def _draw_evidence(
     )
 
 
-def _legend(colours: Mapping[str, str], counts: Mapping[str, int]) -> list[Line2D]:
-    from matplotlib.lines import Line2D
+def _stripes(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Diagonal stripes of two greys, some tens across the field, which mean: no data."""
+    width = max(2, min(shape) // 60)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    return np.where((y + x) // width % 2, *_NO_DATA_GREYS).astype(np.float32)
 
-    return [
+
+def _legend(
+    colours: Mapping[str, str], counts: Mapping[str | None, int], lacks_data: bool
+) -> list[Artist]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    classes: list[Artist] = [
         Line2D([], [], color=colour, lw=4, label=f"{name}: {counts[name]} cells")
         for name, colour in colours.items()
         if counts[name] or len(colours) <= _FEW
     ]
+    if counts[None]:
+        label = f"no call: {counts[None]} cells"
+        classes.append(Patch(facecolor=UNKNOWN_CLASS, edgecolor="black", label=label))
+    if lacks_data:
+        dark, light = (str(grey) for grey in _NO_DATA_GREYS)
+        classes.append(Patch(facecolor=dark, edgecolor=light, hatch="////", label="no data"))
+    return classes
 
 
 def _draw_scale_bar(axis: Axes, pixel_size_um: float, height: int, width: int) -> None:

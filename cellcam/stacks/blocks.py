@@ -82,6 +82,13 @@ class Part:
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     @property
+    def at_edge(self) -> tuple[bool, bool, bool, bool]:
+        """Whether it lies at the top, bottom, left and right edge of the field."""
+        (top, left), (bottom, right) = self.start[-2:], self.stop[-2:]
+        height, width = self.whole[-2:]
+        return top == 0, bottom == height, left == 0, right == width
+
+    @property
     def slices(self) -> tuple[slice, ...]:
         """Index of this part in an array of the field."""
         return tuple(map(slice, self.start, self.stop))
@@ -181,3 +188,12 @@ def sample_parts(shape: Sequence[int], n_pixels: int, edge: int) -> list[Part]:
         for n, size in zip(shape, edges, strict=True)
     ]
     return [Part((y, x), (y + edges[0], x + edges[1]), tuple(shape)) for y, x in product(*starts)]
+
+
+def edge_parts(shape: Sequence[int], edge: int) -> list[Part]:
+    """Squares at the corners of a field and in the middle of its sides."""
+    places = [sorted({0, max(0, (n - edge) // 2), max(0, n - edge)}) for n in shape]
+    middle = tuple(place[len(place) // 2] for place in places)
+    starts = [start for start in product(*places) if start != middle]
+    stops = [tuple(min(a + edge, n) for a, n in zip(s, shape, strict=True)) for s in starts]
+    return [Part(a, b, tuple(shape)) for a, b in zip(starts, stops, strict=True)]

@@ -41,11 +41,13 @@ class Format:
 
 
 TIFF = Format("TIFF", (".tif", ".tiff"), "cellcam.stacks.tiff:open_tiff")
+OME_ZARR = Format("OME-Zarr", (".zarr",), "cellcam.stacks.ome_zarr:open_ome_zarr", is_folder=True)
 FORMATS = (
     TIFF,
     Format("picture", (".jpg", ".jpeg", ".png", ".bmp"), "cellcam.stacks.pictures:open_picture"),
-    Format("OME-Zarr", (".zarr",), "cellcam.stacks.ome_zarr:open_ome_zarr", is_folder=True),
+    OME_ZARR,
 )
+_ZARR_GROUP = ("zarr.json", ".zgroup")
 
 
 @lru_cache(1)
@@ -61,14 +63,25 @@ def known_formats() -> tuple[Format, ...]:
 
 
 def format_of(path: Path) -> Format:
-    """Format of a path by its ending; TIFF for unknown endings, which flavours of TIFF have."""
+    """Format of a path by its ending; TIFF for unknown endings, which flavours of TIFF have.
+
+    A folder inside an OME-Zarr, such as a field of a plate, has no ending.
+    """
     ending = path.suffix.lower()
-    return next((known for known in known_formats() if ending in known.endings), TIFF)
+    known = next((known for known in known_formats() if ending in known.endings), None)
+    if known is None and any((path / name).is_file() for name in _ZARR_GROUP):
+        return OME_ZARR
+    return known or TIFF
 
 
 def file_endings() -> tuple[str, ...]:
     """Endings of all formats in which an image is one file."""
     return tuple(e for known in known_formats() if not known.is_folder for e in known.endings)
+
+
+def folder_endings() -> tuple[str, ...]:
+    """Endings of all formats in which an image is a folder."""
+    return tuple(e for known in known_formats() if known.is_folder for e in known.endings)
 
 
 def name_without_ending(name: str) -> str:

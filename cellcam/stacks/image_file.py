@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cellcam.errors import InputError
+from cellcam.stacks.missing_pixels import MissingPixels
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ class Metadata:
     channels : names, as many as the file states
     pixel_size_um : (z, y, x)
     time_step_s : seconds between time points
+    notes : what the user must know about them
     """
 
     channels: Sequence[str | None] = ()
     pixel_size_um: PixelSize = UNKNOWN_PIXEL_SIZE
     time_step_s: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,9 @@ class ImageFile:
     stored : shape of a tile, strip or chunk of the file, in its axes
     metadata : channels and scale
     is_colour : whether its channels or samples are the red, green and blue of a picture
+    missing : strips, tiles or chunks that are not in the file; ``pixels`` are 0 there
+    files : the files that hold it and its description, where these are several
+    notes : what the user must know about it, beside the notes about its scale
     """
 
     pixels: da.Array
@@ -48,6 +54,9 @@ class ImageFile:
     stored: tuple[int, ...]
     metadata: Metadata = Metadata()
     is_colour: bool = False
+    missing: MissingPixels | None = None
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

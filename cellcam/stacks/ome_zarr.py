@@ -1,4 +1,4 @@
-"""OME-Zarr: results written block by block (0.5), images read (0.4 and 0.5)."""
+"""OME-Zarr: results written block by block (0.5), images read (0.1 to 0.5)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam.stacks.blocks import Part, reading_chunks
-from cellcam.stacks.image_file import ImageFile, Metadata
-from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize, Stack, unnamed_channels
+from cellcam.stacks.image_file import ImageFile
+from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, Stack, unnamed_channels
 from cellcam.stacks.writing import ome_tiff_metadata, whole_file
+from cellcam.stacks.zarr_chunks import ZarrPixels, missing_chunks
+from cellcam.stacks.zarr_metadata import axes_of, metadata_of
 
 if TYPE_CHECKING:
     import zarr
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 512
 _MAX_LEVELS = 4
+# Marks results, in which blocks of zeros are not stored.
+_CREATOR = {"name": "CellCam"}
 
 
 def create_zarr(
@@ -99,13 +103,17 @@ def write_block(path: Path, t: int, z: int, core: Part, images: NDArray[np.numbe
     return [file for file in files if file.is_file()]
 
 
-def open_zarr(path: Path) -> tuple[ZarrArray, dict[str, Any]]:
-    """Full resolution of an OME-Zarr image (0.4 or 0.5), and its OME metadata as JSON.
+def open_zarr(path: Path, series: int | None = None) -> tuple[ZarrArray, dict[str, Any]]:
+    """Full resolution of an OME-Zarr image, and its OME metadata as JSON.
+
+    Parameters
+    ----------
+    series : number of the image in a folder of several, as bioformats2raw writes them
 
     Raises
     ------
     InputError
-        If the folder holds no image.
+        If the folder holds no image, or several and none was chosen.
     """
     import zarr
 
@@ -113,31 +121,62 @@ def open_zarr(path: Path) -> tuple[ZarrArray, dict[str, Any]]:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
         metadata: Any = attributes.get("ome", attributes)
+        if "multiscales" not in metadata:
+            group, metadata = _image_in(group, metadata, path, series)
         array: Any = group[metadata["multiscales"][0]["datasets"][0]["path"]]
         return array, metadata
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path} is no OME-Zarr image ({error!r}).") from error
+    except InputError:
+        raise
+    except Exception as error:  # damaged metadata can make zarr raise anything
+        raise InputError(f"{path} is no OME-Zarr image ({error!r}). Export it again.") from error
+
+
+def _image_in(group: zarr.Group, metadata: Any, path: Path, series: int | None) -> tuple[Any, Any]:
+    """One image of a folder of several, and its metadata."""
+    if "plate" in metadata:
+        well = metadata["plate"]["wells"][0]["path"]
+        raise InputError(
+            f"{path} is a plate of wells, not an image. Give its images, such as {path}/{well}/0."
+        )
+    numbers = sorted(int(key) for key in group.group_keys() if key.isdecimal())
+    if series is None and len(numbers) != 1:
+        raise InputError(
+            f"{path} holds {len(numbers)} images. Choose one: series=... (--series)."
+            if numbers
+            else f"{path} is no OME-Zarr image: it describes none. Export it again."
+        )
+    number = numbers[0] if series is None else series
+    if number not in numbers:
+        raise InputError(f"{path} holds the images {numbers}; there is no series={number}.")
+    image: Any = group[str(number)]
+    attributes = dict(image.attrs)
+    return image, attributes.get("ome", attributes)
 
 
 def open_ome_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ImageFile:
     """Open an OME-Zarr image, see `cellcam.stacks.image_file.Opener`.
 
-    The folder states its axes and holds one image: ``axes`` and ``series`` change nothing.
+    The folder states its axes: ``axes`` change nothing. Chunks that are not there count as zeros
+    in label images and in CellCam's results, which are written so; elsewhere they are missing.
     """
     import dask.array as da
 
-    array, metadata = open_zarr(path)
-    scales = metadata["multiscales"][0]
-    names = "".join(axis["name"] for axis in scales["axes"]).upper()
+    array, metadata = open_zarr(path, series)
+    try:
+        names = axes_of(metadata["multiscales"][0])
+        stated = metadata_of(metadata)
+    except Exception as error:  # damaged metadata can be of any form
+        raise InputError(
+            f"{path}: its OME metadata are damaged ({error!r}). Export it again."
+        ) from error
+    if len(names) != array.ndim:
+        raise InputError(f"{path} names the axes {names}; its array has {array.ndim}.")
+    missing = missing_chunks(path, array)
+    if "image-label" in metadata or metadata.get("_creator") == _CREATOR:
+        missing = None
     chunks = reading_chunks(names, array.shape, array.dtype, array.shards or array.chunks)
-    pixels = da.from_array(array, chunks=chunks, name=False)
-    scaling = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
-    steps = dict(zip(names, scaling, strict=True))
-    units = {axis["name"].upper(): axis.get("unit") for axis in scales["axes"]}
-    size = PixelSize(*(steps[a] if units.get(a) == "micrometer" else None for a in "ZYX"))
-    step = steps["T"] if units.get("T") == "second" else None
-    channels = [channel.get("label") for channel in metadata.get("omero", {}).get("channels", [])]
-    return ImageFile(pixels, names, array.chunks, Metadata(channels, size, step))
+    pixels = da.from_array(ZarrPixels(path, array), chunks=chunks, asarray=False, name=False)
+    return ImageFile(pixels, names, array.chunks, stated, missing=missing)
 
 
 def export_tiff(source: Path, target: Path) -> None:
@@ -230,5 +269,6 @@ def _metadata(stack: Stack, channels: Sequence[str], levels: int) -> dict[str, o
     return {
         "version": "0.5",
         "multiscales": [{"axes": axes, "datasets": datasets, "name": stack.name}],
+        "_creator": _CREATOR,
         "omero": {"channels": [{"label": name, "color": "FFFFFF"} for name in channels]},
     }

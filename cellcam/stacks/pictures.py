@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 # Pillow's modes whose values are counts: axes and dtype.
 _MODES = {
@@ -35,11 +45,18 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
     import dask.array as da
     from PIL import Image
 
+    check_kind(path, *_ENDINGS)
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
             mode, width, height = picture.mode, picture.width, picture.height
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no picture that can be read: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} declares more pixels than a picture has: {error} Save it as tiled TIFF."
+        ) from error
+    except Exception as error:  # a damaged file can make Pillow raise anything
+        raise InputError(
+            f"{path} is no picture that can be read: {error}. Save it again."
+        ) from error
     if mode not in _MODES:
         raise InputError(f"{path} holds values of the kind {mode}. Save it as RGB or as TIFF.")
     known_axes, dtype = _MODES[mode]
@@ -48,14 +65,23 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
     return ImageFile(pixels, known_axes, pixels.shape, is_colour="S" in known_axes)
 
 
-def _pixels(path: Path) -> NDArray[np.generic]:
+@contextmanager
+def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+    """A picture; large ones are expected, and those that are too large are Pillow's errors."""
     from PIL import Image
 
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as picture:
+            yield picture
+
+
+def _pixels(path: Path) -> NDArray[np.generic]:
+    try:
+        with _opened(path) as picture:
             mode = picture.mode
             return np.asarray(picture.convert("RGB") if mode == "P" else picture).astype(
                 _MODES[mode][1]
             )
-    except OSError as error:
+    except Exception as error:  # a damaged file can make Pillow raise anything
         raise InputError(f"{path} is damaged: {error}. Export it again.") from error

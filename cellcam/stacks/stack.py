@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam.stacks.memory import check_fits
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -45,6 +46,8 @@ class Stack:
     channels_named : whether the names were stated, by the file or by the user
     stored : (y, x) pixels that the file stores, and so reads, together; None if unknown
     is_colour : whether the channels are the red, green, blue, and perhaps alpha, of a picture
+    notes : what the user must know about the pixels, such as planes that are missing
+    files : the files that hold its planes and its description, where these are several
     """
 
     data: da.Array
@@ -56,6 +59,8 @@ class Stack:
     channels_named: bool = True
     stored: tuple[int, int] | None = None
     is_colour: bool = False
+    notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def from_array(
@@ -116,7 +121,7 @@ class Stack:
         """The same stack with its pixels in memory."""
         import dask.array as da
 
-        return replace(self, data=da.from_array(_read(self.data), chunks=-1))
+        return replace(self, data=da.from_array(_read(self.data, self.name), chunks=-1))
 
     def field(
         self, t: int = 0, z: ZChoice = None, channels: Sequence[str] | None = None
@@ -155,11 +160,16 @@ class Stack:
             raise InputError(f"{self.name} has planes 0 to {n_planes - 1}; z={z!r} is not there.")
         else:
             chosen = volume[:, z or 0]
-        return _read(chosen)
+        return _read(chosen, self.name)
 
 
-def _read(pixels: da.Array) -> NDArray[np.number]:
+def _read(pixels: da.Array, name: str) -> NDArray[np.number]:
     """Pixels in memory, read by this process even inside a Dask worker."""
+    check_fits(
+        pixels.nbytes,
+        f"A field of {name}, {' x '.join(map(str, pixels.shape))} pixels,",
+        "Work on it with cellcam batch, which reads blocks; or export a part of it.",
+    )
     # A worker would hand the reading back to the cluster: a field was lost when another worker
     # died, and pixels went from process to process.
     read: NDArray[np.number] = pixels.compute(scheduler="threads")

@@ -2,91 +2,102 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError
+from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
+from cellcam.stacks.ome_images import OmeImages
 from cellcam.stacks.stack import AXES
+from cellcam.stacks.tiff_file import complaints_as_errors, page_layouts, tiff_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
+_ENDINGS = (".tif", ".tiff")
 _COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
     """Open one image of a TIFF file, see `cellcam.stacks.image_file.Opener`."""
-    import tifffile
+    with _readable(path) as (tif, ome):
+        return _image(tif, ome, path, axes, series)
 
-    from cellcam.stacks.tiff_metadata import stated_metadata
-    from cellcam.stacks.tiff_pixels import lazy_pixels
 
-    try:
-        with _complaints_as_errors(path), tifffile.TiffFile(path) as tif:
-            _refuse_escaping_references(tif, path)
-            index = _chosen_series(tif, path, series)
-            _check_complete(tif, tif.series[index], path)
-            known_axes = _stated_axes(tif, index, axes, path)
-            pixels, stored = lazy_pixels(path, index, known_axes)
-            metadata = stated_metadata(tif, index)
-            is_colour = _is_colour(tif.series[index], known_axes)
-            return ImageFile(pixels, known_axes, stored, metadata, is_colour)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can make tifffile raise anything
-        raise InputError(f"{path} is no TIFF that can be read: {error}.") from error
+def first_shape(path: Path) -> tuple[int, ...]:
+    """Shape of the first image of a TIFF file, in its own axes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or no TIFF.
+    """
+    with _readable(path) as (tif, _):
+        return tuple(tif.series[0].shape)
 
 
 @contextmanager
-def _complaints_as_errors(path: Path) -> Iterator[None]:
-    """Raise what tifffile only logs: it repairs damaged files without an error."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = records.append  # type: ignore[assignment,method-assign]
-    logger = logging.getLogger("tifffile")
-    propagate = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
+def _readable(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
+    """A TIFF file; all that goes wrong with it is an `InputError`."""
+    check_kind(path, *_ENDINGS)
     try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    if records:
-        complaints = "; ".join(record.getMessage() for record in records[:3])
-        raise InputError(f"{path} is damaged or contradicts itself: {complaints}. Export it again.")
+        with complaints_as_errors(path), tiff_file(path) as (tif, ome):
+            yield tif, ome
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make tifffile raise anything
+        raise InputError(
+            f"{path} is no TIFF that can be read: {error}. Export it again."
+        ) from error
 
 
-def _refuse_escaping_references(tif: TiffFile, path: Path) -> None:
-    """A multi-file OME-TIFF may only name files beside it."""
-    for name in re.findall(r'FileName\s*=\s*"([^"]*)"', tif.ome_metadata or ""):
-        if re.search(r"[/\\]", name) or name in (".", ".."):
-            raise InputError(f"{path} refers to a file outside its folder: {name!r}. Refused.")
+def _image(
+    tif: TiffFile, ome: OmeImages | None, path: Path, axes: str | None, series: int | None
+) -> ImageFile:
+    from cellcam.stacks.tiff_metadata import stated_metadata
+    from cellcam.stacks.tiff_pieces import missing_pieces
+    from cellcam.stacks.tiff_pixels import TiffPixels, lazy_pixels
+
+    index = _chosen_series(tif, ome, path, series)
+    chosen = tif.series[index]
+    _check_pages(chosen, path)
+    known_axes = _stated_axes(tif, ome, index, axes, path)
+    pixels = TiffPixels(path, index, tif)
+    missing = missing_pieces(chosen, pixels.chunks, path, ome.missing_files(index) if ome else [])
+    return ImageFile(
+        lazy_pixels(pixels, known_axes),
+        known_axes,
+        pixels.chunks,
+        stated_metadata(tif, ome, index),
+        _is_colour(chosen, known_axes),
+        missing,
+        ome.files(index) if ome else (),
+        ome.notes(index) if ome else (),
+    )
 
 
-def _chosen_series(tif: TiffFile, path: Path, series: int | None) -> int:
+def _chosen_series(tif: TiffFile, ome: OmeImages | None, path: Path, series: int | None) -> int:
+    if ome is not None and (
+        len(tif.series) != len(ome.descriptions) or any(image.kind != "ome" for image in tif.series)
+    ):
+        raise InputError(
+            f"{path} says it is an OME-TIFF, but its OME-XML does not describe its pages. Export "
+            "it again."
+        )
     if series is None:
         full = _full_images(tif)
         if len(full) != 1:
             listed = "; ".join(f"{i}: {tif.series[i].axes} {tif.series[i].shape}" for i in full)
             raise UnstatedFactError(
                 f"{path} holds {len(full)} images ({listed}). Choose one: series=... (--series).",
-                _stated_images(tif, full),
+                _stated_images(tif, ome, full),
             )
         series = full[0]
     if not 0 <= series < len(tif.series):
         raise InputError(f"{path} holds {len(tif.series)} images; there is no series={series}.")
-    if tif.is_ome and tif.series[series].kind != "ome":
-        raise InputError(
-            f"{path} says it is an OME-TIFF, but its OME-XML does not describe its pages, or is "
-            "kept in a companion file. Convert it into one file."
-        )
     return series
 
 
@@ -95,11 +106,13 @@ def _full_images(tif: TiffFile) -> list[int]:
     return [i for i, image in enumerate(tif.series) if not image.keyframe.is_reduced or i == 0]
 
 
-def _stated_images(tif: TiffFile, numbers: Sequence[int]) -> dict[int, StatedImage]:
+def _stated_images(
+    tif: TiffFile, ome: OmeImages | None, numbers: Sequence[int]
+) -> dict[int, StatedImage]:
     from cellcam.stacks.tiff_metadata import stated_metadata
 
     return {
-        i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, i))
+        i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, ome, i))
         for i in numbers
     }
 
@@ -111,29 +124,35 @@ def _is_colour(series: TiffPageSeries, axes: str) -> bool:
     return n in (3, 4) and series.keyframe.photometric in _COLOUR_PHOTOMETRIC
 
 
-def _check_complete(tif: TiffFile, series: TiffPageSeries, path: Path) -> None:
-    """Every strip or tile must be there: missing ones would be read as zeros."""
-    for number, page in enumerate(series.pages):
-        if page is None:
-            raise InputError(f"{path}: plane {number} is missing. Export the image again.")
-        offsets, counts = page.dataoffsets, page.databytecounts
-        # Of a series stored in one run, the first page gives the bytes of all planes.
-        stored = series.nbytes if series.dataoffset is not None else None
-        ends = [o + (stored or c) for o, c in zip(offsets, counts, strict=False)]
-        ends = ends[:1] if stored else ends
-        size = page.parent.filehandle.size
-        if len(offsets) < prod(page.chunked) or not all(offsets) or not all(counts):
-            raise InputError(f"{path}: parts of plane {number} are missing. Export it again.")
-        if max(ends) > size:
+def _check_pages(series: TiffPageSeries, path: Path) -> None:
+    """All planes are in the folder of the file, and of one size and kind."""
+    folder = path.resolve().parent
+    first = series.keyframe
+    # A series in one run has all its planes in the first page.
+    pages = [first] if series.dataoffset is not None else [page for page in series.pages if page]
+    for page in {id(page.keyframe): page.keyframe for page in pages}.values():
+        file = Path(page.parent.filehandle.path)
+        if file.resolve().parent != folder:
+            raise InputError(f"{path} refers to a file outside its folder: {file}. Refused.")
+        if (page.shape, page.dtype) != (first.shape, first.dtype):
             raise InputError(
-                f"{path} is cut off: plane {number} ends at byte {max(ends)}, the file at {size}. "
-                "Copy or export it again."
+                f"{path}: its planes differ: {first.shape} {first.dtype} and, in {file.name}, "
+                f"{page.shape} {page.dtype}. Export the image again."
             )
-        if stored:
-            return
+    # tifffile takes for granted that the other pages of a file are like its first.
+    for file in {page.parent.filehandle.path for page in pages}:
+        layouts = page_layouts(Path(file))
+        own = [page.offset for page in pages if page.parent.filehandle.path == file]
+        if len({layouts.get(offset, ()) for offset in own} - {()}) > 1:
+            raise InputError(
+                f"{path}: its planes differ in size, compression or kind of pixels. Export the "
+                "image again."
+            )
 
 
-def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str:
+def _stated_axes(
+    tif: TiffFile, ome: OmeImages | None, index: int, axes: str | None, path: Path
+) -> str:
     series = tif.series[index]
     shape = " x ".join(map(str, series.shape))
     if axes is None:
@@ -142,10 +161,13 @@ def _stated_axes(tif: TiffFile, index: int, axes: str | None, path: Path) -> str
             raise UnstatedFactError(
                 f"{path} does not say what its axes mean: shape {shape}, axes {series.axes}. "
                 f'Say it, one letter of TCZYX for each axis, such as axes="{example}" (--axes).',
-                _stated_images(tif, [index]),
+                _stated_images(tif, ome, [index]),
             )
         return str(series.axes)
     axes = axes.upper()
+    if series.axes == "YX" and len(axes) > 2:
+        # A single plane has no other axes, whatever the other files of a batch have.
+        axes = "".join(letter for letter in axes if letter in "YX")
     if len(axes) != len(series.shape):
         raise InputError(f"axes={axes!r} name {len(axes)} axes, but {path} has shape {shape}.")
     return axes

@@ -1,6 +1,6 @@
 """Channels, pixel size and time step that the flavours of TIFF state.
 
-Nothing is guessed: the resolution tags of a plain TIFF (72 dpi and the like) are no pixel size.
+Nothing is guessed: a resolution for printing (72 dpi and the like) is no pixel size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
     from xsdata_pydantic_basemodel.bindings import XmlContext
 
+    from cellcam.stacks.ome_images import OmeImages
+
 _UM = {
     **dict.fromkeys(["um", "µm", "μm", r"\u00B5m", "micron", "microns", "micrometer"], 1.0),
     **dict.fromkeys(["micrometre", "micrometers", "micrometres"], 1.0),
-    **dict.fromkeys(["nm", "nanometer", "nanometre"], 1e-3),
-    **dict.fromkeys(["mm", "millimeter", "millimetre"], 1e3),
+    **dict.fromkeys(["nm", "nanometer", "nanometre", "nanometers", "nanometres"], 1e-3),
+    **dict.fromkeys(["mm", "millimeter", "millimetre", "millimeters", "millimetres"], 1e3),
     "pm": 1e-6,
     "Å": 1e-4,
     "cm": 1e4,
@@ -28,6 +30,8 @@ _UM = {
     "inch": 25400.0,
     "in": 25400.0,
 }
+# Units of print: ImageJ takes them over from the resolution tags of pictures.
+_PRINT_UNITS = ("inch", "inches", "in", '"', "cm")
 _SECONDS = {
     **dict.fromkeys(["s", "sec", "second", "seconds"], 1.0),
     "ns": 1e-9,
@@ -40,10 +44,10 @@ _SECONDS = {
 }
 
 
-def stated_metadata(tif: TiffFile, series: int) -> Metadata:
+def stated_metadata(tif: TiffFile, ome: OmeImages | None, series: int) -> Metadata:
     """Metadata of one series of a file; empty for a TIFF of no known flavour."""
-    if tif.is_ome:
-        return _metadata_of_ome(tif, series)
+    if ome is not None:
+        return _metadata_of_ome(tif.filename, ome.descriptions[series])
     if tif.is_imagej:
         return _metadata_of_imagej(tif, tif.series[series])
     if tif.is_stk:
@@ -53,15 +57,16 @@ def stated_metadata(tif: TiffFile, series: int) -> Metadata:
     return Metadata()
 
 
-def _metadata_of_ome(tif: TiffFile, series: int) -> Metadata:
+def _metadata_of_ome(file: str, description: str) -> Metadata:
     from ome_types import from_xml
 
     parser = {"context": _ome_context()}
     try:
-        ome = from_xml(tif.ome_metadata or "", validate=False, parser_kwargs=parser)
-        image = ome.images[series]
+        image = from_xml(description, validate=False, parser_kwargs=parser).images[0]
     except Exception as error:  # ome-types raises whatever its XML parser does
-        raise InputError(f"{tif.filename}: the OME-XML cannot be read ({error}).") from error
+        raise InputError(
+            f"{file}: the OME-XML cannot be read ({error}). Export it again."
+        ) from error
     pixels = image.pixels
     sizes = [
         _scaled(getattr(pixels, f"physical_size_{axis}"), unit.value, _UM)
@@ -86,15 +91,30 @@ def _ome_context() -> XmlContext:
 def _metadata_of_imagej(tif: TiffFile, series: TiffPageSeries) -> Metadata:
     metadata = tif.imagej_metadata or {}
     unit = str(metadata.get("unit", ""))
-    z = _scaled(metadata.get("spacing"), unit, _UM) if "Z" in series.axes else None
-    y, x = (_scaled(_pixel_edge(series, tag), unit, _UM) for tag in ("YResolution", "XResolution"))
+    # ImageJ states the units of y and z only where they differ from that of x.
+    units = [str(metadata.get(f"{axis}unit", unit)) for axis in "zy"] + [unit]
+    lengths = (
+        metadata.get("spacing") if "Z" in series.axes else None,
+        _pixel_edge(series, "YResolution"),
+        _pixel_edge(series, "XResolution"),
+    )
+    printed = [unit.strip().lower() in _PRINT_UNITS for unit in units]
+    z, y, x = (
+        None if p else _scaled(length, unit, _UM)
+        for p, length, unit in zip(printed, lengths, units, strict=True)
+    )
+    note = (
+        f"The file's resolution is in pixels per {unit}, as for printing, and was not taken for a "
+        "pixel size."
+    )
+    notes = (note,) if any(printed) and lengths[2] else ()
     step = _scaled(metadata.get("finterval"), str(metadata.get("tunit", "s")), _SECONDS)
     # ImageJ labels slices: these are channel names only where each slice is a channel.
     sized = dict(zip(series.axes, series.shape, strict=True))
     names = metadata.get("Labels") or ()
     if isinstance(names, str) or len(names) != sized.get("C") or sized.get("Z", sized.get("T")):
         names = ()
-    return Metadata(list(names), PixelSize(z, y, x), step)
+    return Metadata(list(names), PixelSize(z, y, x), step, notes)
 
 
 def _metadata_of_stk(tif: TiffFile) -> Metadata:
@@ -124,6 +144,7 @@ def _pixel_edge(series: TiffPageSeries, tag: str) -> float | None:
 
 def _scaled(value: object, unit: str, factors: dict[str, float]) -> float | None:
     """A positive length or time in um or s; None where value or unit is missing or unknown."""
-    if not isinstance(value, int | float) or value <= 0 or unit not in factors:
+    factor = factors.get(unit.strip(), factors.get(unit.strip().lower()))
+    if not isinstance(value, int | float) or value <= 0 or factor is None:
         return None
-    return float(value) * factors[unit]
+    return float(value) * factor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,82 @@ from uuid import NAMESPACE_OID, uuid5
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.errors import InputError, UsageError
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, PixelSize
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import JsonValue
+
+# What a result adds to the name of its image, with the process number of a temporary file.
+_LONGEST_ADDITION = len(".1234567.") + len(".labels.ome.zarr")
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+# "-3" and "+ctrl" are no formulas that do anything.
+_FORMULA = re.compile(r"[=@\t\r\n]|[+\-].*[(|!]", re.DOTALL)
+
+
+def writable_folder(path: Path) -> Path:
+    """The same path, if it is a folder for results or can become one; nothing is made yet.
+
+    Raises
+    ------
+    UsageError
+        If the path, or one above it, is a file or must not be written.
+    """
+    above = next((folder for folder in (path, *path.absolute().parents) if _exists(folder)), path)
+    if above.exists() and not above.is_dir():
+        raise UsageError(
+            f"{above} is a file; the results need a folder. Give another folder (--out)."
+        )
+    if above.exists() and not os.access(above, os.W_OK):
+        raise UsageError(f"{above} cannot be written. Give another folder (--out).")
+    return path
+
+
+def writable_file(path: Path) -> Path:
+    """The same path, if a file can be written there; `UsageError` if not."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a file is to be written. Give another name.")
+    writable_folder(path.parent)
+    return path
+
+
+def check_name(folder: Path, name: str) -> None:
+    """Raise `InputError` if the system allows no files of this name, with endings, in a folder."""
+    last = len(os.fsencode(Path(name).name)) + _LONGEST_ADDITION
+    whole = len(os.fsencode(folder.absolute() / name)) + _LONGEST_ADDITION
+    too_long = max(last - _LONGEST_NAME, whole - _LONGEST_PATH)
+    if too_long > 0:
+        raise InputError(
+            f"The name of {Path(name).name[:60]}... is too long for files of its results: shorten "
+            f"it, or the path of its folder, by {too_long} characters."
+        )
+
+
+def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, without text that a spreadsheet would run as a formula.
+
+    Such text, in names of files or classes, gets an apostrophe in front, which spreadsheets hide.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    text = [name for name in table if not is_numeric_dtype(table[name])]
+    return table.assign(**{str(name): table[name].map(_safe_text) for name in text})
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # below a folder that must not be looked into
+        return False
+
+
+def _safe_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Names that cannot be text, since their bytes are not, would stop the writing of all others.
+    value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return f"'{value}" if _FORMULA.match(value) else value
 
 
 @contextmanager
@@ -88,7 +160,7 @@ def write_table(path: Path, table: pd.DataFrame) -> list[Path]:
     with whole_file(written[0]) as temporary:
         table.to_parquet(temporary, index=False)
     with whole_file(written[1]) as temporary:
-        table.to_csv(temporary, index=False)
+        spreadsheet_safe(table).to_csv(temporary, index=False)
     return written
 
 

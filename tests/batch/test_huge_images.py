@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from support.batches import HERE
 
-from cellcam import CellModel, Request, open_stack, save_model
+from cellcam import CellModel, Request, ThresholdFinder, open_stack, save_model
 from cellcam.batch import opening
 from cellcam.batch.run import run_batch
 
@@ -98,7 +98,7 @@ def test_blocks_give_the_cells_of_the_whole_image(
         [tmp_path / "in"], tmp_path / "model", tmp_path / "cut", request, resources=HERE
     )
     assert done is not None
-    assert [(outcome.status, outcome.reason) for outcome in done.outcomes] == [("done", "")]
+    assert [(outcome.status, outcome.notes) for outcome in done.outcomes] == [("done", ())]
     whole, cut = (pd.read_parquet(tmp_path / out / "cells.parquet") for out in ("whole", "cut"))
     assert len(whole) > 80
     exact = ["image", "t", "z", "label", "y", "x", "bbox", "area", "edge", "class", "flags"]
@@ -137,6 +137,9 @@ def test_user_labels_cut_by_blocks_keep_their_numbers(
     assert cells.loc[70_000, "bbox"] == "100,200,180,330"
 
 
+@pytest.mark.fault(
+    "32 a piece of the maps of a huge image is lost", "made again, with the same pixels"
+)
 def test_a_result_that_was_deleted_is_made_again(
     make_model: Make, in_blocks: Callable[[], None], tmp_path: Path
 ) -> None:
@@ -150,3 +153,73 @@ def test_a_result_that_was_deleted_is_made_again(
     next(path for path in maps.rglob("0/c/**/*") if path.is_file()).unlink()
     run_batch(*paths, resources=HERE)
     np.testing.assert_array_equal(open_stack(maps).data, before)
+
+
+@pytest.mark.fault(
+    "a huge mosaic with fill and NaN, in blocks", "the same cells and maps as in one piece"
+)
+def test_a_mosaic_in_blocks_is_the_mosaic_in_one_piece(
+    make_model: Make, in_blocks: Callable[[], None], tmp_path: Path
+) -> None:
+    save_model(make_model(crop_size=(24, 24)), tmp_path / "model")
+    pixels = crowded_field().astype(np.float32)
+    pixels[:, :130], pixels[:, 300:420, 200:380], pixels[1, 500:520, 90:100] = 0, 0, np.nan
+    write_slide(tmp_path / "in" / "slide.ome.tif", pixels, tile=(64, 64))
+    request = Request(finder=ThresholdFinder("DNA", diameter=18))
+    outcomes = []
+    for name in ("whole", "blocks"):
+        if name == "blocks":
+            in_blocks()
+        done = run_batch(
+            [tmp_path / "in"], tmp_path / "model", tmp_path / name, request, resources=HERE
+        )
+        assert done is not None
+        assert not done.failed
+        outcomes.append(done.outcomes[0])
+    assert outcomes[0].notes == outcomes[1].notes
+    assert any("has no data" in note for note in outcomes[0].notes)
+    whole, blocks = (
+        pd.read_parquet(tmp_path / name / "cells.parquet") for name in ("whole", "blocks")
+    )
+    assert whole["flags"].str.contains("no_data").any()
+    pd.testing.assert_frame_equal(whole, blocks)
+    in_one_piece = open_stack(tmp_path / "whole" / "images" / "slide.maps.ome.tif")
+    maps = open_stack(tmp_path / "blocks" / "images" / "slide.maps.ome.zarr")
+    np.testing.assert_allclose(np.asarray(maps.data), np.asarray(in_one_piece.data), atol=1e-6)
+    assert np.isfinite(np.asarray(maps.data)).all()
+    assert not np.asarray(maps.data)[..., :130, :].any()
+
+
+@pytest.mark.fault("labels of a huge image: one number on distant pieces", "as in one piece")
+def test_rules_of_labels_hold_in_blocks(
+    make_model: Make, in_blocks: Callable[[], None], tmp_path: Path
+) -> None:
+    save_model(make_model(crop_size=(24, 24)), tmp_path / "model")
+    write_slide(tmp_path / "in" / "slide.ome.tif", crowded_field(), tile=(64, 64))
+    labels = np.zeros((SIZE, SIZE), np.float32)
+    for number, (y, x) in {7: (40, 40), 8: (250, 250), 2**20: (600, 600)}.items():
+        labels[y : y + 12, x : x + 14] = number
+    labels[650:660, 40:50] = 7
+    tifffile.imwrite(tmp_path / "in" / "labels.tif", labels)
+    in_blocks()
+    done = run_batch(
+        [tmp_path / "in"],
+        tmp_path / "model",
+        tmp_path / "out",
+        resources=HERE,
+        labels="labels.tif",
+    )
+    assert done is not None
+    assert any("distant pieces: 7." in note for _, note in done.notes)
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet").set_index("label")
+    assert cells["class"].isna().to_dict() == {7: True, 8: False, 2**20: False}
+    tifffile.imwrite(tmp_path / "in" / "labels.tif", (labels > 0).astype(np.uint8))
+    refused = run_batch(
+        [tmp_path / "in"],
+        tmp_path / "model",
+        tmp_path / "masks",
+        resources=HERE,
+        labels="labels.tif",
+    )
+    assert refused is not None
+    assert "yes/no mask, and too large" in refused.failed[0].reason

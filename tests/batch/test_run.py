@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import tifffile
 from support.batches import HERE, PIXEL, cellcam, ended, write_field
 
@@ -55,6 +56,10 @@ def test_names_give_plate_well_and_site(folder: Path, model: Path, tmp_path: Pat
     assert cells.columns[:3].tolist() == ["image", "Metadata_Row", "Metadata_Column"]
 
 
+@pytest.mark.fault(
+    "damaged, empty, foreign and formula-named files in a folder of good images",
+    "a row with a reason each; the good ones are done",
+)
 def test_bad_images_are_rows_with_reasons_and_stop_nothing(
     folder: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +82,7 @@ def test_bad_images_are_rows_with_reasons_and_stop_nothing(
     assert len(images) == 13
 
 
+@pytest.mark.fault("14 an image without cells in a batch", "done, with 0 cells")
 def test_a_field_without_cells_is_done(model: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).poisson(100, (1, 2, 1, 64, 64)).astype(np.uint16)
     (tmp_path / "in").mkdir()
@@ -87,6 +93,7 @@ def test_a_field_without_cells_is_done(model: Path, tmp_path: Path) -> None:
     assert "p_S" in pd.read_parquet(tmp_path / "out" / "cells.parquet")
 
 
+@pytest.mark.fault("two images of one name from two folders", "two results")
 def test_equal_names_keep_their_results_apart(model: Path, tmp_path: Path) -> None:
     for i in range(2):
         write_field(tmp_path / f"in{i}" / "a.tif", i)
@@ -115,6 +122,10 @@ def test_label_images_are_no_inputs_and_keep_their_numbers(
     assert cells["label"].tolist() == [7, 300] * 8
 
 
+@pytest.mark.fault(
+    "60 TIFF dialects, some damaged, in one run",
+    "each done or refused with a reason; nothing written elsewhere",
+)
 def test_all_files_of_the_collection_in_one_run(
     shared_data: Path, make_model: Make, tmp_path: Path
 ) -> None:
@@ -133,6 +144,6 @@ def test_all_files_of_the_collection_in_one_run(
     assert set(images["status"]) == {"done", "refused"}
     assert (images.loc[images["status"] != "done", "reason"] != "").all()
     assert (images["status"] == "done").sum() > 40
-    assert images["cells"].sum() > 1000
+    assert pd.to_numeric(images["cells"]).sum() > 1000
     assert {path.name for path in tmp_path.iterdir()} == {"model", "out", "temporary"}
     assert not list((tmp_path / "temporary").iterdir())

@@ -9,6 +9,7 @@ from cellcam import InputError
 from cellcam.cells.cropping import (
     CellPositions,
     crop_cells,
+    crop_windows,
     nearest_cells,
     paste_maps,
     reaches_outside,
@@ -144,3 +145,173 @@ def test_a_part_is_resized_like_the_whole() -> None:
     read, wanted = Part((60, 70), (220, 210), (300, 280)), Part((50, 55), (130, 120), new)
     part = resized(field[read.slices], new, own=read, wanted=wanted)
     np.testing.assert_array_equal(part, resized(field, new)[wanted.slices])
+
+
+class TestPositions:
+    def test_numbers_and_centres_by_hand(self) -> None:
+        labels = np.zeros((6, 9), np.int32)
+        labels[1:3, 4:8], labels[5, 0] = 7, 2
+        cells = CellPositions.of(labels)
+        assert cells.numbers.tolist() == [2, 7]
+        assert cells.centres.tolist() == [[5, 0], [1.5, 5.5]]
+        assert cells.shape == (6, 9)
+        assert len(cells) == 2
+        assert cells[1:].numbers.tolist() == [7]
+        assert cells[np.array([True, False])].centres.tolist() == [[5, 0]]
+        assert cells[:1].shape == (6, 9)
+
+    def test_an_image_without_cells_or_pixels_has_none(self) -> None:
+        for shape in ((4, 5), (0, 5), (2, 3, 4)):
+            assert len(CellPositions.of(np.zeros(shape, np.int32))) == 0
+            assert CellPositions.of(np.zeros(shape, np.int32)).centres.shape == (0, len(shape))
+
+    def test_a_part_gives_the_places_on_the_whole_field(self) -> None:
+        labels = np.zeros((20, 30), np.int32)
+        labels[11:14, 17:24] = 3
+        part = Part((10, 15), (16, 26), (20, 30))
+        inside = CellPositions.of(labels[part.slices], part)
+        assert inside.centres.tolist() == CellPositions.of(labels).centres.tolist() == [[12, 20]]
+        assert inside.shape == (20, 30)
+
+    def test_places_follow_the_pixel_size(self) -> None:
+        cells = CellPositions(np.array([1], np.int32), np.array([[3.5, 9.5]]), (8, 20))
+        assert cells.at_scale((16, 10)).centres.tolist() == [[7.5, 4.5]]
+        assert cells.at_scale((16, 10)).shape == (16, 10)
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted", "shape"),
+    [
+        ((0.5, 0.25), (0.505, 0.2525), (100, 200)),  # 1 % apart: equal
+        ((0.5, 0.25), (0.51, 0.25), (98, 200)),
+        ((0.5, 0.25), (0.25, 0.5), (200, 100)),
+        ((0.3029, 0.25), (0.3, 0.25), (100, 200)),
+        ((0.307, 0.25), (0.3, 0.25), (102, 200)),
+        ((0.5, 0.25), (9.0, 0.25), (6, 200)),
+        ((0.5, 0.25), (1.01, 0.25), (50, 200)),
+        ((0.5, 0.25), (0.99, 0.25), (51, 200)),
+    ],
+)
+def test_the_shape_at_another_pixel_size(
+    stated: tuple[float, ...], wanted: tuple[float, ...], shape: tuple[int, ...]
+) -> None:
+    stack = Stack.from_array(np.zeros((100, 200)), "YX", pixel_size_um=PixelSize(None, *stated))
+    assert shape_at_pixel_size(stack, (100, 200), wanted) == shape
+
+
+def test_one_unknown_edge_is_refused() -> None:
+    stack = Stack.from_array(np.zeros((10, 20)), "YX", pixel_size_um=PixelSize(None, 0.5, None))
+    with pytest.raises(InputError, match="is unknown"):
+        shape_at_pixel_size(stack, (10, 20), (0.5, 0.5))
+
+
+def test_resizing_to_the_same_shape_changes_no_value() -> None:
+    field = np.arange(48, dtype=np.uint16).reshape(1, 6, 8)
+    same = resized(field, (6, 8))
+    assert same.dtype == np.float32
+    np.testing.assert_array_equal(same, field)
+    labels = field[0].astype(np.int32)
+    assert resized(labels, (6, 8), labels=True).dtype == np.int32
+    np.testing.assert_array_equal(resized(labels, (6, 8), labels=True), labels)
+    part = Part((1, 2), (5, 7), (6, 8))
+    wanted = Part((2, 3), (4, 6), (6, 8))
+    inner = resized(labels[part.slices], (6, 8), labels=True, own=part, wanted=wanted)
+    np.testing.assert_array_equal(inner, labels[wanted.slices])
+
+
+@pytest.mark.parametrize(
+    ("centre", "size", "start"),
+    [(10.0, 4, 9), (10.5, 4, 9), (10.4, 4, 9), (10.0, 5, 8), (10.5, 5, 9), (0.0, 6, -2)],
+)
+def test_windows_by_hand(centre: float, size: int, start: int) -> None:
+    cells = CellPositions(np.array([1], np.int32), np.array([[centre, centre]]), (20, 20))
+    assert crop_windows(cells, (size, size)).tolist() == [[start, start]]
+
+
+def test_crops_are_mirrored_at_the_edge_and_their_own_size() -> None:
+    field = np.arange(30, dtype=np.uint16).reshape(1, 5, 6)
+    cells = CellPositions(np.array([1, 2], np.int32), np.array([[0.0, 0.0], [4.0, 5.0]]), (5, 6))
+    crops = crop_cells(field, cells, (4, 2))
+    padded = np.pad(field[0], 4, mode="symmetric")
+    np.testing.assert_array_equal(crops[0, 0], padded[3:7, 4:6])
+    np.testing.assert_array_equal(crops[1, 0], padded[7:11, 9:11])
+    assert crops.dtype == np.uint16
+    assert crop_cells(field, cells[:0], (4, 2)).shape == (0, 1, 4, 2)
+
+
+def test_crops_of_a_part_are_those_of_the_whole() -> None:
+    field = np.random.default_rng(0).integers(0, 99, (2, 40, 50))
+    cells = CellPositions(np.array([1], np.int32), np.array([[20.0, 30.0]]), (40, 50))
+    part = Part((10, 20), (30, 42), (40, 50))
+    cut = crop_cells(field[:, 10:30, 20:42], cells, (8, 6), part)
+    np.testing.assert_array_equal(cut, crop_cells(field, cells, (8, 6)))
+
+
+@pytest.mark.parametrize(
+    ("centre", "outside"),
+    [
+        ((1.0, 10.0), False),  # rows 0 to 3
+        ((0.9, 10.0), True),
+        ((17.0, 10.0), False),  # rows 16 to 19
+        ((18.0, 10.0), True),
+        ((10.0, 0.0), True),
+        ((10.0, 27.0), False),
+        ((10.0, 28.0), True),
+    ],
+)
+def test_which_crops_reach_over_the_edge(centre: tuple[float, float], outside: bool) -> None:
+    cells = CellPositions(np.array([1], np.int32), np.array([centre]), (20, 30))
+    assert reaches_outside(cells, (4, 4)).tolist() == [outside]
+
+
+def test_a_map_is_pasted_within_the_field_and_where_its_part_lies() -> None:
+    labels = np.zeros((6, 7), np.int32)
+    labels[0, 0] = 4
+    cells = CellPositions.of(labels)
+    maps = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4) + 1
+    canvas = np.zeros((1, 6, 7), np.float32)
+    paste_maps(canvas, maps, np.zeros((1, 1), int), cells, np.full((6, 7), 4, np.int32))
+    expected = np.zeros((6, 7), np.float32)
+    expected[:3, :3] = maps[0, 0, 1:, 1:]  # the window begins at (-1, -1)
+    np.testing.assert_array_equal(canvas[0], expected)
+    part = Part((0, 0), (4, 5), (6, 7))
+    shifted = CellPositions(cells.numbers, cells.centres + 1, (6, 7))
+    canvas = np.zeros((1, 4, 5), np.float32)
+    inner = Part((1, 1), (5, 6), (6, 7))
+    paste_maps(canvas, maps, np.zeros((1, 1), int), shifted, np.full((4, 5), 4, np.int32), inner)
+    np.testing.assert_array_equal(canvas[0, :3, :3], maps[0, 0, 1:, 1:])
+    assert part.shape == canvas.shape[1:]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_part_without_a_border_is_never_extrapolated(labels: bool) -> None:
+    """At its edges the last pixel is repeated."""
+    field = np.add.outer(np.arange(20), 10 * np.arange(20)).astype(np.int32)
+    own = Part((5, 5), (15, 15), (20, 20))
+    wanted = own.at_scale((61, 61))
+    part = resized(field[own.slices], (61, 61), labels=labels, own=own, wanted=wanted)
+    assert part.shape == wanted.shape
+    assert part.min() == field[own.slices].min()
+    assert part.max() == field[own.slices].max()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_an_axis_of_one_pixel_is_repeated(labels: bool) -> None:
+    field = np.arange(8, dtype=np.int32)[None]
+    for shape in ((1, 8), (3, 8), (4, 8)):
+        same = resized(field, shape, labels=labels)
+        np.testing.assert_array_equal(same, np.repeat(field, shape[0], 0))
+
+
+def test_a_crop_over_one_edge_alone_is_mirrored_there() -> None:
+    field = np.arange(80).reshape(1, 8, 10)
+    crops = crop_cells(field, positions([(4, 9)], (8, 10)), (2, 4))
+    np.testing.assert_array_equal(crops[0, 0], field[0, 4:6][:, [8, 9, 9, 8]])
+
+
+def test_pixels_belong_to_the_nearest_cell_as_far_as_the_longer_edge_of_a_crop() -> None:
+    labels = np.zeros((3, 40), np.int32)
+    labels[1, 5] = 7
+    owner = nearest_cells(labels, (4, 12))
+    assert owner[1, 17] == 7
+    assert owner[1, 18] == 0

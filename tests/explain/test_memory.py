@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from cellcam.explain.memory import Batches, is_out_of_memory, slices
 
 
+@pytest.mark.fault(
+    "27 the GPU has no memory for a batch", "the batch is halved for good; each cell is done once"
+)
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost_or_done_twice() -> None:
     done: list[int] = []
     batches = Batches(64)
@@ -20,6 +23,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost_or_done_twice()
     assert batches.size == 8
 
 
+@pytest.mark.fault("27 the GPU has no memory for a single cell", "an error, no endless loop")
 def test_an_image_that_does_not_fit_is_an_error() -> None:
     def run(batches: Batches) -> None:
         for _ in batches.over(4):
@@ -32,6 +36,7 @@ def test_an_image_that_does_not_fit_is_an_error() -> None:
     assert batches.size == 1
 
 
+@pytest.mark.fault("28 an error of the network that is not about memory", "not taken for one")
 def test_other_errors_are_not_caught() -> None:
     batches = Batches(4)
     with pytest.raises(RuntimeError, match="shapes"), batches.fits():

@@ -69,6 +69,7 @@ def test_the_batch_fits_what_is_free(device: torch.device) -> None:
     assert automatic_batch_size(network, larger, device) <= batch
 
 
+@pytest.mark.fault("27 memory runs out while cells are explained", "smaller batches; the same maps")
 def test_goes_on_when_memory_runs_out(device: torch.device) -> None:
     """On the GPU for want of room; on the CPU the network says that there is none."""
     network, x = small_network().float().to(device), torch.rand(256, 3, 96, 96)

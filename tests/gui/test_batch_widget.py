@@ -45,6 +45,7 @@ def states(widget: BatchWidget) -> dict[str, str]:
     return {image.name: image.state for image in widget.images}
 
 
+@pytest.mark.fault("20 a batch cancelled in the window", "resumed by the same button")
 def test_a_folder_is_cancelled_resumed_and_its_images_opened(
     batch: BatchWidget, until: Until, shown_errors: list[str], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_command_can_be_copied(batch: BatchWidget, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fault("20 the window closed during a batch", "its process ends")
 def test_closing_the_window_ends_the_child_process(
     make_napari_viewer_proxy: Any, batch: BatchWidget, until: Until
 ) -> None:
@@ -149,3 +151,25 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.fault("an image of a batch that explained nothing", "opened with a word on it")
+@pytest.mark.parametrize("explained", [0.0, 1.0])
+def test_an_opened_image_says_what_is_not_there(
+    make_folder: Callable[..., Path], tmp_path: Path, explained: float
+) -> None:
+    from napari_cellcam.batch_dock.batch_results import read_results
+
+    from cellcam import Request, ThresholdFinder
+    from cellcam.batch.run import Resources, run_batch
+
+    path = tmp_path / "in" / "a.ome.tif"
+    field = np.stack([discs((64, 64), [(20, 15), (40, 40)])] * 2)[None, :, None]
+    path.parent.mkdir()
+    write_ome_tiff(path, field, ("DNA", "actin"), PixelSize(None, 0.5, 0.5))
+    request = Request(finder=ThresholdFinder(threshold=100.0), explained=explained)
+    resources = Resources("sync", device="cpu")
+    run_batch([path], make_folder(), tmp_path / "out", request, resources=resources)
+    opened = read_results(path, tmp_path / "out", "a")
+    assert ("None of them was explained" in opened.message) == (explained == 0)
+    assert any("evidence" in str(layer[1]["name"]) for layer in opened.layers) == bool(explained)

@@ -83,6 +83,10 @@ def test_a_short_task_runs_between_the_steps_of_a_long_one(until: Until) -> None
     assert long.title == "long"
 
 
+@pytest.mark.fault(
+    "layers deleted, or work cancelled, during an explanation",
+    "no result, no error; the window goes on",
+)
 @pytest.mark.parametrize("how", ["cancelled", "deleted"])
 def test_cancelling_or_deleting_layers_during_an_explanation(
     widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch, how: str
@@ -106,6 +110,7 @@ def test_cancelling_or_deleting_layers_during_an_explanation(
         until(lambda: [layer.name for layer in widget.viewer.layers] == ["actin"])
 
 
+@pytest.mark.fault("the window closed during an explanation", "the result is dropped")
 def test_closing_the_window_drops_the_result_of_a_running_task(
     widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from napari_cellcam.layers.label_images import image_could_be_labels
 from napari_cellcam.layers.stack_from_layers import stack_from_layers
 from napari_cellcam.work.waiting import without_freezing
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QMessageBox
+from support.ome_files import image_xml, noise, ome, tiff_data, write_planes
 
 from cellcam.errors import InputError
 from cellcam.stacks import tiff_pixels
@@ -44,6 +46,17 @@ def two_cells(value: int = 2) -> np.ndarray:
     labels = np.zeros((40, 50), np.uint16)
     labels[5:15, 5:20], labels[20:35, 25:45] = 1, value
     return labels
+
+
+@pytest.mark.fault("labels stored as floating point, in the window", "open as cells")
+def test_whole_numbers_as_floating_point_open_as_cells(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a_labels.tif", two_cells(7).astype(np.float32))
+    (layer,) = read(tmp_path / "a_labels.tif")
+    assert isinstance(layer, Labels)
+    np.testing.assert_array_equal(layer.data, two_cells(7))
+    tifffile.imwrite(tmp_path / "b_labels.tif", two_cells(7).astype(np.float32) / 2)
+    (layer,) = read(tmp_path / "b_labels.tif")
+    assert not isinstance(layer, Labels)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -236,3 +249,34 @@ def test_an_error_of_the_thread_is_raised_where_it_was_called(qtbot: Any) -> Non
 
     with pytest.raises(InputError, match="no such file"):
         without_freezing(work)
+
+
+@pytest.mark.fault("a file with missing planes, in the window", "asked whether to open the others")
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_an_image_with_missing_parts_is_opened_if_the_user_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_napari_viewer_proxy: Any, answer: str
+) -> None:
+    make_napari_viewer_proxy()
+    pixels = noise(2, 1, 1, 40, 50)
+    planes = tiff_data(0, 3)
+    xml = ome(image_xml(0, (3, 1, 1, 40, 50), planes))
+    write_planes(tmp_path / "a.ome.tif", pixels[:, 0, 0], xml)
+    asked: list[str] = []
+
+    def question(_: object, title: str, text: str, buttons: object) -> object:
+        asked.append(text)
+        return getattr(QMessageBox.StandardButton, answer)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    reader = get_reader(str(tmp_path / "a.ome.tif"))
+    assert reader is not None
+    layers = reader(str(tmp_path / "a.ome.tif"))
+    assert "1 of 3 planes are missing" in asked[0]
+    if answer == "No":
+        assert list(layers) == [(None,)]
+        return
+    layer = Layer.create(*layers[0])
+    np.testing.assert_array_equal(np.asarray(layer.data), pixels[:, 0, 0])
+    stack = stack_from_layers({"DNA": layer}, "TYX")
+    assert any("missing" in note for note in stack.notes)
+    assert layer.metadata["cellcam"]["given"].tolerate_missing

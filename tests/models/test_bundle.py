@@ -107,6 +107,10 @@ class _Canary:
 
 
 class TestNothingIsExecuted:
+    @pytest.mark.fault(
+        "30 a model folder with expressions or targets of MONAI in its JSON",
+        "refused; nothing is executed",
+    )
     @pytest.mark.parametrize(
         "change",
         [
@@ -127,6 +131,9 @@ class TestNothingIsExecuted:
             load_model(folder)
         assert not Path("canary").exists()
 
+    @pytest.mark.fault(
+        "30 a model folder with pickles, TorchScript or scripts", "refused; nothing is executed"
+    )
     @pytest.mark.parametrize(
         "name", ["models/model.pt", "models/model.ts", "models/extra.pkl", "scripts/a.py", "a.yaml"]
     )
@@ -138,12 +145,16 @@ class TestNothingIsExecuted:
             load_model(folder)
         assert not (tmp_path / "canary").exists()
 
+    @pytest.mark.fault(
+        "30 a malicious pickle named model.safetensors", "refused; nothing is executed"
+    )
     def test_a_pickle_named_like_weights(self, folder: Path, tmp_path: Path) -> None:
         replace_weights(folder, pickle.dumps(_Canary(tmp_path / "canary")))
         with pytest.raises(ModelError, match="no safetensors"):
             load_model(folder)
         assert not (tmp_path / "canary").exists()
 
+    @pytest.mark.fault("30 a link out of the model folder", "refused")
     def test_a_link_out_of_the_folder(self, folder: Path, tmp_path: Path) -> None:
         secret = tmp_path / "secret.txt"
         secret.write_text("secret")
@@ -153,6 +164,9 @@ class TestNothingIsExecuted:
 
 
 class TestWeightsThatDoNotFit:
+    @pytest.mark.fault(
+        "30 weights with wrong names, shapes, types, NaN or infinity", "refused with the tensor"
+    )
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -169,11 +183,13 @@ class TestWeightsThatDoNotFit:
         with pytest.raises(ModelError, match=message):
             load_model(folder)
 
+    @pytest.mark.fault("30 truncated weights", "refused")
     def test_cut_off(self, folder: Path) -> None:
         replace_weights(folder, (folder / WEIGHTS).read_bytes()[:-10])
         with pytest.raises(ModelError, match="no safetensors"):
             load_model(folder)
 
+    @pytest.mark.fault("30 weights of which one bit is flipped", "refused: the hash differs")
     def test_another_file_than_described(self, folder: Path) -> None:
         content = bytearray((folder / WEIGHTS).read_bytes())
         content[-1] ^= 1
@@ -181,12 +197,14 @@ class TestWeightsThatDoNotFit:
         with pytest.raises(ModelError, match="sha256"):
             load_model(folder)
 
+    @pytest.mark.fault("30 a model folder without weights", "refused")
     def test_missing(self, folder: Path) -> None:
         (folder / WEIGHTS).unlink()
         with pytest.raises(ModelError, match="no weights"):
             load_model(folder)
 
 
+@pytest.mark.fault("30 a description of a model that makes no sense", "refused with the file")
 @pytest.mark.parametrize(
     "change",
     [
@@ -209,6 +227,7 @@ def test_invalid_descriptions_are_refused(folder: Path, change: Callable) -> Non
         load_model(folder)
 
 
+@pytest.mark.fault("30 junk, or endless nesting, in the description of a model", "refused")
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "[1]", '"text"'])
 def test_broken_json_is_refused(folder: Path, content: str) -> None:
     (folder / SPEC).write_text(content)

@@ -137,6 +137,7 @@ def test_calls_below_the_models_threshold_are_flagged(stack: Stack, make_model: 
     assert flags.str.contains("uncertain").sum() == 1
 
 
+@pytest.mark.fault("unknown pixel size, and a model that has one", "refused with the option")
 def test_an_unknown_pixel_size_is_refused_where_it_matters(stack: Stack, make_model: Make) -> None:
     unknown = dataclasses.replace(stack, pixel_size_um=PixelSize())
     with pytest.raises(InputError, match="--pixel-size"):
@@ -144,6 +145,10 @@ def test_an_unknown_pixel_size_is_refused_where_it_matters(stack: Stack, make_mo
 
 
 class TestChannels:
+    @pytest.mark.fault(
+        "10 channels of the image in another order, and more of them",
+        "matched by name; the same calls",
+    )
     def test_order_and_extra_channels_do_not_matter(self, stack: Stack, make_model: Make) -> None:
         pixels = np.asarray(stack.data)[0, :, 0]
         shuffled = Stack.from_array(
@@ -154,6 +159,9 @@ class TestChannels:
         result = explain_field(shuffled, make_model(), two_labels()).maps
         np.testing.assert_allclose(result, expected)
 
+    @pytest.mark.fault(
+        "9 an image without a channel of the model", "refused; both lists of names are given"
+    )
     def test_missing_channels_are_named(self, stack: Stack, make_model: Make) -> None:
         with pytest.raises(
             InputError, match="wants the channels DNA, GFP; two_discs has DNA, actin"
@@ -215,6 +223,7 @@ def test_unknown_classes_are_refused(
         explain_field(stack, make_model(), two_labels(), classes=classes)
 
 
+@pytest.mark.fault("14 a field without cells", "an empty table with all columns")
 def test_a_field_without_cells_gives_an_empty_table(make_model: Make) -> None:
     random = np.random.default_rng(0)
     empty = Stack.from_array(

@@ -135,6 +135,7 @@ def test_user_labels_are_cut_field_by_field(stack: Stack, make_model: Make, tmp_
         )
 
 
+@pytest.mark.fault("the same image explained twice", "the same bytes")
 def test_the_same_input_gives_the_same_bytes(
     stack: Stack, make_model: Make, tmp_path: Path
 ) -> None:
@@ -145,6 +146,9 @@ def test_the_same_input_gives_the_same_bytes(
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.fault(
+    "25 an error in the middle of a write", "the old file stays; nothing else is left"
+)
 def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
     from cellcam.stacks.writing import whole_file
 

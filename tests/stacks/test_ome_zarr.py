@@ -51,6 +51,9 @@ def test_coarser_levels_are_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(coarse[0, :, 0, :, :210], expected, rtol=1e-6)
 
 
+@pytest.mark.fault(
+    "31 a write that is not aligned with a shard", "refused: two writers of a shard lose pixels"
+)
 def test_a_block_that_is_no_shard_is_refused(tmp_path: Path) -> None:
     stack = Stack.from_array(np.zeros(SHAPE, np.uint8), "YX")
     create_zarr(tmp_path / "a.ome.zarr", stack, ["cells"], np.uint32, (128, 128), 1)
@@ -69,6 +72,7 @@ def test_an_export_is_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stack.pixel_size_um == (None, 0.5, 0.25)
 
 
+@pytest.mark.fault("a folder named .ome.zarr without an image", "refused")
 def test_a_folder_that_holds_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(InputError, match="no OME-Zarr"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from support.ome_files import image_xml, ome, tiff_data
 
 from cellcam import InputError, open_stack
 from cellcam.stacks.stack import PixelSize
@@ -88,12 +89,14 @@ class TestDamagedFiles:
         with pytest.raises(InputError, match="no file"):
             open_stack(tmp_path / "nowhere.tif")
 
+    @pytest.mark.fault("3 a file of zero bytes, or of a header only", "refused")
     @pytest.mark.parametrize("content", [b"", b"hello, I am no image", b"II*\x00"])
     def test_no_tiff(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.tif").write_bytes(content)
         with pytest.raises(InputError, match="no TIFF"):
             open_stack(tmp_path / "a.tif")
 
+    @pytest.mark.fault("1 a file is cut off anywhere", "refused")
     @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
     def test_cut_off(self, ome_file: Path, share: float) -> None:
         content = ome_file.read_bytes()
@@ -115,6 +118,41 @@ class TestDamagedFiles:
         ome_file.write_bytes(content)
         with pytest.raises(InputError):
             open_stack(ome_file)
+
+    @pytest.mark.fault("2 damaged tiles", "an error that names the file and the place")
+    @pytest.mark.parametrize("codec", ["zlib", "zstd", "lzw", "packbits", "lzma", "png", "jpeg",
+                                       "jpeg2000", "jpegxl"])  # fmt: skip
+    def test_tiles_of_which_half_was_not_written(self, tmp_path: Path, codec: str) -> None:
+        path = tmp_path / "a.tif"
+        pixels = np.random.default_rng(0).integers(0, 99, (64, 128)).astype(np.uint8)
+        tifffile.imwrite(path, pixels, tile=(64, 64), compression=codec)
+        with tifffile.TiffFile(path) as tif:
+            offset, count = tif.pages[0].dataoffsets[1], tif.pages[0].databytecounts[1]
+        content = bytearray(path.read_bytes())
+        content[offset + count // 2 : offset + count] = bytes(count - count // 2)
+        path.write_bytes(content)
+        stack = open_stack(path)
+        with pytest.raises(InputError, match="a.tif is damaged"):
+            stack.field()
+
+    @pytest.mark.fault("planes of one image differ in their storage", "refused")
+    @pytest.mark.parametrize("differs", ["dtype", "compression", "shape"])
+    def test_planes_that_differ(self, tmp_path: Path, differs: str) -> None:
+        planes = [np.ones((16, 18), np.uint16)] * 3
+        how = [{}, {}, {}]
+        if differs == "dtype":
+            planes[2] = planes[2].astype(np.uint8)
+        elif differs == "compression":
+            how[2] = {"compression": "zlib"}
+        else:
+            planes[2] = np.ones((18, 16), np.uint16)
+        xml = ome(image_xml(0, (3, 1, 1, 16, 18), tiff_data(0, 3))).encode()
+        with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+            for i, plane in enumerate(planes):
+                tif.write(plane, metadata=None, contiguous=False,
+                          description=None if i else xml, **how[i])  # fmt: skip
+        with pytest.raises(InputError, match="planes differ|damaged"):
+            open_stack(tmp_path / "a.ome.tif").loaded()
 
     def test_a_reference_out_of_the_folder(self, ome_file: Path) -> None:
         with tifffile.TiffFile(ome_file) as tif:

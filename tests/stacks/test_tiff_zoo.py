@@ -87,7 +87,7 @@ def test_what_files_state_about_scale_and_channels(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("viv/multifile/multifile-Z1.ome.tiff", "companion file"),
+        ("viv/multifile/multifile-Z1.ome.tiff", "companion.ome, which is not beside it"),
         ("hubmap/output_ome.ome.tiff", "does not describe its pages|contradicts itself"),
         ("galaxy/qyx.tiff", "--axes"),
     ],

@@ -76,13 +76,21 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @contextmanager
-def dask_cluster(address: Path) -> Iterator[subprocess.Popen[bytes]]:
+def dask_cluster(
+    address: Path, workers_env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A scheduler and two workers, as someone else would have started them."""
+    environment = {**os.environ, **(workers_env or {})}
 
     def dask(*words: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *map(str, words), "--no-dashboard"]
-        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([*command, "--scheduler-file", str(address)], **how)  # type: ignore[call-overload]
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(
+            [*command, "--scheduler-file", str(address)],
+            stdout=nothing,
+            stderr=nothing,
+            env=environment,
+        )
 
     started = [dask("scheduler", "--host", "127.0.0.1", "--port", 0)]
     try:
@@ -115,12 +123,78 @@ os.replace = full
 
 # Reading the pixels of this one file kills the process, as a faulty codec would.
 DEADLY = """
-import os, signal, sys
+import os, signal
 import tifffile
-read = tifffile.imread
-def imread(path, *args, **kwargs):
-    if "deadly" in str(path):
+aszarr = tifffile.TiffPageSeries.aszarr
+def deadly(series, **how):
+    if "deadly" in series.keyframe.parent.filename:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, *args, **kwargs)
-tifffile.imread = imread
+    return aszarr(series, **how)
+tifffile.TiffPageSeries.aszarr = deadly
 """
+
+
+# Reading the pixels of this one file asks for more memory than there is.
+HUNGRY = """
+import numpy, tifffile
+aszarr = tifffile.TiffPageSeries.aszarr
+def hungry(series, **how):
+    if "hungry" in series.keyframe.parent.filename:
+        numpy.ones(2**52)
+    return aszarr(series, **how)
+tifffile.TiffPageSeries.aszarr = hungry
+"""
+
+# The GPU fails at the cells of one image, and from then on at everything this process asks of it,
+# as after an access to an illegal address. That image is told by its brightest pixel.
+BROKEN_GPU = """
+import sys
+from importlib.abc import MetaPathFinder
+class Watch(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cellcam.pipeline.classify_field":
+            sys.meta_path.remove(self)
+            from cellcam.models.model import CellModel
+            probabilities, broken = CellModel.probabilities, []
+            def answer(self, crops):
+                if broken or (crops == 54321).any():
+                    broken.append(True)
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                return probabilities(self, crops)
+            CellModel.probabilities = answer
+sys.meta_path.insert(0, Watch())
+"""
+
+# This process has another version of torch.
+OTHER_TORCH = """
+import importlib.metadata as metadata
+version = metadata.version
+metadata.version = lambda name: "1.0.0" if name == "torch" else version(name)
+"""
+
+
+def hooked(folder: Path, code: str) -> dict[str, str]:
+    """Environment in which Python runs this code when it starts."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path}
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """A file system of so many bytes in a folder.
+
+    Raises
+    ------
+    OSError
+        If this user may not mount one, or the system has no tmpfs.
+    """
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise OSError("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -55,7 +55,8 @@ def crops_of(folder: Path, settings: CropSettings, **columns: list[object]) -> n
     """Crops of a table with these columns; its classes are a, b, a, b, ..."""
     n = len(next(iter(columns.values())))
     classes = (["a", "b"] * n)[:n]
-    return read_crops(read_cell_table(write_table(folder, cls=classes, **columns)), settings).pixels
+    path = write_table(folder, cls=classes, **columns)
+    return read_crops(read_cell_table(path, to_train=False), settings).pixels
 
 
 def model_spec(

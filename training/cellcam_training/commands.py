@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli_options import Device, Json, Quiet
+from cellcam.cli_options import Axes, Device, Json, Quiet
 from cellcam.console import Console
 from cellcam.errors import UsageError
+from cellcam.names import split_names
+from cellcam.stacks.writing import writable_folder
 
 if TYPE_CHECKING:
     from cellcam_training.fitting.cross_validation import CrossValidationSummary
     from cellcam_training.fitting.recipe import Recipe
     from cellcam_training.judging.explanation_evaluation import ExplanationMetrics
     from cellcam_training.tables.cell_table import CellTable
+    from cellcam_training.tables.crops import CropSet
 
 Table = Annotated[
     Path,
     typer.Argument(
-        help="Cell table (CSV, Parquet, points saved from napari), or a folder with one "
+        help="Cell table (CSV, Excel, Parquet, points saved from napari), or a folder with one "
         "subfolder of images for each class."
     ),
 ]
@@ -33,18 +36,19 @@ Only = Annotated[
 Image = Annotated[Path | None, typer.Option(help="Image of all rows, if no column names it.")]
 ClassColumn = Annotated[str, typer.Option(help="Column with the class.")]
 GroupColumn = Annotated[str | None, typer.Option(help="Plate, movie or patient: kept together.")]
-Channels = Annotated[str | None, typer.Option(help="Channel names, separated by commas.")]
+Channels = Annotated[str | None, typer.Option(help='Names of the channels: A,B,"C, D".')]
 
 
 def train(
     table: Table,
-    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.", callback=writable_folder)],
     recipe: Annotated[Path | None, typer.Option(help="Recipe, YAML.")] = None,
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
     only: Only = None,
     image: Image = None,
     channels: Channels = None,
+    axes: Axes = None,
     folds: Annotated[
         int | None,
         typer.Option(min=2, help="Cross-validate first, with this many folds."),
@@ -52,36 +56,73 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="Model folder that the training goes on from.")
     ] = None,
+    crop_size: Annotated[
+        str | None,
+        typer.Option(help="Pixels of a crop: one number, Y,X or Z,Y,X; else as the cells need."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Name of a network; else as crops and cells suggest.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Number of epochs; else 15 to 80.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is in the folder already.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train a classifier on a cell table.
+    """Train a classifier on a cell table; says before it begins what it will see and do.
 
     Several GPUs: torchrun --nproc-per-node N -m cellcam train ...
     """
     with _training_packages():
+        from cellcam_training.fitting.announcement import announcement
         from cellcam_training.fitting.distributed_training import is_first_process, process_group
-        from cellcam_training.fitting.recipe import read_recipe
-        from cellcam_training.fitting.trainer import train_model
+        from cellcam_training.fitting.recipe import changed_recipe, read_recipe
+        from cellcam_training.fitting.trainer import (
+            check_out,
+            read_all_crops,
+            scratch_folder,
+            train_model,
+        )
         from cellcam_training.tables.cell_table import read_cell_table
 
-    settings = read_recipe(recipe)
-    if channels:
-        settings = settings.model_copy(update={"channels": _split_names(channels)})
-    if start_from:
-        settings = settings.model_copy(update={"start_from": start_from})
+    settings = changed_recipe(
+        read_recipe(recipe),
+        channels=split_names(channels) or None,
+        start_from=start_from,
+        crop_size=_crop_size(crop_size),
+        network=network,
+        epochs=epochs,
+    )
+    check_out(out, overwrite)
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
-        cells = read_cell_table(table, class_column, group_column, only or (), image)
-        console.say(f"{len(cells.rows)} cells of the classes {', '.join(cells.classes)}.")
-        for warning in cells.warnings:
-            console.say(f"Warning: {warning}")
-        summary = _cross_validated(cells, settings, folds, out, device, console) if folds else None
-        with console.progress("training, epochs") as progress:
-            model = train_model(cells, settings, out, device, progress)
+        cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
+        _say_about(cells, console)
+        crops = read_all_crops(cells, settings, scratch_folder(out))
         if is_first_process():
+            for sentence in announcement(cells, crops, settings, out, device, folds):
+                console.say(sentence)
+        summary = (
+            _cross_validated(cells, crops, settings, folds, out, device, console) if folds else None
+        )
+        with console.progress("training, epochs") as progress:
+            model = train_model(cells, settings, out, device, progress, crops)
+        if is_first_process():
+            if summary is None:  # that of the model before
+                (out / "docs" / "cross_validation.json").unlink(missing_ok=True)
             _say_trained(model.spec.training, summary, out, console)
+
+
+def _say_about(cells: CellTable, console: Console) -> None:
+    """Print what the user must know about a table."""
+    for note in cells.notes:
+        console.say(f"Note: {note}")
+    for warning in cells.warnings:
+        console.say(f"Warning: {warning}")
 
 
 def _say_trained(
@@ -120,12 +161,13 @@ def _say_trained(
 def evaluate(
     table: Table,
     model: Annotated[Path, typer.Option(help="Model folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)],
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
     only: Only = None,
     image: Image = None,
     channels: Channels = None,
+    axes: Axes = None,
     explanations: Annotated[
         bool,
         typer.Option(
@@ -148,9 +190,18 @@ def evaluate(
     from cellcam import load_model
 
     console = Console(quiet, json)
-    cells = read_cell_table(table, class_column, group_column, only or (), image, to_train=False)
-    loaded, names = load_model(model, device), _split_names(channels) if channels else None
-    metrics = evaluate_model(cells, loaded, out, names)
+    cells = read_cell_table(
+        table, class_column, group_column, only or (), image, to_train=False, axes=axes
+    )
+    _say_about(cells, console)
+    loaded = load_model(model, device)
+    names = split_names(channels, loaded.spec.channels) or None
+    metrics = evaluate_model(cells, loaded, out, names, model)
+    if metrics["trained_on"]:
+        console.say(
+            f"Warning: the model was trained on {metrics['trained_on']} of these "
+            f"{metrics['n']} cells; the figures are too good."
+        )
     interval = metrics["intervals"]["balanced_accuracy"]
     interval_text = (
         f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
@@ -175,7 +226,9 @@ def evaluate(
 
 def benchmark(
     name: Annotated[str, typer.Argument(help="planted: simulated cells with known evidence.")],
-    out: Annotated[Path, typer.Option(help="Folder for cells, models and results.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for cells, models and results.", callback=writable_folder)
+    ],
     cells: Annotated[
         int, typer.Option(help="Number of simulated cells to train each network on.")
     ] = 800,
@@ -229,18 +282,23 @@ def _say_explanations(metrics: ExplanationMetrics, console: Console) -> None:
 
 
 def _cross_validated(
-    cells: CellTable, recipe: Recipe, folds: int, out: Path, device: str, console: Console
+    cells: CellTable,
+    crops: CropSet,
+    recipe: Recipe,
+    folds: int,
+    out: Path,
+    device: str,
+    console: Console,
 ) -> CrossValidationSummary:
     """Cross-validate, and write the summary into the folder of the model that is trained next."""
     from cellcam.stacks.writing import write_json
     from cellcam_training.fitting.cross_validation import cross_validate
     from cellcam_training.fitting.distributed_training import is_first_process
-    from cellcam_training.fitting.trainer import read_all_crops, scratch_folder
+    from cellcam_training.fitting.trainer import scratch_folder
 
-    scratch = scratch_folder(out)
     with console.progress("cross-validation, epochs") as progress:
         validated = cross_validate(
-            cells, read_all_crops(cells, recipe, scratch), recipe, folds, scratch, device, progress
+            cells, crops, recipe, folds, scratch_folder(out), device, progress
         )
     summary = validated.summary(cells.classes)
     if is_first_process():
@@ -253,8 +311,15 @@ def _cross_validated(
     return summary
 
 
-def _split_names(channels: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in channels.split(","))
+def _crop_size(text: str | None) -> int | tuple[int, ...] | None:
+    """Pixels of a crop: one number for all axes, or several."""
+    try:
+        sizes = tuple(int(number) for number in split_names(text))
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UsageError(f"--crop-size {text}: write one number, Y,X or Z,Y,X, in pixels.")
+    return sizes if len(sizes) > 1 else (sizes or (None,))[0]
 
 
 @contextmanager

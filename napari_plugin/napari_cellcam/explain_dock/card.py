@@ -57,6 +57,9 @@ class Headline(TextPanel):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         doubts = f" Doubts: {card.flags.replace(';', ', ')}." if card.flags else ""
+        if not card.predicted:
+            self.setText(f"<b style='font-size: large'>No call</b>. Cell {card.label}.{doubts}")
+            return
         self.setText(
             f"<b style='font-size: large'>{card.predicted}</b>, {_percent(card.probability)}. "
             f"Cell {card.label}.{doubts}"
@@ -94,14 +97,20 @@ class Why(QWidget):
 
     def show_card(self, card: CellCard, _: Mapping[str, str]) -> None:  # noqa: D102 - see CardPanel
         cell, why = _composite(card), card.difference
+        self.cell.show_pictures([("The cell", cell)])
+        self.stains.setText("<br>".join(_in_its_colour(card.channels)))
+        for widget in (self.difference, self.bar):
+            widget.setVisible(bool(card.predicted))
+        if not card.predicted:
+            self.question.setText(card.why_no_call)
+            return
         image = _nothing(card) if why is None else why.map
         other = card.runner_up if why is None else why.rather_than
         largest = _largest([image])
         self.question.setText(f"Why <b>{card.predicted}</b> rather than <b>{other}</b>?")
         self.difference.show_pictures([("", difference_on_cell(cell, image / largest))])
-        self.cell.show_pictures([("The cell", cell)])
-        self.stains.setText("<br>".join(_in_its_colour(card.channels)))
-        self.bar.show_scale(card.predicted, other, 0.0 if why is None else largest)
+        is_empty = why is None or not why.map.any()
+        self.bar.show_scale(card.predicted, other, 0.0 if is_empty else largest)
 
 
 class Sentence(TextPanel):
@@ -138,7 +147,7 @@ class StainMaps(Pictures):
         self.show_pictures(
             [
                 (
-                    f"{name}  {losses[name]:+.1f}" if name in losses else name,
+                    _until_known(f"{name}  {losses[name]:+.1f}" if name in losses else name, maps),
                     difference_on_cell(cell, maps.get(name, _nothing(card)) / largest),
                 )
                 for name in names
@@ -162,7 +171,7 @@ class ClassMaps(Pictures):
         self.show_pictures(
             [
                 (
-                    name,
+                    _until_known(name, card.class_maps),
                     difference_on_cell(cell, card.class_maps.get(name, _nothing(card)) / largest),
                 )
                 for name in card.probable_classes
@@ -269,11 +278,15 @@ class CellCardView(QWidget):
     def show_card(self, card: CellCard, colours: Mapping[str, str]) -> None:
         """Draw a card; ``colours`` are those of the classes."""
         self.shown = card
-        for panel in self.panels:
+        shown = [p for p in self.panels if card.predicted or isinstance(p, Headline | Why)]
+        for panel in shown:
             panel.show_card(card, colours)
-        self._offer_classes(card)
-        for widget in (*self.panels, *self._tools):
-            widget.setVisible(True)
+        for panel in self.panels:
+            panel.setVisible(panel in shown)
+        if card.predicted:
+            self._offer_classes(card)
+        self._other.setVisible(bool(card.predicted))
+        self.export.setVisible(True)
 
     def _offer_classes(self, card: CellCard) -> None:
         names = [name for name in card.probabilities if name != card.predicted]
@@ -292,6 +305,12 @@ def why_text(card: CellCard) -> str:
     if why is None:
         return "Explaining..."
     other, share = why.rather_than, card.probabilities[why.rather_than]
+    if not why.map.any():
+        return (
+            f"{card.predicted} ({_percent(card.probability)}) rather than {other} "
+            f"({_percent(share)}). The map is empty: on the way from background to the cell the "
+            "two scores do not change."
+        )
     stain, loss = max(why.stain_losses.items(), key=lambda item: item[1])
     text = (
         f"{card.predicted} ({_percent(card.probability)}) rather than {other} ({_percent(share)}). "
@@ -322,6 +341,11 @@ def _nothing(card: CellCard) -> NDArray[np.float32]:
 def _largest(maps: Iterable[NDArray[np.float32]]) -> float:
     """Largest absolute value of all maps: the end of their scale."""
     return max((float(np.abs(image).max()) for image in maps), default=0.0) or 1.0
+
+
+def _until_known(caption: str, maps: Mapping[str, NDArray[np.float32]]) -> str:
+    """Caption that says whether the picture shows a map or only the cell so far."""
+    return caption if maps else f"{caption} ..."
 
 
 def _in_its_colour(channels: Sequence[str]) -> list[str]:

@@ -129,6 +129,8 @@ def _shown_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     constant = {name for name in ("t", "z") if table[name].nunique() < 2}
     names = [name for name in _COLUMNS if name in table and name not in constant]
     columns = {_HEADINGS.get(name, name): table[name].tolist() for name in names}
+    if "class" in columns:  # empty for cells without a call
+        columns["class"] = [name if isinstance(name, str) else "" for name in columns["class"]]
     if _CELL_3D in table and "z" in columns:  # plane numbers, to be sorted as such
         columns["z"] = [int(z) for z in columns["z"]]
     return columns

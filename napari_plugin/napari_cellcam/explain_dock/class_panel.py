@@ -112,7 +112,12 @@ class ClassPanel(QWidget):
         if self.session is None or not rows:
             self.message.emit("Select a cell first: click it.")
             return
-        self.corrections.assign(self.session, rows, name)
+        usable = [row for row in rows if self.session.can_be_called[row]]
+        if len(usable) < len(rows):
+            why = next(filter(None, map(self.session.why_no_call, rows)))
+            self.message.emit(f"A cell cannot be given a class: {why}")
+        if usable:
+            self.corrections.assign(self.session, usable, name)
 
     def assign_number(self, number: int) -> None:
         """Give the selected cells class ``number``, counted from 0, if there is such a class."""

@@ -60,6 +60,7 @@ from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
 from napari_cellcam.widgets.model_choice import preferred_model
+from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
@@ -170,6 +171,7 @@ class ExplainWidget(QScrollArea):
         column.addWidget(self.evidence)
         self.about = QLabel()
         self.about.setWordWrap(True)
+        self.notes = NotesLine()
         self.table = CellsTable()
         self.table_export = TableExport(self.table, lambda: self.session)
         self.table_export.message.connect(self.status.setText)
@@ -177,6 +179,7 @@ class ExplainWidget(QScrollArea):
         row.addWidget(self.about, 1)
         row.addWidget(self.table_export)
         column.addLayout(row)
+        column.addWidget(self.notes)
         self.table.chosen.connect(self.go_to_cell)
         self.table.selected.connect(self._select_for_training)
         column.addWidget(self.table)
@@ -305,7 +308,10 @@ class ExplainWidget(QScrollArea):
             self.classes.show_cell(card)
             return
         self._show_card(card)
-        self._explain_card(session, row)
+        if card.predicted:
+            self._explain_card(session, row)
+        else:
+            self.tasks.cancel_short()
 
     def open_project(self, folder: Path) -> None:
         """Go on with a project: its corrections, and what was open.
@@ -429,6 +435,7 @@ class ExplainWidget(QScrollArea):
         self._give_session()
         self.evidence.show_evidence(results.evidence)
         self.about.setText(f"Results for {self.session.origin.image.name}")
+        self.notes.show_notes(self.session.notes)
         self._offer_actions()
 
     def _follow_choices(self) -> None:
@@ -464,8 +471,9 @@ class ExplainWidget(QScrollArea):
         self.table.update_cells(session.table)
         self._show_true_classes(self.classes.true_classes)
         if card is not None:
-            other = None if card.difference is None else card.difference.rather_than
             self._show_card(brief_card(session, card.row))
+        if card is not None and card.predicted:
+            other = None if card.difference is None else card.difference.rather_than
             self._compute_card(session, partial(explained_card, session, card.row, other))
         self._show_again(evidence)
         if had_evidence and evidence is None:
@@ -495,6 +503,7 @@ class ExplainWidget(QScrollArea):
         self.evidence.show_evidence(None)
         self._give_session()
         self.about.setText("")
+        self.notes.show_notes(())
         # In a callback of the layer list, other layers cannot be removed safely.
         QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
         self.status.setText(
@@ -673,7 +682,10 @@ def _found_text(session: Session) -> str:
             "Some cells of each class are enough to begin with."
         )
     counts = session.table["class"].value_counts()
-    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    parts = [f"{count} {name}" for name, count in counts.items()]
+    if without := int((~session.can_be_called).sum()):
+        parts.append(f"{without} without a call (see flags)")
+    listed = ", ".join(parts)
     return f"{n} cells: {listed}. Click a cell, or sort by margin."
 
 

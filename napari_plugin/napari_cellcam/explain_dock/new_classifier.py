@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from cellcam.models.network_input import ClassifierDraft
 from cellcam.models.spec import Finding
+from cellcam.names import split_names
 from napari_cellcam.layers.channel_sources import (
     ColourSample,
     channel_sources,
@@ -200,7 +201,7 @@ class NewClassifierDialog(QDialog):
         return {n.text().strip(): layer for (n, used), layer in rows if used.isChecked()}
 
     def _class_names(self) -> list[str]:
-        return [name.strip() for name in self._classes.text().split(",") if name.strip()]
+        return [name for name in split_names(self._classes.text()) if name]
 
     def _diameter_um(self) -> float | None:
         return self._diameter.value() or None if self._diameter.isEnabled() else None

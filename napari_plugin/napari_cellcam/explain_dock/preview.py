@@ -130,13 +130,15 @@ def _find_cells(
     """Labels (Y, X) of the plane in view, and the threshold; of a volume the maximum over z."""
     from cellcam.cells.finder import FieldView
     from cellcam.cells.threshold_finder import FieldScale
+    from cellcam.pipeline.find_field import with_fill
     from cellcam.pipeline.matching import match
 
     matched = match(choices.stack(), spec, choices.request)
     stack, z = matched.stack, matched.z
     if z is None and stack.data.shape[2] > 1:
         z = plane.get("Z", 0)
-    view = FieldView.whole(stack, plane.get("T", 0), z).with_pixels(matched.finder.channels)
+    view = FieldView.whole(stack, plane.get("T", 0), z)
+    view = with_fill(view.with_pixels([*matched.channels, *matched.finder.channels]), matched)
     measured = matched.finder.measure(view)
     assert isinstance(measured, FieldScale)
     labels = matched.finder.label(view, measured)

@@ -58,6 +58,7 @@ class SelectedCell(QWidget):
             pictures.append(("", difference_on_cell(cell, signed / largest)))
         self.pictures.show_pictures(pictures)
         call = f"<br>{card.predicted}, {card.probability:.0%}" if card.predicted else ""
+        call = f"<br>no call: {card.why_no_call}" if card.why_no_call else call
         told = f"<br>true class: <b>{true_class}</b>" if true_class else ""
         self.text.setText(f"Cell {card.label}{call}{told}")
 

@@ -50,14 +50,14 @@ class TableExport(QToolButton):
 
     def save(self, path: Path) -> None:
         """Write the whole table, in its own order, with the columns of a batch's ``cells.csv``."""
-        from cellcam.stacks.writing import whole_file
+        from cellcam.stacks.writing import spreadsheet_safe, whole_file
 
         session = self._session()
         if session is None:
             return
         try:
             with whole_file(path) as temporary:
-                session.table.to_csv(temporary, index=False)
+                spreadsheet_safe(session.table).to_csv(temporary, index=False)
         except OSError as error:
             self.message.emit(f"{path} could not be written: {error.strerror}.")
         else:
@@ -65,12 +65,15 @@ class TableExport(QToolButton):
 
     def copy(self, selected: bool = True) -> None:
         """Copy rows with a header, separated by tabs: the selected ones, or all."""
+        from cellcam.stacks.writing import spreadsheet_safe
+
         session = self._session()
         rows = self._table.rows_on_screen(selected)
         if session is None or not rows:
             self.message.emit("Select rows first: click them, with Shift or Ctrl for several.")
             return
-        text = session.table.iloc[rows].to_csv(sep="\t", index=False, lineterminator="\n")
+        chosen = spreadsheet_safe(session.table.iloc[rows])
+        text = chosen.to_csv(sep="\t", index=False, lineterminator="\n")
         clipboard = QApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)

@@ -29,17 +29,32 @@ def label_layers(stack: Stack) -> list[LayerData]:
     segmentation; or if each number is one patch. The patches of a yes/no mask that is so called
     are numbered. What was decided is said.
     """
-    if len(stack.channels) > 1 or stack.data.dtype.kind not in "ui":
+    if len(stack.channels) > 1 or stack.data.dtype.kind not in "buif":
         return []
     if stack.data.nbytes > _LARGEST_MEASURED:
         return []
-    pixels = np.asarray(channel_pixels(stack, 0))
+    if stack.data.dtype.kind == "f" and not is_named_as_labels(stack):
+        return []
+    pixels = _as_integers(np.asarray(channel_pixels(stack, 0)))
     if is_named_as_labels(stack):
         return _named_labels(stack, pixels) if could_be_labels(pixels) else []
     if _is_movie(stack) or not are_certainly_labels(pixels):
         return []
     _say(f"{stack.name} was opened as cells: each of its values is one patch.")
     return [_layer(stack, pixels)]
+
+
+def _as_integers(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Yes and no, or whole numbers that were stored as floating point, as integers."""
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.uint8)
+    if pixels.dtype.kind != "f":
+        return pixels
+    values = pixels.astype(np.float64)
+    is_whole = (
+        np.isfinite(values).all() and not (values % 1).any() and values.max(initial=0) < 2**31
+    )
+    return values.astype(np.int32) if is_whole else pixels
 
 
 def _named_labels(stack: Stack, pixels: NDArray[np.generic]) -> list[LayerData]:

@@ -31,16 +31,40 @@ def get_reader(path: str | list[str]) -> Reader | None:
 def _read_layers(path: str | list[str]) -> Sequence[LayerData | tuple[None]]:
     """Layers of a file; in a window, facts that the file does not state are asked for."""
     from cellcam.stacks.image_file import UnstatedFactError
-    from napari_cellcam.work.waiting import in_gui, without_freezing
+    from napari_cellcam.work.waiting import in_gui
 
     file = str(path)
     try:
-        layers = without_freezing(partial(_opened, file, FileFacts()))
+        layers = _opened_or_asked(file, FileFacts())
     except UnstatedFactError as error:
         if not in_gui():
             raise
         return _read_with_asked_facts(file, error)
-    return _drawn_one_by_one(layers)
+    return _drawn_one_by_one(layers) if layers else _NOTHING
+
+
+def _opened_or_asked(file: str, given: FileFacts) -> list[LayerData]:
+    """Layers of a file; where parts of it are missing, if the user wants the others.
+
+    Returns
+    -------
+    no layers where the user does not
+    """
+    from qtpy.QtWidgets import QMessageBox
+
+    from cellcam.stacks.missing_pixels import MissingPixelsError
+    from napari_cellcam.work.waiting import in_gui, without_freezing
+
+    try:
+        return without_freezing(partial(_opened, file, given))
+    except MissingPixelsError as error:
+        if not in_gui():
+            raise
+        question = f"{error}\n\nOpen it, with what is missing as no data?"
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    if QMessageBox.question(None, "Parts of the image are missing", question, yes | no) != yes:
+        return []
+    return without_freezing(partial(_opened, file, given._replace(tolerate_missing=True)))
 
 
 def _read_with_asked_facts(
@@ -51,7 +75,6 @@ def _read_with_asked_facts(
 
     from cellcam.errors import InputError
     from napari_cellcam.widgets.facts_dialog import FileFactsDialog
-    from napari_cellcam.work.waiting import without_freezing
 
     dialog = FileFactsDialog(file, error.images)
     while dialog.exec():
@@ -65,11 +88,11 @@ def _read_with_asked_facts(
             facts.time_step_s,
         )
         try:
-            layers = without_freezing(partial(_opened, file, given))
+            layers = _opened_or_asked(file, given)
         except InputError as problem:
             dialog.show_problem(str(problem))
         else:
-            return _drawn_one_by_one(layers)
+            return _drawn_one_by_one(layers) if layers else _NOTHING
     show_info(f"{file} was not opened.")
     return _NOTHING
 
@@ -97,6 +120,7 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         series=given.series,
         pixel_size_um=given.pixel_size_um,
         time_step_s=given.time_step_s,
+        tolerate_missing=given.tolerate_missing,
     )
     if holds_maps(stack):
         return importance_layers(stack)

@@ -126,7 +126,7 @@ def _cells_beside(stack: Stack) -> pd.DataFrame | None:
             table = pd.read_csv(csv, keep_default_na=False, dtype={"class": str, "flags": str})
         else:
             return None
-        return table.astype({"label": int, "class": str})
+        return table.fillna({"class": ""}).astype({"label": int, "class": str})
     except (OSError, ValueError, KeyError) as error:
         warnings.warn(f"{path} is no cell table, and is left out: {error}", stacklevel=2)
         return None
@@ -137,7 +137,7 @@ def _classes(table: pd.DataFrame | None) -> list[str]:
     if table is None:
         return []
     in_columns = [str(name)[2:] for name in table.columns if str(name).startswith("p_")]
-    return in_columns or sorted(table["class"].unique())
+    return in_columns or sorted(set(table["class"]) - {""})
 
 
 def _model(table: pd.DataFrame | None) -> str:

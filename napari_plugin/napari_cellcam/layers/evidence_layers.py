@@ -165,12 +165,13 @@ class EvidenceLayers:
 
     @property
     def largest(self) -> float:
-        """Importance or difference at the end of the scale that is drawn."""
+        """Importance or difference at the end of the scale that is drawn; 0 for empty maps."""
         ends = self.evidence.typical if self.is_signed else self.evidence.largest
-        return (max(ends.values()) if self._has_shared_scale else ends[self.shown]) or 1.0
+        return max(ends.values()) if self._has_shared_scale else ends[self.shown]
 
     def _set_scale(self) -> None:
-        limits = (-self.largest if self.is_signed else 0, self.largest)
+        end = self.largest or 1.0  # napari wants a range
+        limits = (-end if self.is_signed else 0, end)
         self.layer.contrast_limits_range = limits
         self.layer.contrast_limits = limits
 
@@ -192,7 +193,7 @@ class EvidenceLayers:
             pyramid_if_large(self.maps[self.shown]),
             name=_NAME,
             colormap=importance_colormap(),
-            contrast_limits=(0, self.largest),
+            contrast_limits=(0, self.largest or 1.0),
             gamma=IMPORTANCE_GAMMA,
             blending="translucent_no_depth",
             metadata={"cellcam": self._map_metadata()},

@@ -191,7 +191,9 @@ class LayerChoices:
             pixel_size = (y, x) if y != x else y
             if z is not None:
                 pixel_size = (z, y, x)
-        return ImageOptions(given.axes, given.channels, pixel_size, given.series)
+        return ImageOptions(
+            given.axes, given.channels, pixel_size, given.series, given.tolerate_missing
+        )
 
 
 def labels_not_in_file(cells: Labels | None) -> Iterator[str]:

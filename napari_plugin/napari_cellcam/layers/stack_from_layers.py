@@ -16,6 +16,7 @@ from napari_cellcam.layers.channel_sources import (
     source_layer,
     source_pixels,
 )
+from napari_cellcam.layers.stack_layers import cellcam_metadata
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -94,6 +95,7 @@ def stack_from_layers(layers: Mapping[str, Image | ColourSample], axes: str) -> 
         pixel_size_um=layer_pixel_size(first, axes),
         time_step_s=layer_time_step(first, axes),
         name=first.name,
+        notes=cellcam_metadata(first).get("notes", ()),
     )
 
 
@@ -116,8 +118,6 @@ def layer_time_step(layer: Layer, axes: str) -> float | None:
 def stack_from_labels(layer: Labels, axes: str) -> Stack:
     """The user's labels as a stack of one channel; ``axes`` are those of the image."""
     data = _lazy(full_resolution(layer))
-    if data.dtype.kind not in "ui":
-        data = data.astype(np.int32)
     return Stack(to_tczyx(data, axes[-layer.ndim :]), ("cells",), name=layer.name)
 
 

@@ -22,6 +22,8 @@ LayerData = tuple[object, dict[str, object], str]
 # Percentiles of the pixels that are drawn black and white, measured up to this distance from the
 # middle of a plane.
 _SHOWN, _HALF_MEASURED = (0.1, 99.9), 1024
+# Part of the median that all pixels with data exceed, where zeros are fill.
+_FAR = 0.2
 # Pixels of a plane along each axis that the percentiles are taken from, at most.
 _SAMPLED = 512
 # The first three are easy to distinguish: DNA, cytoskeleton and a marker.
@@ -46,11 +48,12 @@ class FileFacts(NamedTuple):
     series: int | None = None
     pixel_size_um: tuple[float | None, float | None, float | None] | None = None
     time_step_s: float | None = None
+    tolerate_missing: bool = False
 
 
 _UNSAID = FileFacts()
-# ``unit`` is that of the pixel values; ``given`` is what the user said about the file, and
-# ``axes``, ``stated_um`` and ``stated_s`` what the file itself states of the layer.
+# ``unit`` is that of the pixel values; ``notes`` are those of the stack; ``given`` is what the user
+# said about the file; ``axes``, ``stated_um`` and ``stated_s`` what the file states of the layer.
 CellCamMetadata = TypedDict(
     "CellCamMetadata",
     {
@@ -60,6 +63,7 @@ CellCamMetadata = TypedDict(
         "model": str,
         "class": str,
         "unit": str,
+        "notes": tuple[str, ...],
         "preview": bool,
         "given": FileFacts,
         "axes": str,
@@ -98,6 +102,7 @@ def stack_layers(stack: Stack, given: FileFacts = _UNSAID) -> list[LayerData]:
         "axes": _kept_axes(stack),
         "stated_um": stated,
         "stated_s": None if given.time_step_s else stack.time_step_s,
+        "notes": stack.notes,
     }
     if stack.is_colour and stack.data.dtype == np.uint8:
         return [_rgb_layer(stack, metadata, placement)]
@@ -171,9 +176,18 @@ def _display_range(pixels: da.Array) -> tuple[float, float]:
         [np.asarray(pixels[(*map(int, place), *middle)])[thinned].ravel() for place in places]
     )
     measured = measured.astype(np.float64)
-    measured = measured[np.isfinite(measured)]
+    measured = _without_fill(measured[np.isfinite(measured)])
     low, high = np.percentile(measured, _SHOWN) if measured.size else (0.0, 1.0)
     return float(low), float(high if high > low else low + 1)
+
+
+def _without_fill(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Counts without the zeros of a mosaic's fill, where all others lie far above them."""
+    others = counts[counts != 0]
+    if len(others) == len(counts) or len(others) < len(counts) / 2:
+        return counts  # zeros are the background where they are most of a picture
+    low, middle = np.percentile(others, (_SHOWN[0], 50))
+    return others if low > _FAR * middle > 0 else counts
 
 
 def _kept_axes(stack: Stack) -> str:

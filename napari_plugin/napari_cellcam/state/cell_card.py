@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from cellcam.explain.settings import Exactness
@@ -57,17 +58,18 @@ class CellCard:
     row : in the table of its session
     label : in the label image of its field
     image, model : what it is about
-    predicted : its most probable class; empty without a model
-    probability : of that class, calibrated
+    predicted : its most probable class; empty without a call
+    probability : of that class, calibrated; NaN without a call
     flags : doubts about the cell, separated by ``;``
     crop : (C, Y, X) counts; for a volume their maximum over z
     channels : C names
-    probabilities : of each class, calibrated; empty without a model
+    probabilities : of each class, calibrated; empty without a call
     difference : why this class and not another; None before it is explained
     class_maps : (Y, X) signed map of each of `probable_classes` rather than the mean of all; empty
         until they are computed
     class_error : estimated error of the strongest of these maps, relative to it
     settings : how the maps are computed, in words, where it differs from what the model says
+    why_no_call : why the cell cannot be called, in words; empty if it can
     """
 
     row: int
@@ -84,6 +86,7 @@ class CellCard:
     class_maps: dict[str, Map] = field(default_factory=dict)
     class_error: float = float("nan")
     settings: str = ""
+    why_no_call: str = ""
 
     @property
     def probable_classes(self) -> list[str]:
@@ -93,9 +96,9 @@ class CellCard:
 
     @property
     def runner_up(self) -> str:
-        """The most probable of the classes that it is not called."""
+        """The most probable of the classes that it is not called; empty without a call."""
         others = (name for name in self.probabilities if name != self.predicted)
-        return max(others, key=self.probabilities.__getitem__)
+        return max(others, key=self.probabilities.__getitem__, default="")
 
 
 def brief_card(session: Session, row: int) -> CellCard:
@@ -103,7 +106,8 @@ def brief_card(session: Session, row: int) -> CellCard:
     field, index = session.locate(row)
     spec, crop = session.spec, session.crop(row)
     facts = session.table.iloc[row]
-    has_call = session.model is not None
+    why_no_call = session.why_no_call(row)
+    has_call = session.model is not None and not why_no_call
     calls = session.called[field].probabilities[index].tolist() if has_call else ()
     return CellCard(
         row=row,
@@ -112,12 +116,24 @@ def brief_card(session: Session, row: int) -> CellCard:
         model=Path(session.origin.model).name,
         predicted=str(facts["class"]) if has_call else "",
         probability=float(facts["probability"]) if has_call else float("nan"),
-        flags=str(facts["flags"]),
+        flags=_doubts(facts) if has_call else str(facts["flags"]),
         crop=crop.max(axis=1) if crop.ndim == 4 else crop,
         channels=spec.channels,
         probabilities=dict(zip(spec.classes, calls, strict=True)) if has_call else {},
         settings=session.settings_text,
+        why_no_call=why_no_call,
     )
+
+
+def _doubts(facts: pd.Series[Any]) -> str:
+    """Flags of a cell, in which ``unlike`` says what differs."""
+    from cellcam.models.unlike import in_words
+
+    flags = str(facts["flags"])
+    if not facts["differs"]:
+        return flags
+    why = in_words(str(facts["differs"]), float(facts["differs_by"]))
+    return flags.replace("unlike", f"unlike the training cells ({why})")
 
 
 def explained_card(

@@ -66,7 +66,7 @@ def compare(
 
     progress(0, 1)
     judged = cast("dict[str, Any]", read_spec(new).training["validation"])
-    table = pd.read_csv(cells, dtype={"cls": str})
+    table = pd.read_csv(cells, dtype={"cls": str}, keep_default_na=False)
     by_hand = table[table["by_hand"]]
     truth = by_hand["cls"].tolist()
     recall = {name: float(figures["recall"]) for name, figures in judged["per_class"].items()}

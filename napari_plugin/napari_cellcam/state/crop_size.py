@@ -27,7 +27,7 @@ def measured_draft(draft: ClassifierDraft, matched: MatchedStack) -> ClassifierD
     probe = replace(matched, spec=replace(draft, crop_size=(8,) * draft.spatial_dims))
     for place in probe.fields():
         found = find_field(probe, place)
-        if len(found.cells):
+        if found.can_be_called.any():
             return _fitted(draft, found)
     return replace(draft, crop_size=(_WITHOUT_CELLS,) * draft.spatial_dims)
 
@@ -35,7 +35,7 @@ def measured_draft(draft: ClassifierDraft, matched: MatchedStack) -> ClassifierD
 def _fitted(draft: ClassifierDraft, found: FoundCells) -> ClassifierDraft:
     from scipy import ndimage
 
-    boxes = [box for box in ndimage.find_objects(found.labels) if box is not None]
+    boxes = ndimage.find_objects(found.compact[1])
     sides = np.array([[axis.stop - axis.start for axis in box] for box in boxes], float)
     wanted = _MARGIN * np.percentile(sides, _PERCENTILE, axis=0)
     pixel = np.array(found.stack.pixel_size_um[-draft.spatial_dims :], object)

@@ -82,6 +82,7 @@ def difference_maps(
     planes = np.arange(len(names))
     canvases = [MapCanvas.empty(found, len(names)) for found in session.found]
     rows = range(len(session.table)) if rows is None else rows
+    rows = [row for row in rows if session.can_be_called[row]]
     errors, largest = [], []
     for part in slices(len(rows), session.explainer.cells_at_once):
 

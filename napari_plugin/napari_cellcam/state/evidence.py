@@ -90,10 +90,11 @@ def explain_session(
 
     choices = session.explaining
     request = replace(session.request.with_classes(classes), rtol=choices.rtol)
-    explained = np.ones(len(session.table), bool)
+    explained = session.can_be_called.copy()
     if rows is not None:
         explained[:] = False
         explained[list(rows)] = True
+        explained &= session.can_be_called
     results: list[FieldResult] = []
     before = 0
     for called, chosen in zip(session.called, session.by_field(explained), strict=True):
@@ -120,7 +121,7 @@ def explain_session(
         from cellcam.pipeline.linked_cells import CELL_3D
 
         table[CELL_3D] = session.cells_3d
-    which = None if rows is None else tuple(map(int, np.flatnonzero(explained)))
+    which = None if explained.all() else tuple(map(int, np.flatnonzero(explained)))
     about = _about(session, which)
     found = EvidenceMaps(maps, grey, table, which, choices, about, session.spec.channels)
     _ = found.largest  # computed here, not later in the GUI thread
@@ -136,15 +137,16 @@ def _about(session: Session, rows: tuple[int, ...] | None) -> str:
 def _own_call(result: FieldResult, called: CalledCells) -> NDArray[np.float32]:
     """At each pixel the importance for the call of the cell that the pixel belongs to."""
     from cellcam.cells.cropping import nearest_cells
+    from cellcam.cells.numbering import by_label
 
     if len(result.classes) == 1:
         return result.maps[0]
     found = called.found
     scale = np.array(found.read.whole) / found.shape_at_scale
     reach = [round(n * float(scale.max())) for n in found.spec.crop_size]
-    index = np.zeros(int(result.labels.max(initial=0)) + 1, np.intp)
-    index[found.cells.numbers] = called.probabilities.argmax(1)
-    plane = index[nearest_cells(result.labels, reach)]
+    calls = np.nan_to_num(called.probabilities).argmax(1)
+    owner = nearest_cells(result.labels, reach)
+    plane = by_label(owner, found.cells.numbers, calls).astype(np.intp)
     return np.take_along_axis(result.maps, plane[None], axis=0)[0]
 
 

@@ -145,19 +145,47 @@ class Session:
     @cached_property
     def cells_image(self) -> NDArray[np.int32]:
         """Label image of the cell numbers 1, 2, ..., on the axes of `kept_axes`."""
+        from cellcam.cells.numbering import by_label
+
         images = []
         for found, first in zip(self.found, self.first_rows, strict=False):
-            lookup = np.zeros(int(found.labels.max()) + 1, np.int32)
-            lookup[found.cells.numbers] = first + 1 + np.arange(len(found.cells))
-            images.append(lookup[found.labels])
+            numbers = first + 1 + np.arange(len(found.cells), dtype=np.int32)
+            images.append(by_label(found.labels, found.cells.numbers, numbers.astype(np.int32)))
         return self.on_axes(images)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know about the image, its cells and their calls."""
+        from cellcam.pipeline.notes import each_once, image_notes
+
+        if self.model is None:
+            return each_once([*self.stack.notes, *(n for field in self.found for n in field.notes)])
+        of_fields = [note for field in self.called for note in field.notes]
+        return image_notes(of_fields, self._table_without_evidence, self.model.spec)
+
+    @property
     def calls(self) -> list[str]:
-        """Called class of each cell; empty texts if there is no model yet."""
+        """Called class of each cell; an empty text for a cell without call, or without a model."""
         if not self.called:
             return [""] * len(self.table)
-        return [str(name) for name in self.table["class"]]
+        return [name if isinstance(name, str) else "" for name in self.table["class"]]
+
+    @cached_property
+    def can_be_called(self) -> NDArray[np.bool_]:
+        """Whether each row is one cell with data; a model calls these, and can learn from them."""
+        return np.concatenate([field.can_be_called for field in self.found])
+
+    def why_no_call(self, row: int) -> str:
+        """Why a cell cannot be called, in words; empty if it can."""
+        field, index = self.locate(row)
+        if self.can_be_called[row]:
+            return ""
+        if self.found[field].several_pieces[index]:
+            return (
+                "Its number lies on several distant pieces of the label image. Give each cell a "
+                "number of its own."
+            )
+        return "The image has no data here."
 
     def crop(self, row: int) -> NDArray[np.generic]:
         """Counts (C, *crop_size) of the cell in one row of the table."""
@@ -239,6 +267,7 @@ def _matched(
     from cellcam.cells.user_labels import UserLabels
     from cellcam.pipeline.matching import match
 
+    # `match` checks the labels by the rules that hold for label files, too.
     return match(stack, spec, request, UserLabels(labels) if labels else None)
 
 

@@ -38,7 +38,8 @@ def suggest_cells(session: Session, known: Collection[int], n: int = 1) -> list[
     known : rows that have a true class; they are not suggested
     n : number of rows, at most
     """
-    rows = [row for row in range(len(session.table)) if row not in known]
+    can_teach = np.flatnonzero(session.can_be_called).tolist()
+    rows = [row for row in can_teach if row not in known]
     if not rows or session.model is None:
         return rows[:n]
     unassigned = np.array(rows, int)

@@ -167,9 +167,16 @@ class ColourBar(QWidget):
         self.setToolTip("Importance: how much a place adds to the score of the class.")
 
     def show_scale(self, largest: float) -> None:
-        """Show the end of the scale."""
+        """Show the end of the scale; 0 if the map is empty everywhere."""
         self.largest = largest
         self.update()
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Texts below both ends."""
+        if not self.largest:
+            return ("no importance anywhere", "")
+        return ("no importance", f"{self.largest:.2g}")
 
     def paintEvent(self, _: QPaintEvent) -> None:  # noqa: N802, D102 - Qt's name
         painter = QPainter(self)
@@ -182,8 +189,8 @@ class ColourBar(QWidget):
         painter.fillRect(bar, gradient)
         painter.setPen(self.palette().windowText().color())
         below = QRectF(0, self._BAR, self.width(), self._TEXT)
-        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "no importance")
-        painter.drawText(below, Qt.AlignmentFlag.AlignRight, f"{self.largest:.2g}")
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, self.words[0])
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, self.words[1])
 
 
 class DifferenceBar(QWidget):
@@ -198,7 +205,7 @@ class DifferenceBar(QWidget):
         self.setToolTip("How much a pixel adds to the lead of the called class, or takes from it.")
 
     def show_scale(self, called: str, other: str, largest: float, is_cut: bool = False) -> None:
-        """Show both ends of the scale, -largest to largest; 0 is not known yet.
+        """Show both ends of the scale, -largest to largest; 0: not known yet, or an empty map.
 
         Parameters
         ----------

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from cellcam.names import joined_names, split_names
 from napari_cellcam.layers.channel_sources import layer_shape
 from napari_cellcam.layers.layer_facts import (
     apply_facts,
@@ -87,7 +88,7 @@ class FactsForm(QWidget):
         form.addRow("Size", QLabel(" x ".join(map(str, shape))))
         self.axes = QLineEdit(stated.axes or guess)
         self.axes.setPlaceholderText("one letter for each number above")
-        self.channels = QLineEdit(", ".join(stated.channels))
+        self.channels = QLineEdit(joined_names(stated.channels, ", "))
         self.channels.setPlaceholderText("numbered, if you leave this empty")
         self.pixel_y, self.pixel_x = (_length(size) for size in stated.pixel_size_um)
         self.z_step = _length(stated.z_step_um)
@@ -131,8 +132,7 @@ class FactsForm(QWidget):
         return self.axes.text().strip().upper()
 
     def _names(self) -> tuple[str, ...]:
-        text = self.channels.text().strip()
-        return tuple(name.strip() for name in text.split(",")) if text else ()
+        return split_names(self.channels.text())
 
     def _count_channels(self) -> int:
         if self._n_channels is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
 _NO_PARENT = QModelIndex()
@@ -57,8 +58,9 @@ class SortableTableModel(QAbstractTableModel):
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         rows = [self.table_row(index.row()) for index in before]
-        ascending = np.argsort(np.array(self._columns[column]), kind="stable")
-        self._order = ascending if order == Qt.SortOrder.AscendingOrder else ascending[::-1]
+        self._order = _sorted_rows(
+            np.array(self._columns[column]), order == Qt.SortOrder.AscendingOrder
+        )
         after = [
             self.index(self.screen_row(row), index.column())
             for row, index in zip(rows, before, strict=True)
@@ -78,7 +80,11 @@ class SortableTableModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         value = self._columns[index.column()][self._order[index.row()]]
-        return f"{value:.2f}" if isinstance(value, float) else str(value)
+        if value is None:
+            return ""
+        if isinstance(value, float):
+            return "" if np.isnan(value) else f"{value:.2f}"
+        return str(value)
 
     def headerData(  # noqa: N802, D102 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -86,3 +92,10 @@ class SortableTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return self._names[section]
         return None
+
+
+def _sorted_rows(values: NDArray[np.generic], ascending: bool) -> NDArray[np.intp]:
+    """Rows in the order of their values; rows without a value come last either way."""
+    order = np.argsort(values, kind="stable")
+    n = len(values) - int(np.isnan(values).sum() if values.dtype.kind == "f" else 0)
+    return order if ascending else np.concatenate([order[:n][::-1], order[n:]])

@@ -10,10 +10,10 @@ import pytest
 import torch
 from cellcam_training.fitting.initial_model import continue_from, initial_model
 from cellcam_training.fitting.recipe import Recipe
-from cellcam_training.fitting.trainer import train_model
+from cellcam_training.fitting.trainer import read_all_crops, train_model
 from cellcam_training.tables.cell_table import CellTable, read_cell_table
 from cellcam_training.tables.crops import read_crops
-from support.cell_tables import QUICK
+from support.cell_tables import QUICK, write_images, write_table
 from support.models import untrained_model
 
 from cellcam.errors import UsageError
@@ -89,3 +89,17 @@ def test_going_on_remembers_what_the_cells_at_hand_do_not_show(
         return float((model.probabilities(crops.pixels)[:, order].argmax(1) == truth).mean())
 
     assert accuracy(start_from=tmp_path / "start", network=start.spec.network) > accuracy() + 0.05
+
+
+def test_fields_are_seen_as_the_model_sees_them_that_a_training_goes_on_from(
+    tmp_path: Path,
+) -> None:
+    write_images(tmp_path)
+    save_model(untrained_model(crop_size=(24, 24), pixel_size_um=(1.0, 1.0)), tmp_path / "start")
+    path = write_table(
+        tmp_path, image="field.ome.tif", x=[20, 40], y=[11, 31], z=[0, 1], cls=["a", "b"]
+    )
+    recipe = Recipe(start_from=tmp_path / "start")
+    crops = read_all_crops(read_cell_table(path, to_train=False), recipe, tmp_path / "scratch")
+    assert (crops.crop_size, crops.pixel_size_um) == ((24, 24), (1.0, 1.0))
+    assert crops.why_size == "as start, which it goes on from, sees cells"

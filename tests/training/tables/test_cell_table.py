@@ -14,11 +14,15 @@ from cellcam import InputError
     [
         ({"image": ["field.ome.tif"], "x": [1], "y": [1]}, "It needs image"),
         ({"cls": list("aabb"), "x": [1] * 4, "y": [1] * 4}, "It needs image"),
+        ({"Cls": ["a"], "Image": ["a.tif"], "X": [1], "y": [1]}, "Rename Cls to cls, Image to im"),
         ({"cls": list("aabb"), "image": ["field.ome.tif"] * 4}, "one of: index"),
         ({"cls": list("aabb"), "image": ["no.tif"] * 4, "index": [0] * 4}, "row 5: there is no"),
-        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "b has one cell"),
-        ({"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [0] * 4}, "one class only, a"),
-        ({"cls": ["a", None, "b", "b"], "file": ["crops.tif"] * 4, "index": [0] * 4}, "row 3: no"),
+        ({"cls": list("aaab"), "file": ["crops.tif"] * 4, "index": [*range(4)]}, "b has one cell"),
+        (
+            {"cls": list("aaaa"), "file": ["crops.tif"] * 4, "index": [*range(4)]},
+            "one class only, a",
+        ),
+        ({"cls": ["a", None, "b"], "file": ["crops.tif"] * 3, "index": [0, 1, 2]}, "row 3: no"),
     ],
 )
 def test_an_invalid_table_is_refused_with_the_reason(
@@ -31,7 +35,7 @@ def test_an_invalid_table_is_refused_with_the_reason(
 def test_all_problems_of_a_table_are_reported_at_once_row_by_row(folder: Path) -> None:
     path = write_table(
         folder, cls=["a", None, "b", "b", "a"], image=["field.ome.tif"] * 4 + ["no.tif"],
-        xmin=[1, 1, 9, 1, 1], ymin=[1] * 5, xmax=[5, 5, 9, 5, 5], ymax=[5] * 5,
+        xmin=[1, 1, 9, 11, 21], ymin=[1] * 5, xmax=[5, 5, 9, 15, 25], ymax=[5] * 5,
     )  # fmt: skip
     with pytest.raises(InputError) as error:
         read_cell_table(path)
@@ -45,8 +49,8 @@ def test_warns_of_classes_from_one_group_and_of_images_on_both_sides_of_the_spli
 ) -> None:
     table = read_cell_table(
         write_table(
-            folder, cls=list("aabb"), image=["field.ome.tif"] * 4, x=[21] * 4, y=[11] * 4,
-            group=["m1", "m2", "m2", "m2"], split=["train", "val", "train", "val"],
+            folder, cls=list("aabb"), image=["field.ome.tif"] * 4, x=[11, 21, 31, 41], y=[11] * 4,
+            z=[0] * 4, group=["m1", "m2", "m2", "m2"], split=["train", "val", "train", "val"],
         )
     )  # fmt: skip
     assert len(table.warnings) == 3

@@ -54,7 +54,7 @@ def test_rows_are_filtered_by_patterns_and_numbered_as_in_the_file(folder: Path)
         "flag": [None, "cut", None, None, None, None],
         "cls": ["a", "b", "a", "b", "b", "b"],
         "x": [21] * 6,
-        "y": [11, 11, 11, 500, 11, 11],
+        "y": [11, 15, 19, 500, 23, 27],
     }
     table = read_cell_table(write_table(folder, **columns), only=["image=*.ome.tif", "flag!=c?t"])
     assert table.rows["row"].tolist() == [0, 2, 3, 4]
@@ -62,3 +62,17 @@ def test_rows_are_filtered_by_patterns_and_numbered_as_in_the_file(folder: Path)
         read_crops(table, CropSettings(crop_size=(5, 7), field="max"))
     with pytest.raises(UsageError, match="COLUMN=PATTERN"):
         read_cell_table(folder / "cells.csv", only=["colour=red"])
+
+
+@pytest.mark.fault(
+    "Images of a table that do not state their axes", "--axes of train and evaluate says them"
+)
+def test_axes_that_files_do_not_state_are_given(tmp_path: Path) -> None:
+    movie = np.random.default_rng(0).integers(0, 999, (5, 30, 40)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "movie.tif", movie, photometric="minisblack", metadata=None)
+    path = write_table(tmp_path, image="movie.tif", t=[0, 3], x=[20, 9], y=[10, 9], cls=["a", "b"])
+    with pytest.raises(InputError, match="--axes"):
+        read_crops(read_cell_table(path, to_train=False), CropSettings((5, 5)))
+    table = read_cell_table(path, to_train=False, axes="TYX")
+    crops = read_crops(table, CropSettings((5, 5))).pixels
+    np.testing.assert_array_equal(crops[1, 0], movie[3, 7:12, 7:12])

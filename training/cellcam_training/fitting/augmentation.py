@@ -10,17 +10,18 @@ import math
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.functional import gaussian_blur
 
 from cellcam.explain.baselines import baseline_images
+from cellcam_training.fitting.recipe_file import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Augmentation(BaseModel):
+class Augmentation(Settings):
     """Random changes of a crop that do not change its class.
 
     Attributes
@@ -38,8 +39,6 @@ class Augmentation(BaseModel):
     missing_stain : probability that a channel is replaced by background or blurred strongly;
         channel shares are measured on such images, so they need a network trained with some
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flips: bool = True
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 45.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from cellcam.errors import InputError
 from cellcam.stacks.writing import whole_file
+from cellcam_training.fitting.foreign_weights import read_state
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -26,15 +29,28 @@ class Stateful(Protocol):
 
 def save_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> None:
     """Write the states of all parts."""
+    content = io.BytesIO()
+    torch.save({name: part.state_dict() for name, part in parts.items()}, content)
+    # Written here: torch says that the disk is full in a way that cannot be recognised.
     with whole_file(path) as temporary:
-        torch.save({name: part.state_dict() for name, part in parts.items()}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> None:
-    """Restore the states of all parts."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+    """Restore the states of all parts.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or is no checkpoint of this training.
+    """
+    way_out = "Delete it, and the training begins anew."
+    state = read_state(path, way_out)
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise InputError(f"{path} is no checkpoint of this training: {error}. {way_out}") from error
 
 
 class RandomState:

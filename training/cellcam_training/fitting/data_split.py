@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from cellcam.errors import InputError
 from cellcam_training.tables.cell_table import group_numbers
+from cellcam_training.tables.table_checks import VALIDATION_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_VALIDATION_WORDS = ("val", "valid", "validation")
 
 
 def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_]:
@@ -39,7 +38,7 @@ def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.
         If the split column has one side only, or all cells belong to one group.
     """
     if (rows["split"] != "").any():
-        chosen = rows["split"].str.lower().isin(_VALIDATION_WORDS).to_numpy()
+        chosen = rows["split"].str.lower().isin(VALIDATION_WORDS).to_numpy()
         if chosen.all() or not chosen.any():
             raise InputError("The split column needs rows with 'train' and rows with 'val'.")
         return chosen

@@ -89,6 +89,7 @@ def initial_model(
         baseline=BASELINE,
         field=recipe.field,
         finding=recipe.finding,
+        note=recipe.note,
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from cellcam.errors import UsageError
+from cellcam.errors import InputError, UsageError
+from cellcam_training.fitting.foreign_weights import read_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,14 +63,14 @@ def pretrained_weights(network: str, source: Path | str) -> Weights | None:
 
     Raises
     ------
-    UsageError
-        If the file cannot be read.
+    InputError
+        If the file cannot be used.
     """
     if isinstance(source, Path):
-        try:
-            weights: Weights = torch.load(source, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise UsageError(f"pretrained: {source} cannot be read: {error}") from error
+        weights = read_state(source, "Name another file as 'pretrained', or 'auto'.")
+        tensors = weights.values() if isinstance(weights, dict) else [None]
+        if not all(isinstance(tensor, Tensor) for tensor in tensors):
+            raise InputError(f"pretrained: {source} is no state dict: it holds more than tensors.")
         return weights
     from torchvision.models import get_model_weights
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from cellcam.errors import UsageError
+from cellcam.models.registry import network_entry
 from cellcam.models.spec import Finding
 from cellcam_training.fitting.augmentation import Augmentation, Share
+from cellcam_training.fitting.recipe_file import Settings, problems_in_words, recipe_content
 from cellcam_training.tables.crops import CropSettings
 from cellcam_training.tables.image_crops import FieldName
 
+CropLength = Annotated[int, Field(ge=1, le=4096)]
 
-class Recipe(BaseModel):
+
+class Recipe(Settings):
     """Settings of a training.
 
     Attributes
@@ -38,6 +41,7 @@ class Recipe(BaseModel):
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
     field : how a stack with several planes is reduced
     finding : how cells are found; stored in the model, for images without a label image
+    note : what every user of the model must know; stored in the model
     epochs : at most; default: 15 to 80, more for fewer cells
     patience : early stopping: number of epochs without improvement after which the training
         stops and the weights of the best epoch are used; default: none, all epochs are run and
@@ -58,16 +62,15 @@ class Recipe(BaseModel):
     seed : the same seed, data and machine give the same model
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     network: str = "auto"
     pretrained: Path | Literal["auto", "no"] = "auto"
     start_from: Path | None = None
-    crop_size: tuple[PositiveInt, ...] | None = None
+    field: FieldName = "plane"
+    crop_size: tuple[CropLength, ...] | None = None
     channels: tuple[str, ...] | None = None
     pixel_size_um: tuple[PositiveFloat, ...] | None = None
-    field: FieldName = "plane"
     finding: Finding | None = None
+    note: Annotated[str, Field(max_length=500)] = ""
     epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -81,6 +84,33 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     tensorboard: Path | None = None
     seed: int = 0
+
+    @field_validator("network")
+    @classmethod
+    def _check_network(cls, name: str) -> str:
+        if name != "auto":
+            try:
+                network_entry(name)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return name
+
+    @field_validator("crop_size", mode="before")
+    @classmethod
+    def _square(cls, size: object, info: ValidationInfo) -> object:
+        """One number is the length of all sides."""
+        if not isinstance(size, int):
+            return size
+        return (size,) * (3 if info.data.get("field") == "volume" else 2)
+
+    @model_validator(mode="after")
+    def _check_axes(self) -> Recipe:
+        n_axes = 3 if self.field == "volume" else 2
+        for name, values in (("crop_size", self.crop_size), ("pixel_size_um", self.pixel_size_um)):
+            if values is not None and len(values) != n_axes:
+                axes = "z, y, x" if n_axes == 3 else "y, x"
+                raise ValueError(f"{name} needs {n_axes} numbers ({axes}) for field {self.field}")
+        return self
 
     @model_validator(mode="after")
     def _check_folds(self) -> Recipe:
@@ -136,11 +166,29 @@ def read_recipe(path: Path | None) -> Recipe:
     Raises
     ------
     UsageError
-        If the file is missing, or a setting is unknown or out of range.
+        If the file is missing, or a setting is unknown or out of range: every problem in words.
     """
     if path is None:
         return Recipe()
+    content = recipe_content(path)
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise UsageError(f"Recipe {path} cannot be used: {error}") from error
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = problems_in_words(error, Recipe)
+        raise UsageError(f"Recipe {path} cannot be used.\n" + "\n".join(problems)) from error
+
+
+def changed_recipe(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with other settings, checked; those that are None stay.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of range, or does not go with the others.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    kept = {name: getattr(recipe, name) for name in recipe.model_fields_set}
+    try:
+        return Recipe.model_validate(kept | given)
+    except ValidationError as error:
+        raise UsageError("\n".join(problems_in_words(error, Recipe))) from error

@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from cellcam import __version__
-from cellcam.errors import InputError
-from cellcam.models.bundle import read_spec, save_model
+from cellcam.errors import UsageError
+from cellcam.models.bundle import SPEC, load_model, read_spec, save_model
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress
-from cellcam.reporting.classifier_page import ClassifierReport, write_classifier_page
+from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file
 from cellcam_training.fitting.calibration import (
     cross_fitted,
@@ -26,24 +24,22 @@ from cellcam_training.fitting.calibration import (
     softmax,
     uncertainty_threshold,
 )
+from cellcam_training.fitting.course import course_of
 from cellcam_training.fitting.data_loader import TrainingData
-from cellcam_training.fitting.data_split import fold_numbers, validation_cells
 from cellcam_training.fitting.distributed_training import (
     first_process_first,
     is_first_process,
     process_device,
 )
 from cellcam_training.fitting.epoch_validation import EpochMetrics
-from cellcam_training.fitting.initial_model import chosen_network, initial_model
-from cellcam_training.fitting.recipe import Recipe, schedule_of
+from cellcam_training.fitting.initial_model import initial_model
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.training_cells import known_cells
 from cellcam_training.fitting.training_loop import fit, write_history
-from cellcam_training.judging.classifier_report import classifier_report
+from cellcam_training.fitting.training_report import description, training_report, write_split
 from cellcam_training.judging.predictions import LabelledPredictions
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import CropSet, read_crops
-
-# Above this number of cells, training on the validation cells too gains nothing.
-_MANY_CELLS = 20_000
 
 
 def train_model(
@@ -52,6 +48,7 @@ def train_model(
     out: Path,
     device: str = "auto",
     progress: Progress | None = None,
+    crops: CropSet | None = None,
 ) -> CellModel:
     """Train a classifier on a cell table and write its model folder.
 
@@ -65,6 +62,7 @@ def train_model(
         ``docs/split.csv`` the split, ``docs/metrics.csv`` the metrics of all epochs and
         ``docs/report.html`` a report.
     progress : called with (epochs done, epochs at most, metrics)
+    crops : of the table, as `read_all_crops` returns them, if they have been read
 
     Returns
     -------
@@ -74,19 +72,44 @@ def train_model(
     """
     started = time.monotonic()
     scratch = scratch_folder(out)
-    crops = read_all_crops(table, recipe, scratch)
+    crops = crops or read_all_crops(table, recipe, scratch)
     fitted = fit_model(table, crops, recipe, scratch / "final", device, progress)
     if not is_first_process():
         return fitted.model
-    report = _report(table, crops, fitted)
+    report = training_report(table, crops, recipe, fitted)
     seconds = round(time.monotonic() - started, 1)
-    training = _description(table, recipe, fitted, report, seconds)
+    training = description(table, crops, recipe, fitted, report, seconds)
     write_history(out / "docs" / "metrics.csv", fitted.history)
-    _write_split(out / "docs" / "split.csv", table.rows, fitted.judge_of)
+    write_split(out / "docs" / "split.csv", table.rows, crops, fitted.judge_of)
     write_classifier_page(out / "docs" / "report.html", report)
     saved = save_model(fitted.model.with_spec(training=training), out)
     shutil.rmtree(scratch)
     return saved
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Refuse a model folder that would lose a model, or that holds something else.
+
+    An unfinished training of this folder is always continued.
+
+    Raises
+    ------
+    UsageError
+        With the way out.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file. Name a folder for the model.")
+    if not out.is_dir() or scratch_folder(out).is_dir():
+        return
+    if (out / SPEC).is_file() and not overwrite:
+        raise UsageError(
+            f"{out} holds a model already. Name another folder, or replace it with --overwrite."
+        )
+    others = sorted({file.name for file in out.iterdir()} - {"configs", "models", "docs"})
+    if others:
+        raise UsageError(
+            f"{out} holds {', '.join(others[:3])}, which are no part of a model. Name a new folder."
+        )
 
 
 def scratch_folder(out: Path) -> Path:
@@ -95,9 +118,20 @@ def scratch_folder(out: Path) -> Path:
 
 
 def read_all_crops(table: CellTable, recipe: Recipe, scratch: Path) -> CropSet:
-    """Crops of a table, stored below ``scratch``; the first process reads the images."""
+    """Crops of a table, stored below ``scratch``; the first process reads the images.
+
+    A training that goes on from a model sees fields as that model does.
+    """
+    settings, why = recipe.crop_settings(), None
+    if recipe.start_from is not None and table.place not in ("index", "whole"):
+        spec = read_spec(recipe.start_from)
+        if settings.crop_size is None:
+            settings, why = replace(settings, crop_size=spec.crop_size), recipe.start_from.name
+        if settings.pixel_size_um is None:
+            settings = replace(settings, pixel_size_um=spec.pixel_size_um)
     with first_process_first():
-        return read_crops(table, recipe.crop_settings(), scratch / "crops")
+        crops = read_crops(table, settings, scratch / "crops")
+    return replace(crops, why_size=f"as {why}, which it goes on from, sees cells") if why else crops
 
 
 @dataclass(frozen=True)
@@ -140,22 +174,10 @@ def fit_model(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> FittedModel:
-    """Split, fit and calibrate; ``scratch`` holds the checkpoints.
-
-    Once the validation cells have determined the number of epochs and the temperature, another
-    network is trained in the same way on all cells, because more cells give a better network.
-    This is left out if there are many cells, or if the table has a split.
-    """
-    network, why = chosen_network(recipe, crops.crop_size, len(crops.pixels))
-    judge_of = _judges(table.rows, recipe)
-    n_judges = int(judge_of.max()) + 1
-    # All networks get the same schedule: the temperature of the judges must suit the last.
-    schedule = schedule_of(recipe, int((judge_of != 0).sum()))
-    recipe = recipe.model_copy(update={"network": network, **schedule._asdict()})
-    table_has_split = (table.rows["split"] != "").any()
-    again = n_judges > 1 or (
-        recipe.all_cells and len(judge_of) <= _MANY_CELLS and not table_has_split
-    )
+    """Split, fit and calibrate, see `course_of`; ``scratch`` holds the checkpoints."""
+    course = course_of(table, crops, recipe)
+    recipe, judge_of, why = course.recipe, course.judge_of, course.why_network
+    n_judges, again = course.n_judges, course.again
     with first_process_first():
         _discard_outdated(scratch, recipe, crops, table.truth(), judge_of)
     networks = _Networks(progress, n_judges + again)
@@ -176,27 +198,31 @@ def fit_model(
         histories.append(history)
     judges, predictions = _calibrated(judges, judge_of, table, crops, recipe.risk)
     if not again:
-        return FittedModel(judges[0], judges, judge_of, why, histories[0], predictions)
+        model = judges[0] = _knowing_its_cells(judges[0], table, crops, judge_of != 0, recipe)
+        return FittedModel(model, judges, judge_of, why, histories[0], predictions)
     recipe = recipe.model_copy(update={"epochs": len(histories[0])})
     # The pixels of one judge were normalised like this when its temperature was fitted.
     measured_on = judge_of != 0 if n_judges == 1 else np.ones(len(judge_of), bool)
     model, _ = trained(measured_on, np.zeros(len(judge_of), bool), "all_cells")
     spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
+    model = _knowing_its_cells(model, table, crops, np.ones(len(judge_of), bool), recipe)
     return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
 
 
-def _judges(rows: pd.DataFrame, recipe: Recipe) -> NDArray[np.int64]:
-    """Number (N,) of the network that is trained without each cell and judges it; -1: none."""
-    if not recipe.validation_folds:
-        held_out = validation_cells(rows, recipe.validation_share, recipe.seed)
-        return np.where(held_out, 0, -1)
-    if (rows["split"] != "").any():
-        raise InputError(
-            "The table has a split column, and the recipe has validation_folds. Leave out one of "
-            "them: folds split the cells, too."
-        )
-    return fold_numbers(rows, recipe.validation_folds, recipe.seed)
+def _knowing_its_cells(
+    model: CellModel,
+    table: CellTable,
+    crops: CropSet,
+    trained_on: NDArray[np.bool_],
+    recipe: Recipe,
+) -> CellModel:
+    """The model with measures of the cells that it was trained on."""
+    rows = np.flatnonzero(trained_on)
+    groups = group_numbers(table.rows)[rows]
+    earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
+    cells = known_cells(model, crops.pixels[rows], groups, earlier or None, recipe.seed)
+    return model.with_training_cells(cells)
 
 
 def _calibrated(
@@ -266,53 +292,3 @@ def _discard_outdated(
         shutil.rmtree(scratch, ignore_errors=True)
         with whole_file(fingerprint) as temporary:
             temporary.write_text(content.hexdigest(), "utf-8")
-
-
-def _report(table: CellTable, crops: CropSet, fitted: FittedModel) -> ClassifierReport:
-    held_out, n_judges = fitted.held_out, len(fitted.judges)
-    subtitle = f"{fitted.model.spec.network} ({fitted.why_network}); {len(held_out)} cells, "
-    if n_judges > 1:
-        subtitle += f"each judged by one of {n_judges} networks, which had not seen it"
-    else:
-        subtitle += f"{held_out.sum()} of them kept for validation"
-    if fitted.on_all_cells:
-        subtitle += "; after the validation, the network was trained again on all cells"
-    return classifier_report(
-        fitted.judges,
-        fitted.judge_of[held_out],
-        crops.pixels[held_out],
-        fitted.predictions,
-        "A classifier and its training",
-        f"{subtitle}.",
-        "that the network was not trained on",
-        history=fitted.history,
-        warnings=table.warnings,
-    )
-
-
-def _description(
-    table: CellTable, recipe: Recipe, fitted: FittedModel, report: ClassifierReport, seconds: float
-) -> dict[str, JsonValue]:
-    """Entry ``training`` of the model's description."""
-    truth = table.truth()
-    return {
-        "network_chosen": fitted.why_network,
-        "validation": dict(report.metrics),
-        "validation_networks": len(fitted.judges),
-        "on_all_cells": fitted.on_all_cells,
-        "cells": {name: int((truth == i).sum()) for i, name in enumerate(table.classes)},
-        "validation_groups": sorted(set(table.rows["group"][fitted.held_out])),
-        "epochs": len(fitted.history),
-        "seconds": seconds,
-        "recipe": recipe.model_dump(mode="json") | {"network": fitted.model.spec.network},
-    }
-
-
-def _write_split(path: Path, rows: pd.DataFrame, judge_of: NDArray[np.int64]) -> None:
-    """Write which rows of the cell table were used for training and which for validation."""
-    names = np.where(judge_of >= 0, "val", "train")
-    if judge_of.max() > 0:
-        names = np.array([f"fold {k + 1}" for k in judge_of])
-    table = pd.DataFrame({"row": rows["row"], "cls": rows["cls"], "group": rows["group"]})
-    with whole_file(path) as temporary:
-        table.assign(split=names).to_csv(temporary, index=False)

@@ -13,6 +13,7 @@ from cellcam.evaluate.classification import reliability
 from cellcam.models.model import CellModel
 from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.classifier_page import ClassifierReport
+from cellcam.reporting.sample_page import ClassSamples
 from cellcam_training.judging.predictions import LabelledPredictions
 from cellcam_training.tables.image_crops import Pixels
 
@@ -30,6 +31,8 @@ def classifier_report(
     *,
     history: Sequence[Mapping[str, float]] = (),
     warnings: Sequence[str] = (),
+    samples: Sequence[ClassSamples] = (),
+    crops: str = "",
 ) -> ClassifierReport:
     """Report on the predictions of a model, or of several that judged a part of the cells each.
 
@@ -38,7 +41,7 @@ def classifier_report(
     judges : models that made the predictions, and explain those that are shown
     judge_of : (N,) number of the judge of each cell
     pixels : (N, C, *crop_size) raw crops of the cells of ``predictions``
-    judged_on, history, warnings : see `ClassifierReport`
+    judged_on, history, warnings, samples, crops : see `ClassifierReport`
     """
     classes = judges[0].spec.classes
     explain = _Explainer(judges, judge_of, pixels)
@@ -55,6 +58,8 @@ def classifier_report(
         looked_at=_surest_correct(explain, predictions, classes),
         mistakes=_surest_mistakes(explain, predictions, classes),
         warnings=warnings,
+        samples=samples,
+        crops=crops,
     )
 
 

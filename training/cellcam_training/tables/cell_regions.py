@@ -17,6 +17,11 @@ from cellcam.models.spec import ModelSpec
 from cellcam.stacks.opening import open_crops, open_stack
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.image_crops import cell_positions
+from cellcam_training.tables.label_fields import (
+    fields_of_rows,
+    labelled_positions,
+    labels_of_rows,
+)
 from cellcam_training.tables.table_checks import BOX
 
 
@@ -46,10 +51,9 @@ def cell_regions(
     if table.place not in ("label", "box"):
         return None
     regions = np.zeros((len(table.rows), *spec.crop_size), bool)
-    files = "labels" if table.place == "label" else "image"
-    regions_of_file = _from_labels if table.place == "label" else _from_boxes
-    for file, rows in table.rows.groupby(files):
-        regions[rows.index.to_numpy()] = regions_of_file(str(file), rows, spec)
+    regions_of_image = _from_labels if table.place == "label" else _from_boxes
+    for image, rows in table.rows.groupby("image"):
+        regions[rows.index.to_numpy()] = regions_of_image(str(image), rows, spec)
     return regions
 
 
@@ -73,16 +77,18 @@ def _from_masks(table: CellTable, spec: ModelSpec, masks: Path) -> NDArray[np.bo
     return regions
 
 
-def _from_labels(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
-    stack = open_stack(file)
-    labels = stack.field(0, "volume" if spec.spatial_dims == 3 else None)[0]
-    cells = cell_positions(rows, "label", labels.shape)
-    shape = shape_at_pixel_size(stack, labels.shape, spec.pixel_size_um)
-    scaled = resized(labels, shape, labels=True)
-    crops = crop_cells(scaled[None], cells.at_scale(shape), spec.crop_size)[:, 0]
-    numbers: NDArray[np.integer] = rows["label"].to_numpy()
-    inside: NDArray[np.bool_] = crops == numbers.reshape(-1, *[1] * labels.ndim)
-    return inside
+def _from_labels(image: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:
+    stack = open_stack(image)
+    regions = np.zeros((len(rows), *spec.crop_size), bool)
+    for chosen, time, z in fields_of_rows(rows, stack, spec.field):
+        here = rows.iloc[chosen]
+        labels = labels_of_rows(here, stack, time, z)
+        shape = shape_at_pixel_size(stack, labels.shape, spec.pixel_size_um)
+        scaled = resized(labels, shape, labels=True)
+        cells = labelled_positions(here, labels).at_scale(shape)
+        crops = crop_cells(scaled[None], cells, spec.crop_size)[:, 0]
+        regions[chosen] = crops == cells.numbers.reshape(-1, *[1] * labels.ndim)
+    return regions
 
 
 def _from_boxes(file: str, rows: pd.DataFrame, spec: ModelSpec) -> NDArray[np.bool_]:

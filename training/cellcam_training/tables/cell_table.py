@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.errors import InputError
-from cellcam_training.tables.table_checks import BOX, check_rows, warnings_about
-from cellcam_training.tables.table_formats import filtered_rows, raw_table
+from cellcam_training.tables.distinct_cells import distinct_cells
+from cellcam_training.tables.napari_points import image_path
+from cellcam_training.tables.numbers import column_numbers
+from cellcam_training.tables.table_checks import (
+    BOX,
+    check_general,
+    class_problems,
+    refuse,
+    row_problems,
+    split_problems,
+    warnings_about,
+)
+from cellcam_training.tables.table_files import RawTable
+from cellcam_training.tables.table_formats import filtered_rows, image_column, raw_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cellcam_training.tables.table_checks import Problem
 
 Place = Literal["index", "box", "label", "centre", "whole"]
 
@@ -24,7 +39,9 @@ _COLUMNS: dict[Place, list[str]] = {
     "box": BOX,
     "label": ["labels", "label"],
     "centre": ["x", "y"],
+    "whole": [],
 }
+_WHOLE_NUMBERS = ("index", "label", "t")
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,9 @@ class CellTable:
     classes : class names, in alphabetical order
     source : path of the table, for messages
     warnings : reasons to doubt the metrics: classes that come from one group or have few cells,
-        images on both sides of the split
+        images on both sides of the split, cells that stand in the table twice
+    notes : facts about the file that the user must know
+    axes : of the images, where their files do not state them
     """
 
     rows: pd.DataFrame
@@ -48,6 +67,8 @@ class CellTable:
     classes: tuple[str, ...]
     source: Path = Path()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    axes: str | None = None
 
     def truth(self) -> NDArray[np.int64]:
         """Class index of every cell, (N,)."""
@@ -73,8 +94,12 @@ def read_cell_table(
     only: Sequence[str] = (),
     image: Path | None = None,
     to_train: bool = True,
+    axes: str | None = None,
 ) -> CellTable:
     """Read a cell table in any of the formats of `raw_table`.
+
+    Class names are texts as they stand in the file, ``01``, ``NA`` and ``None`` too; only an
+    empty value is a missing class. A cell that stands in the table twice is used once.
 
     Parameters
     ----------
@@ -85,49 +110,132 @@ def read_cell_table(
     only : conditions on rows, see `filtered_rows`
     image : image of all rows, for tables without a column that names it
     to_train : refuse classes with a single cell, and tables with a single class
+    axes : of the images, such as ``"CYX"``, where their files do not state them
 
     Raises
     ------
     InputError
         If columns, images or classes are missing.
     """
-    table = filtered_rows(raw_table(path, class_column, image), only)
-    image_column = next((name for name in ("image", "file") if name in table), None)
-    place = next((p for p, names in _COLUMNS.items() if set(names) <= set(table)), None)
-    place = "whole" if place is None and path.is_dir() else place
-    if image_column is None or place is None or class_column not in table:
-        wanted = "; ".join(",".join(names) for names in _COLUMNS.values())
+    raw = raw_table(path, class_column, image, axes)
+    table = filtered_rows(raw.rows, only)
+    place = _place(table, path, class_column, group_column)
+    rows, problems = _standard_columns(table, place, class_column, group_column, path, raw)
+    if not len(rows):
+        raise InputError(f"{path} holds no cells, or --only left none.")
+    problems += class_problems(table[class_column])
+    if to_train:
+        problems += split_problems(rows)
+    problems += row_problems(rows)
+    wrong = {i for i, _ in problems}
+    sound = rows[[i not in wrong for i in range(len(rows))]]
+    keep, contradictions, repeated = distinct_cells(sound.reset_index(drop=True), place)
+    problems += [(int(sound.index[i]), text) for i, text in contradictions]
+    wrong = {i for i, _ in problems}
+    once = rows.drop(index=[i for i in sound.index[~keep] if i not in wrong])
+    refuse(problems, check_general(once) if to_train else [], rows, path)
+    rows = once.reset_index(drop=True)
+    classes = tuple(sorted(rows["cls"].unique()))
+    warnings = (*repeated, *warnings_about(rows, place))
+    notes = raw.notes + _ignored(table, place)
+    return CellTable(rows, place, classes, path, warnings, notes, axes)
+
+
+def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str | None) -> Place:
+    """How the table locates its cells.
+
+    Raises
+    ------
+    InputError
+        If it does not, or lacks another column.
+    """
+    places = (p for p, names in _COLUMNS.items() if names and set(names) <= set(table))
+    place = next(places, "whole" if path.is_dir() else None)
+    if image_column(table) is None or place is None or class_column not in table:
+        wanted = "; ".join(",".join(names) for names in _COLUMNS.values() if names)
         raise InputError(
             f"{path} has the columns {', '.join(table.columns)}. It needs image (or file; "
             f"--image names one image for all rows), {class_column} for the class "
-            f"(--class-column), and one of: {wanted}."
+            f"(--class-column), and one of: {wanted}.{_hint(table)}"
         )
     if group_column is not None and group_column not in table:
         raise InputError(f"{path} has no column {group_column!r} to group by.")
-    rows = _standard_columns(table, place, image_column, class_column, group_column, path)
-    check_rows(rows, table[class_column].isna().to_numpy(), path, to_train)
-    classes = tuple(sorted(rows["cls"].unique()))
-    return CellTable(rows, place, classes, path, warnings_about(rows, place))
+    used = [class_column, group_column or "group", *_COLUMNS[place], "image", "split", "z", "t"]
+    twice = [name for name in used if f"{name} (2)" in table]
+    if twice:
+        raise InputError(
+            f"{path} has the column {twice[0]} twice. Rename the one that is not meant."
+        )
+    return place
+
+
+def _hint(table: pd.DataFrame) -> str:
+    """Help for names that differ in upper and lower case only."""
+    known = {"image", "file", "cls", *(name for names in _COLUMNS.values() for name in names)}
+    alike = [
+        f"{name} to {name.lower()}" for name in map(str, table) if name.lower() in known - {*table}
+    ]
+    if not alike:
+        return ""
+    return f" Rename {', '.join(alike)}; places are in pixels, counted from 0."
+
+
+def _ignored(table: pd.DataFrame, place: Place) -> tuple[str, ...]:
+    """Note of columns that could have located the cells, too."""
+    if place != "index" or not {"x", "y"} <= set(table):
+        return ()
+    note = (
+        "The column index was taken for the number of the crop in a stack of crops, and x and y "
+        "were not used. If the images are whole fields, remove the column index."
+    )
+    return (note,)
 
 
 def _standard_columns(
     table: pd.DataFrame,
     place: Place,
-    image_column: str,
     class_column: str,
     group_column: str | None,
     path: Path,
-) -> pd.DataFrame:
-    """The table with the columns of `CellTable`."""
+    raw: RawTable,
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The table with the columns of `CellTable`, and values that are no numbers."""
+    import pandas as pd
+
     folder = path if path.is_dir() else path.parent
     group = group_column or ("group" if "group" in table else None)
-    names = [*_COLUMNS.get(place, []), *(name for name in ("z", "t") if name in table)]
-    rows = table[names].copy()
-    rows["row"] = table.index
-    rows["image"] = [str(folder / str(name)) for name in table[image_column]]
-    rows["cls"] = table[class_column].astype(str)
-    rows["group"] = table[group].astype(str) if group else ""
-    rows["split"] = table["split"].astype(str) if "split" in table else ""
-    if "labels" in rows:
-        rows["labels"] = [str(folder / str(name)) for name in rows["labels"]]
-    return rows.reset_index(drop=True)
+    of_the_image = [n for n in ("z", "t") if n in table and place != "index"]
+    names = [*(n for n in _COLUMNS[place] if n != "labels"), *of_the_image]
+    numbers, problems = column_numbers(table, names, _WHOLE_NUMBERS, raw.decimal_comma)
+    rows = pd.DataFrame({name: _whole_if_possible(values) for name, values in numbers.items()})
+    rows["row"] = table.index.to_numpy()
+    rows["image"] = _paths(table[image_column(table)], folder)
+    rows["cls"] = _names(table[class_column])
+    rows["group"] = _names(table[group]) if group else ""
+    rows["split"] = _names(table["split"]) if "split" in table else ""
+    if place == "label":
+        rows["labels"] = _paths(table["labels"], folder)
+    return rows, problems
+
+
+def _paths(names: pd.Series[Any], folder: Path) -> list[str]:
+    """Absolute or table-relative paths; empty where the table names none."""
+    paths = {name: str(image_path(folder, str(name))) if name != "" else "" for name in set(names)}
+    return [paths[name] for name in names]
+
+
+def _names(values: pd.Series[Any]) -> list[str]:
+    """Names without characters that nobody sees, so that those that look alike are alike."""
+    names = {value: _visible(str(value)) for value in set(values)}
+    return [names[value] for value in values]
+
+
+def _visible(name: str) -> str:
+    composed = unicodedata.normalize("NFC", name)
+    seen = "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
+    return " ".join(seen.split())
+
+
+def _whole_if_possible(numbers: NDArray[np.float64]) -> NDArray[np.float64] | NDArray[np.int64]:
+    whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+    return numbers.astype(np.int64) if whole else numbers

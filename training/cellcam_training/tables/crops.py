@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -19,15 +21,15 @@ from cellcam.stacks.opening import open_crops, open_stack
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.crop_size import CropChoice, chosen_crops
 from cellcam_training.tables.image_crops import CropGeometry, FieldName, Pixels, crops_of_image
-from cellcam_training.tables.table_checks import BOX, check_images
+from cellcam_training.tables.table_checks import check_images
 
 if TYPE_CHECKING:
     from cellcam.models.spec import ModelSpec
 
-_DEFAULT_CROP = 64
-# A crop around a box is 1.5 times as long as the 90th percentile of the boxes, within limits.
-_BOX_MARGIN, _BOX_CROPS, _MULTIPLE = 1.5, (32, 128), 8
+# Crops leave so much of the disk free.
+_LEFT_FREE = 2**28
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ class CropSettings:
 
     Attributes
     ----------
-    crop_size : pixels, (y, x) or (z, y, x); default: the size of ready-made crops; around boxes,
-        1.5 times the longer side of most of them; 64 otherwise
+    crop_size : pixels, (y, x) or (z, y, x); default: see `chosen_crops`
     channels : names of the images' channels; default: the names in the files
     pixel_size_um : of a crop, (y, x) or (z, y, x); default: that of the first image
     field : how a stack with several planes is reduced
@@ -63,16 +64,30 @@ class CropSet:
     pixels : (N, C, *crop_size) array of raw counts, in memory or memory-mapped
     channels : C names
     pixel_size_um : of a crop, or None
+    why_size : reason for the crop size, as part of a sentence
     """
 
     pixels: Pixels
     channels: tuple[str, ...]
     pixel_size_um: tuple[float, ...] | None
+    why_size: str = "as it was asked for"
 
     @property
     def crop_size(self) -> tuple[int, ...]:
         """Pixels along each spatial axis."""
         return self.pixels.shape[2:]
+
+    @property
+    def choice(self) -> CropChoice:
+        """Size of the crops, and the reason for it."""
+        return CropChoice(self.crop_size, self.pixel_size_um, self.why_size)
+
+    def fingerprints(self) -> list[str]:
+        """A hash of the pixels of each crop; other types of the same numbers give the same."""
+        return [
+            hashlib.blake2b(np.ascontiguousarray(crop, np.float32).data, digest_size=8).hexdigest()
+            for crop in self.pixels
+        ]
 
     def part(self, rows: NDArray[np.int64]) -> CropSet:
         """Crops of the cells with these row numbers."""
@@ -93,20 +108,20 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         With all problems, row by row: images that cannot be opened or differ in their channels,
         cells outside their image.
     """
-    opened = cache(partial(_open, place=table.place, channels=settings.channels))
-    check_images(table.rows, table.place, table.source, opened)
-    first = opened(min(table.rows["image"]))
-    pixel_size = settings.pixel_size_um or _pixel_size(table, settings, first)
+    opened = cache(partial(_open, table=table, channels=settings.channels))
+    check_images(table.rows, table.place, table.source, opened, settings.field)
+    choice = chosen_crops(table, settings, opened)
     geometry = CropGeometry(
         place=table.place,
         field=settings.field,
-        crop_size=settings.crop_size or _crop_size(table, settings, first),
+        crop_size=choice.size,
         # Ready-made crops are not resampled: the pixel size given overrules that of their file.
-        pixel_size_um=None if table.place in ("index", "whole") else pixel_size,
+        pixel_size_um=None if table.place in ("index", "whole") else choice.pixel_size_um,
     )
     source = _CropSource(table.rows, geometry, opened)
     pixels = source.in_memory() if folder is None else source.stored_in(folder)
-    return CropSet(pixels, first.channels, pixel_size)
+    channels = opened(min(table.rows["image"])).channels
+    return CropSet(pixels, channels, choice.pixel_size_um, choice.why)
 
 
 def crops_for_model(
@@ -161,6 +176,7 @@ class _CropSource:
         if not (file.is_file() and _stored_key(key_file) == key):
             key_file.unlink(missing_ok=True)
             shape, dtype = self._shape_and_dtype()
+            _check_room(folder, shape, dtype)
             with whole_file(file) as temporary:
                 pixels = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
                 self._fill(pixels)
@@ -201,25 +217,19 @@ def _stored_key(path: Path) -> str | None:
     return key
 
 
-def _open(image: str, place: str, channels: tuple[str, ...] | None) -> Stack:
-    return (open_crops if place == "index" else open_stack)(image, channels=channels)
+def _open(image: str, table: CellTable, channels: tuple[str, ...] | None) -> Stack:
+    if table.place == "index":
+        return open_crops(image, channels)
+    return open_stack(image, axes=table.axes, channels=channels)
 
 
-def _crop_size(table: CellTable, settings: CropSettings, first: Stack) -> tuple[int, ...]:
-    """Default crop size: large enough to show a cell whole."""
-    n_axes = settings.n_axes
-    if table.place in ("index", "whole"):
-        return tuple(first.data.shape[-n_axes:])
-    if table.place != "box" or n_axes == 3:
-        return (_DEFAULT_CROP,) * n_axes
-    corners = table.rows[BOX].to_numpy(float)
-    longest = (corners[:, 2:] - corners[:, :2]).max(axis=1)
-    wanted = np.ceil(_BOX_MARGIN * np.quantile(longest, 0.9) / _MULTIPLE) * _MULTIPLE
-    return (int(np.clip(wanted, *_BOX_CROPS)),) * 2
-
-
-def _pixel_size(table: CellTable, settings: CropSettings, first: Stack) -> tuple[float, ...] | None:
-    """Pixel size of the first image; None if unknown or if the crops are ready-made."""
-    sizes = [size for size in first.pixel_size_um[-settings.n_axes :] if size is not None]
-    known = len(sizes) == settings.n_axes and table.place not in ("index", "whole")
-    return tuple(sizes) if known else None
+def _check_room(folder: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    """Refuse crops that the disk cannot hold, before anything is allocated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(folder).free
+    if size + _LEFT_FREE > free:
+        raise InputError(
+            f"The crops of {shape[0]} cells, {' x '.join(map(str, shape[2:]))} pixels in "
+            f"{shape[1]} channels, take {size / 1e9:.1f} GB; {free / 1e9:.1f} GB are free in "
+            f"{folder}. Choose a smaller --crop-size, fewer cells (--only), or another disk."
+        )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import (
-    CellPositions,
-    crop_cells,
-    crop_windows,
-    resized,
-    shape_at_pixel_size,
-)
+from cellcam.cells.cropping import CellPositions, crop_cells, crop_windows, shape_at_pixel_size
+from cellcam.cells.filled_crops import filled_crops, level_without_outlines
+from cellcam.cells.finder import FieldView, Labels
+from cellcam.cells.no_data import Mask
 from cellcam.errors import InputError
-from cellcam.stacks.opening import open_stack
-from cellcam.stacks.stack import Stack, ZChoice
+from cellcam.stacks.blocks import Part
+from cellcam.stacks.stack import Stack
+from cellcam_training.tables.label_fields import (
+    fields_of_rows,
+    labelled_positions,
+    labels_of_rows,
+)
 from cellcam_training.tables.table_checks import BOX
 
 if TYPE_CHECKING:
@@ -78,29 +81,44 @@ def crops_of_image(stack: Stack, rows: pd.DataFrame, geometry: CropGeometry) -> 
     if geometry.place == "index":
         yield from _indexed_crops(stack, rows["index"].to_numpy(int), geometry)
         return
-    t = rows["t"].to_numpy(int) if "t" in rows else np.zeros(len(rows), int)
-    by_plane = "z" in rows and geometry.field == "plane"
-    z = rows["z"].to_numpy(int) if by_plane else np.zeros(len(rows), int)
-    for time, plane in sorted(set(zip(t.tolist(), z.tolist(), strict=True))):
-        chosen = np.flatnonzero((t == time) & (z == plane))
-        view: ZChoice = plane if by_plane else _view(stack, geometry.field)
-        shape = stack.data.shape[-len(geometry.crop_size) :]
-        cells = cell_positions(rows.iloc[chosen], geometry.place, shape)
-        for numbers, crops in _crops_of_field(stack, time, view, cells, geometry):
+    shape = stack.data.shape[-len(geometry.crop_size) :]
+    for chosen, time, z in fields_of_rows(rows, stack, geometry.field):
+        here = rows.iloc[chosen]
+        labels = labels_of_rows(here, stack, time, z) if geometry.place == "label" else None
+        cells = cell_positions(here, geometry.place, shape, labels)
+        view = _seen(FieldView.whole(stack, time, z), geometry)
+        for numbers, crops, has_data in _crops_of_field(view, cells, labels, geometry):
+            _refuse_without_data(here.iloc[numbers], has_data)
             yield chosen[numbers], crops
 
 
-def _view(stack: Stack, field: FieldName) -> ZChoice:
-    """Argument ``z`` of `Stack.field`; None for the only plane."""
-    flat = stack.data.shape[2] == 1 and field != "volume"
-    return None if flat or field == "plane" else field
+def _seen(view: FieldView, geometry: CropGeometry) -> FieldView:
+    """The view with its fill measured; in memory if it is small."""
+    channels = view.stack.channels
+    if view.stack.data[0, :, 0].nbytes * math.prod(view.shape[:-2]) <= _BAND_BYTES:
+        view = view.with_pixels(channels)
+    pixel, crop = view.stack.pixel_size_um.x, geometry.pixel_size_um
+    factor = crop[-1] / pixel if crop is not None and pixel is not None else 1.0
+    return view.with_fill(channels, max(1, round(max(geometry.crop_size[-2:]) * factor)))
+
+
+def _refuse_without_data(rows: pd.DataFrame, has_data: NDArray[np.bool_]) -> None:
+    """Raise `InputError` with the rows whose cells have no pixels with data, if there are any."""
+    if has_data.all():
+        return
+    # Rows are numbered as in the file, whose first line is the header.
+    listed = ", ".join(str(row + 2) for row in rows["row"][~has_data][:10])
+    raise InputError(
+        f"{rows['image'].iloc[0]} has no data (not a number, or the fill of a mosaic) at the cells "
+        f"of {int((~has_data).sum())} rows of the table: row {listed}. Delete these rows."
+    )
 
 
 def _indexed_crops(stack: Stack, index: NDArray[np.int64], geometry: CropGeometry) -> NumberedCrops:
     """Ready-made crops, cut or padded to the crop size."""
     for first in range(0, len(index), _CROPS_AT_ONCE):
         numbers = np.arange(first, min(first + _CROPS_AT_ONCE, len(index)))
-        pixels = np.asarray(stack.data[index[numbers]])
+        pixels = _with_data(np.asarray(stack.data[index[numbers]]), index[numbers], stack)
         pixels = pixels if geometry.field == "volume" else pixels.max(axis=2)
         if pixels.shape[2:] != geometry.crop_size:
             middle = _middle(pixels.shape[2:], 1)
@@ -110,22 +128,44 @@ def _indexed_crops(stack: Stack, index: NDArray[np.int64], geometry: CropGeometr
 
 
 def _crops_of_field(
-    stack: Stack, time: int, view: ZChoice, cells: CellPositions, geometry: CropGeometry
-) -> NumberedCrops:
-    """Crops of one field: band by band, or from the whole field where it is resampled."""
+    view: FieldView, cells: CellPositions, labels: Labels | None, geometry: CropGeometry
+) -> Iterator[tuple[NDArray[np.int64], Pixels, NDArray[np.bool_]]]:
+    """Crops of one field: band by band, or from the whole field where it is resampled.
+
+    Yields
+    ------
+    numbers (n,) of the cells, their crops, and whether the cells have pixels with data
+    """
+    stack, channels = view.stack, view.stack.channels
     shape = shape_at_pixel_size(stack, cells.shape, geometry.pixel_size_um)
-    if shape != cells.shape:
-        field = resized(stack.field(time, view), shape)
-        crops = crop_cells(field, cells.at_scale(shape), geometry.crop_size)
-        yield np.arange(len(cells)), crops
-        return
-    for numbers, top, bottom in _bands(stack, cells, geometry.crop_size):
-        band = replace(stack, data=stack.data[..., top:bottom, :]).field(time, view)
-        offset = np.zeros(len(cells.shape))
-        offset[-2] = top
-        centres = cells.centres[numbers] - offset
-        inside = CellPositions(cells.numbers[numbers], centres, (*band.shape[1:],))
-        yield numbers, crop_cells(band, inside, geometry.crop_size)
+    bands = [(np.arange(len(cells)), 0, cells.shape[-2])]
+    if shape == cells.shape:
+        bands = list(_bands(stack, cells, geometry.crop_size))
+    for numbers, top, bottom in bands:
+        width = cells.shape[-1]
+        band = view.cut(Part((top, 0), (bottom, width), cells.shape[-2:])).with_pixels(channels)
+        part = band.part if len(shape) == 2 else band.part.with_planes(shape[0])
+        own = None if labels is None else labels[..., top:bottom, :]
+        chosen = CellPositions(cells.numbers[numbers], cells.centres[numbers], cells.shape)
+        crops, _, has_data = filled_crops(
+            band.stacked(channels), own, band.missing, chosen, part, shape, geometry.crop_size
+        )
+        yield numbers, crops, has_data
+
+
+def _with_data(crops: Pixels, index: NDArray[np.int64], stack: Stack) -> Pixels:
+    """Ready-made crops (n, C, Z, Y, X) whose NaN and infinity got the level of the crop."""
+    if crops.dtype.kind != "f" or np.isfinite(crops).all():
+        return crops
+    lost: Mask = np.asarray(~np.isfinite(crops).all(axis=1))
+    empty = np.asarray(lost.all(axis=(1, 2, 3)))
+    if empty.any():
+        listed = ", ".join(map(str, index[empty][:10]))
+        raise InputError(f"{stack.name}: crops without data, of index {listed}. Delete these rows.")
+    filled = crops.copy()
+    for i in np.flatnonzero(np.asarray(lost.any(axis=(1, 2, 3)))):
+        filled[i][:, lost[i]] = level_without_outlines(crops[i], lost[i])[:, None]
+    return filled
 
 
 def _bands(
@@ -148,21 +188,20 @@ def _bands(
         order = order[n:]
 
 
-def cell_positions(rows: pd.DataFrame, place: str, shape: tuple[int, ...]) -> CellPositions:
+def cell_positions(
+    rows: pd.DataFrame, place: str, shape: tuple[int, ...], labels: Labels | None = None
+) -> CellPositions:
     """Centres of the cells of one image in pixels of their field.
 
     Parameters
     ----------
     rows, place : see `CellTable`
     shape : of the field, (y, x) or (z, y, x)
-
-    Raises
-    ------
-    InputError
-        If a label is not in its label image.
+    labels : label image of the field, for rows that name labels
     """
     if place == "label":
-        return _labelled_positions(rows, shape)
+        assert labels is not None
+        return labelled_positions(rows, labels)
     if place == "whole":
         return _middle(shape, len(rows))
     if place == "box":
@@ -182,19 +221,3 @@ def _middle(shape: tuple[int, ...], n: int) -> CellPositions:
     """The centre of the image, n times."""
     centres = np.repeat((np.array([shape]) - 1) / 2, n, axis=0)
     return CellPositions(np.arange(1, n + 1, dtype=np.int32), centres, shape)
-
-
-def _labelled_positions(rows: pd.DataFrame, shape: tuple[int, ...]) -> CellPositions:
-    """Centroids of labels."""
-    files = rows["labels"].unique()
-    if len(files) != 1:
-        raise InputError(f"One image has several label images: {', '.join(files)}.")
-    labels = open_stack(files[0])
-    image = labels.field(0, "volume" if len(shape) == 3 else None)[0].astype(np.int32)
-    cells = CellPositions.of(image)
-    position = {number: i for i, number in enumerate(cells.numbers.tolist())}
-    missing = [n for n in rows["label"].tolist() if n not in position]
-    if missing:
-        raise InputError(f"{files[0]} has no cell with the label {missing[0]}.")
-    chosen = [position[n] for n in rows["label"].tolist()]
-    return CellPositions(cells.numbers[chosen], cells.centres[chosen], shape)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellcam.errors import InputError
+from cellcam_training.tables.spreadsheets import ExcelDate, ExcelError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,40 +19,51 @@ if TYPE_CHECKING:
 
     Problem = tuple[int, str]  # row number, counted from 0, and description
 
+TRAINING_WORDS = ("train", "training")
+VALIDATION_WORDS = ("val", "valid", "validation")
 BOX = ["xmin", "ymin", "xmax", "ymax"]
 _MOST_LISTED = 20
 _FEW_CELLS = 20
 
 
-def check_rows(
-    rows: pd.DataFrame, without_class: NDArray[np.bool_], source: Path, to_train: bool
-) -> None:
-    """Check a table without opening any image.
-
-    Parameters
-    ----------
-    rows : see `CellTable`; its column ``row`` counts the rows of the file
-    without_class : (N,) whether the row has no class
-    source : the table's path
-    to_train : require what a training needs: two classes, and two cells of each
-
-    Raises
-    ------
-    InputError
-        With all problems, row by row.
-    """
-    if not len(rows):
-        raise InputError(f"{source} holds no cells, or --only left none.")
-    counts = rows["cls"][~without_class].value_counts()
+def check_general(rows: pd.DataFrame) -> list[str]:
+    """What a training lacks: two classes, and two cells of each."""
+    counts = rows["cls"][rows["cls"] != ""].value_counts()
     general = [f"class {name} has one cell only" for name, n in counts.items() if n < 2]
     if len(counts) < 2:
         general.append(f"there is one class only, {', '.join(map(str, counts.index))}")
-    general = [f"{text}; a class needs two cells, a table two classes" for text in general]
-    _refuse(_row_problems(rows, without_class), general if to_train else [], rows, source)
+    return [f"{text}; a class needs two cells, a table two classes" for text in general]
+
+
+def class_problems(values: pd.Series[Any]) -> list[Problem]:
+    """Rows without a class, or with something that a spreadsheet made of it."""
+    problems = []
+    for i, value in enumerate(values):
+        if value == "":
+            problems.append((i, "no class; fill it in or delete the row"))
+        elif isinstance(value, ExcelDate):
+            text = (
+                f"the class is the date {value}, which the spreadsheet made of another text; "
+                "format the column as text and type the class again"
+            )
+            problems.append((i, text))
+        elif isinstance(value, ExcelError):
+            problems.append((i, f"the class is {value}, an error of the spreadsheet"))
+    return problems
+
+
+def split_problems(rows: pd.DataFrame) -> list[Problem]:
+    """Rows whose split is neither for training nor for validation."""
+    known = {"", *TRAINING_WORDS, *VALIDATION_WORDS}
+    return [
+        (i, f'split {word!r} is neither train nor val; --only "split!={word}" leaves it out')
+        for i, word in enumerate(rows["split"])
+        if word.lower() not in known
+    ]
 
 
 def check_images(
-    rows: pd.DataFrame, place: str, source: Path, opened: Callable[[str], Stack]
+    rows: pd.DataFrame, place: str, source: Path, opened: Callable[[str], Stack], field: str
 ) -> None:
     """Check that all cells lie on their images; no pixels are read.
 
@@ -59,12 +71,14 @@ def check_images(
     ----------
     rows, place : see `CellTable`
     opened : opens an image
+    field : how a stack with several planes is reduced, see `CropSettings`
 
     Raises
     ------
     InputError
         With all problems, row by row: images that cannot be opened, channels that differ from
-        those of the first image, boxes and centres outside the image, missing pages and planes.
+        those of the first image, boxes and centres outside the image, missing pages and planes,
+        a time point or plane that the table does not state.
     """
     problems: list[Problem] = []
     channels: tuple[str, ...] | None = None
@@ -83,10 +97,12 @@ def check_images(
             )
             problems.append((int(numbers[0]), difference))
         problems += [(int(numbers[i]), text) for i, text in _outside_image(cells, place, stack)]
-    _refuse(problems, [], rows, source)
+        unstated = _unstated(cells, place, stack, field)
+        problems += [(int(numbers[0]), unstated)] if unstated else []
+    refuse(problems, [], rows, source)
 
 
-def _refuse(
+def refuse(
     problems: Iterable[Problem], general: list[str], rows: pd.DataFrame, source: Path
 ) -> None:
     """Raise `InputError` with all problems, if there are any."""
@@ -119,6 +135,10 @@ def warnings_about(rows: pd.DataFrame, place: str) -> tuple[str, ...]:
             "are too good."
             for name in splits.index[splits > 1]
         ]
+    warnings += _alike(rows["cls"].unique().tolist())
+    if (rows["split"] != "").any() and (rows["split"] == "").any():
+        n = int((rows["split"] == "").sum())
+        warnings.append(f"{n} rows have no split; their cells are used for training.")
     counts = rows["cls"].value_counts()
     few = [f"{name} ({n})" for name, n in counts.items() if n < _FEW_CELLS]
     if few:
@@ -126,19 +146,57 @@ def warnings_about(rows: pd.DataFrame, place: str) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _row_problems(rows: pd.DataFrame, without_class: NDArray[np.bool_]) -> Iterator[Problem]:
-    for i in np.flatnonzero(without_class):
-        yield int(i), "no class; fill it in or delete the row"
+def row_problems(rows: pd.DataFrame) -> list[Problem]:
+    """Files that do not exist, and empty boxes."""
+    problems: list[Problem] = []
     for column in ("image", "labels"):
         if column in rows:
-            missing = {name for name in rows[column].unique() if not Path(name).is_file()}
+            # os.path, unlike Path, answers for names that are too long or hold a zero byte, too.
+            missing = {name for name in rows[column].unique() if not os.path.isfile(name)}
             for i in np.flatnonzero(rows[column].isin(missing)):
-                yield int(i), f"there is no file {rows[column].iloc[i]}"
+                name = rows[column].iloc[i]
+                problems.append((int(i), f"there is no file {name}" if name else f"no {column}"))
     if "xmin" in rows:
         corners = rows[BOX].to_numpy(float)
-        empty = ~((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]))
+        empty = (corners[:, 2] <= corners[:, 0]) | (corners[:, 3] <= corners[:, 1])
         for i in np.flatnonzero(empty):
-            yield int(i), "the box is empty (xmin < xmax and ymin < ymax are needed, half-open)"
+            text = "the box is empty (xmin < xmax and ymin < ymax are needed, half-open)"
+            problems.append((int(i), text))
+    return problems
+
+
+def _alike(classes: list[str]) -> list[str]:
+    """Warnings of classes that differ in upper and lower case only."""
+    same: dict[str, list[str]] = {}
+    for name in sorted(classes):
+        same.setdefault(name.casefold(), []).append(name)
+    return [
+        f"The classes {' and '.join(names)} differ in upper and lower case only. Are they one?"
+        for names in same.values()
+        if len(names) > 1
+    ]
+
+
+def _unstated(cells: pd.DataFrame, place: str, stack: Stack, field: str) -> str:
+    """What the table must say about a movie or a z-stack; empty if it says it."""
+    n_times, _, n_planes = stack.data.shape[:3]
+    if place == "index":
+        return ""
+    if n_times > 1 and "t" not in cells:
+        return (
+            f"{stack.name} has {n_times} time points; the table needs a column t (from 0) that "
+            "says when each cell is there"
+        )
+    if n_planes > 1 and field == "plane":
+        if "z" not in cells:
+            return (
+                f"{stack.name} has {n_planes} planes; the table needs a column z (from 0), or a "
+                "recipe says field: max, mean or volume"
+            )
+        between = cells["z"].to_numpy(float) % 1 != 0
+        if between.any():
+            return f"z = {cells['z'][between].iloc[0]:g} lies between two planes"
+    return ""
 
 
 def _outside_image(cells: pd.DataFrame, place: str, stack: Stack) -> Iterator[Problem]:
@@ -147,9 +205,11 @@ def _outside_image(cells: pd.DataFrame, place: str, stack: Stack) -> Iterator[Pr
     if place == "index":
         yield from _out_of_range(cells["index"], n_times, "page group", stack)
         return
+    other = {"t": f"z, of which there are {n_planes}", "z": f"t, of which there are {n_times}"}
     for name, count in (("t", n_times), ("z", n_planes)):
         if name in cells:
-            yield from _out_of_range(cells[name], count, f"{name} =", stack)
+            hint = f"; is it its {other[name]}?" if count == 1 < n_times * n_planes else ""
+            yield from _out_of_range(cells[name], count, f"{name} =", stack, hint)
     if place == "centre":
         x, y = cells["x"].to_numpy(float), cells["y"].to_numpy(float)
         within = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
@@ -165,9 +225,12 @@ def _outside_image(cells: pd.DataFrame, place: str, stack: Stack) -> Iterator[Pr
 
 
 def _out_of_range(
-    values: pd.Series[float], count: int, name: str, stack: Stack
+    values: pd.Series[float], count: int, name: str, stack: Stack, hint: str = ""
 ) -> Iterator[Problem]:
     """Values that are not within 0 to ``count`` - 1."""
     numbers = values.to_numpy(float)
     for i in np.flatnonzero(~((numbers >= 0) & (numbers <= count - 1))):
-        yield int(i), f"{name} {numbers[i]:g} is not in {stack.name}, which has 0 to {count - 1}"
+        yield (
+            int(i),
+            f"{name} {numbers[i]:g} is not in {stack.name}, which has 0 to {count - 1}{hint}",
+        )

@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.errors import InputError, UsageError
 from cellcam.stacks.formats import file_endings
+from cellcam.stacks.opening import open_stack
+from cellcam_training.tables.napari_points import image_path, is_points, named_axes
 from cellcam_training.tables.pascal_voc import voc_boxes
+from cellcam_training.tables.table_files import RawTable, read_table_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAPARI_AXES = ("x", "y", "z", "t")  # from the last axis of a points layer to the first
+    from cellcam.stacks.stack import Stack
 
 
-def raw_table(path: Path, class_column: str, image: Path | None = None) -> pd.DataFrame:
+def raw_table(
+    path: Path, class_column: str, image: Path | None = None, axes: str | None = None
+) -> RawTable:
     """Unchecked rows of a table, one for each cell.
 
     Parameters
     ----------
-    path : CSV or Parquet; the CSV that napari saves of a points layer; a folder with one
+    path : CSV, Excel or Parquet; the CSV that napari saves of a points layer; a folder with one
         subfolder for each class and one image for each cell; or a folder in the layout of VOC
     class_column : name of the column with the class, for class folders
     image : image of all rows, for tables without a column that names it
+    axes : of the images, where their files do not state them
 
     Raises
     ------
     InputError
         If there is no such table or it cannot be read.
     """
-    import pandas as pd
-
     if path.is_dir():
         voc = (path / "Annotations").is_dir()
-        return voc_boxes(path, class_column) if voc else _class_folders(path, class_column)
+        read = voc_boxes if voc else _class_folders
+        return RawTable(read(path, class_column))
     if not path.is_file():
         raise InputError(f"There is no cell table {path}. Check the path.")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:  # the parsers' errors are ValueErrors
-        raise InputError(f"{path} cannot be read as a CSV or Parquet table: {error}") from error
-    if "axis-0" in table:
-        table = _napari_points(table)
+    raw = read_table_file(path, class_column)
+    table, notes = raw.rows, raw.notes
     if image is not None:
         table["image"] = str(image.resolve())
-    return table
+    if is_points(table):
+        column = image_column(table)
+        table, meanings = named_axes(table, column or "", partial(_opened, path.parent, axes))
+        notes += meanings
+    return RawTable(table, notes, raw.decimal_comma)
+
+
+def _opened(folder: Path, axes: str | None, name: str) -> Stack:
+    path = image_path(folder, name)
+    if not os.path.exists(path):
+        raise InputError(f"There is no image {path}; paths are relative to the table.")
+    return open_stack(path, axes=axes)
+
+
+def image_column(table: pd.DataFrame) -> str | None:
+    """Column that names the images; None without one."""
+    return next((name for name in ("image", "file") if name in table), None)
 
 
 def filtered_rows(table: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
@@ -71,8 +90,9 @@ def filtered_rows(table: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
                 f"columns {', '.join(table.columns)}."
             )
         wanted = not name.endswith("!")
-        column = table[name.removesuffix("!")].fillna("").astype(str)
-        table = table[[fnmatchcase(text, pattern) == wanted for text in column]]
+        column = table[name.removesuffix("!")].map(str)
+        fits = [text == pattern or fnmatchcase(text, pattern) for text in column]
+        table = table[[fit == wanted for fit in fits]]
     return table
 
 
@@ -92,13 +112,3 @@ def _class_folders(folder: Path, class_column: str) -> pd.DataFrame:
         )
     names = [str(file.relative_to(folder)) for file in files]
     return pd.DataFrame({"image": names, class_column: [file.parent.name for file in files]})
-
-
-def _napari_points(table: pd.DataFrame) -> pd.DataFrame:
-    """Rename napari's columns axis-0, axis-1, ... to z, y and x; properties are kept."""
-    axes = [name for name in table if str(name).startswith("axis-")]
-    if not 2 <= len(axes) <= len(_NAPARI_AXES):
-        raise InputError(f"Points of napari need 2 to 4 axes; these have {len(axes)}.")
-    renamed = table.rename(columns=dict(zip(reversed(axes), _NAPARI_AXES, strict=False)))
-    # napari's column "index" numbers the points; in a cell table it would be a page group.
-    return renamed.drop(columns="index", errors="ignore")

@@ -1,0 +1,69 @@
+"""What the user must know about an image: facts that stop nothing, and must not stay unsaid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from cellcam.models.spec import ModelSpec
+from cellcam.models.unlike import in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# From this share of unlike cells on, and this number of cells, an image is said to differ.
+_MANY, _FEWEST = 0.2, 3
+
+_SHARE = re.compile(r"(?:Up to )?(?:(\d+)|Less than 1) %")
+
+
+def image_notes(notes: Iterable[str], cells: pd.DataFrame, spec: ModelSpec) -> tuple[str, ...]:
+    """All notes about one image, each once.
+
+    Parameters
+    ----------
+    notes : about its fields
+    cells : its cell table
+    spec : of the model that called them
+    """
+    return each_once([*([spec.note] if spec.note else []), *notes, *unlike_notes(cells)])
+
+
+def unlike_notes(cells: pd.DataFrame) -> Sequence[str]:
+    """What differs in an image many of whose cells are unlike those of the training."""
+    unlike = cells[cells["unlike"] > 1]
+    known = int(cells["unlike"].notna().sum())
+    if len(unlike) < max(min(_FEWEST, known), _MANY * known, 1):
+        return []
+    counts = unlike["differs"].value_counts()
+    main = str(counts.index[0])
+    figures = unlike.loc[unlike["differs"] == main, "differs_by"].dropna()
+    by = float(figures.median()) if len(figures) else float("nan")
+    text = (
+        f"{len(unlike)} of {known} cells look unlike those the model was trained on: "
+        f"{in_words(main, by)}. Do not rely on their classes."
+    )
+    return [text]
+
+
+def each_once(notes: Iterable[str]) -> tuple[str, ...]:
+    """The same notes, each once, in the order in which they came.
+
+    Of notes that differ in a share alone ("12 % of the field ..."), the largest share is told.
+    """
+    shares: dict[str, set[float]] = {}
+    for note in notes:
+        share = _SHARE.match(note)
+        shares.setdefault(note[share.end() :] if share else note, set()).add(
+            float(share[1] or 0) if share else -1.0
+        )
+    return tuple(_told(text, found) for text, found in shares.items())
+
+
+def _told(text: str, shares: set[float]) -> str:
+    largest = max(shares)
+    if largest < 0:
+        return text
+    share = f"{largest:g}" if largest else "Less than 1"
+    return f"{'Up to ' if len(shares) > 1 and largest else ''}{share} %{text}"

@@ -1,0 +1,65 @@
+"""What a training will see and do, said before it begins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from cellcam.reporting.sample_page import write_sample_page
+from cellcam_training.fitting.course import course_of
+from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.time_estimate import estimated_seconds, in_words
+from cellcam_training.fitting.trainer import scratch_folder
+from cellcam_training.fitting.training_report import sample_crops_of
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.crop_size import described
+from cellcam_training.tables.crops import CropSet
+
+SAMPLES = "sample_crops.html"
+
+
+def announcement(
+    table: CellTable,
+    crops: CropSet,
+    recipe: Recipe,
+    out: Path,
+    device: str = "auto",
+    folds: int | None = None,
+) -> list[str]:
+    """Sentences on a training that is about to begin; writes a page with sample crops.
+
+    Parameters
+    ----------
+    crops : of all cells of the table
+    out : model folder; the page is written into the folder of its unfinished training
+    folds : of a cross-validation before the training
+
+    Returns
+    -------
+    sentences: the crops and why they are as large, channels, network and why, validation, epochs
+    and time
+    """
+    course = course_of(table, crops, recipe)
+    recipe, n = course.recipe, len(table.rows)
+    counts = Counter(table.rows["cls"])
+    samples = scratch_folder(out) / SAMPLES
+    write_sample_page(samples, sample_crops_of(table, crops, recipe), described(crops.choice))
+    n_judged = int((course.judge_of >= 0).sum())
+    validation = f"{n_judged} of {n} cells are kept for validation"
+    if course.n_judges > 1:
+        validation = f"All {n} cells are judged, in {course.n_judges} parts"
+    again = ", then one on all cells" if course.again else ""
+    networks = "one network" if course.n_judges == 1 else f"{course.n_judges} networks"
+    seconds = estimated_seconds(table, crops, course, device, folds)
+    cross = f", with a cross-validation of {folds} folds" if folds else ""
+    stop = " at most" if recipe.patience else ""
+    return [
+        f"{n} cells: {', '.join(f'{counts[name]} {name}' for name in table.classes)}.",
+        f"The network sees crops of {described(crops.choice)}; --crop-size changes it.",
+        f"Channels: {', '.join(crops.channels)}.",
+        f"Look at them before you wait: {samples}",
+        f"Network: {recipe.network}, {course.why_network}; --network changes it.",
+        f"{validation}; {networks} trained for{stop} {recipe.epochs} epochs{again}{cross}.",
+        *(f"Warning: {text}" for text in course.warnings()),
+        f"This takes about {in_words(seconds)} on this machine.",
+    ]

@@ -1,0 +1,136 @@
+"""Sizes of the cells of a table: of their boxes, their labels, or measured at their centres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.cells.cropping import shape_at_pixel_size
+from cellcam.stacks.stack import Stack, ZChoice
+from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.label_fields import labels_of_rows
+from cellcam_training.tables.mean_profiles import MeanWidth, mean_width
+from cellcam_training.tables.table_checks import BOX
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellcam_training.tables.crops import CropSettings
+
+# Fields that cells are measured in, spread over the table.
+_FIELDS = 16
+
+
+@dataclass(frozen=True)
+class CellSizes:
+    """Longer sides of cells.
+
+    Attributes
+    ----------
+    sides : (N,) in pixels of the crops
+    how : where they come from, as part of a sentence
+    """
+
+    sides: NDArray[np.float64]
+    how: str
+
+
+class _Field(NamedTuple):
+    """One plane of an image with cells of the table."""
+
+    stack: Stack
+    t: int
+    view: ZChoice
+    rows: pd.DataFrame
+    scale: float
+
+
+def cell_sizes(
+    table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
+) -> CellSizes | None:
+    """Sizes of the cells in the plane; None if they cannot be measured.
+
+    Centres say nothing about size: the mean profile around them does, see `mean_width`.
+
+    Parameters
+    ----------
+    table : of boxes, labels or centres
+    opened : opens an image
+    """
+    if table.place == "box":
+        corners = table.rows[BOX].to_numpy(float)
+        scale = _scale_of_rows(table, settings, opened)
+        return CellSizes((corners[:, 2:] - corners[:, :2]).max(axis=1) * scale, "their boxes")
+    fields = list(_fields(table, settings, opened))
+    if table.place == "label":
+        sides = np.concatenate([_sides_of_labels(field) * field.scale for field in fields])
+        return CellSizes(sides, "their labels")
+    return _around_centres(fields)
+
+
+def _scale_of_rows(
+    table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
+) -> NDArray[np.float64]:
+    scales = {name: _scale(opened(name), settings) for name in set(table.rows["image"])}
+    return table.rows["image"].map(scales).to_numpy(float)
+
+
+def _scale(stack: Stack, settings: CropSettings) -> float:
+    """Pixels of a crop for one pixel of the image."""
+    shape = stack.data.shape[-2:]
+    size = settings.pixel_size_um and settings.pixel_size_um[-2:]
+    return shape_at_pixel_size(stack, shape, size)[1] / shape[1]
+
+
+def _fields(
+    table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
+) -> Iterator[_Field]:
+    """Some fields of a table, spread evenly over it."""
+    rows = table.rows
+    planes = "z" in rows and settings.field == "plane"
+    names = ["image", *(["t"] if "t" in rows else []), *(["z"] if planes else [])]
+    groups = list(rows.groupby(names, sort=True))
+    chosen = np.unique(np.linspace(0, len(groups) - 1, _FIELDS).round().astype(int))
+    for _, group in (groups[i] for i in chosen):
+        stack = opened(str(group["image"].iloc[0]))
+        view: ZChoice = int(group["z"].iloc[0]) if planes else None
+        if not planes and stack.data.shape[2] > 1:
+            view = "mean" if settings.field == "mean" else "max"
+        t = int(group["t"].iloc[0]) if "t" in rows else 0
+        yield _Field(stack, t, view, group, _scale(stack, settings))
+
+
+def _sides_of_labels(field: _Field) -> NDArray[np.float64]:
+    """Longer sides of the labelled cells of a field, in its pixels."""
+    from scipy import ndimage
+
+    wanted = np.sort(field.rows["label"].unique())
+    labels = labels_of_rows(field.rows, field.stack, field.t, field.view)
+    places = np.searchsorted(wanted, labels).clip(0, len(wanted) - 1)
+    numbered = np.where(wanted[places] == labels, places + 1, 0)
+    boxes = [box for box in ndimage.find_objects(numbered) if box is not None]
+    return np.array([max(s.stop - s.start for s in box) for box in boxes], float)
+
+
+def _around_centres(fields: list[_Field]) -> CellSizes | None:
+    """Width of the cells around their centres, of the channel that shows them widest."""
+    centres = [field.rows[["y", "x"]].to_numpy(float) for field in fields]
+    pixels = [field.stack.field(field.t, field.view) for field in fields]
+    widths: dict[str, MeanWidth] = {}
+    for i, name in enumerate(fields[0].stack.channels):
+        width = mean_width([channels[i] for channels in pixels], centres, [f.scale for f in fields])
+        if width is not None:
+            widths[name] = width
+    if not widths:
+        return None
+    # A nucleus is smaller than its cell: of the channels that show cells clearly, take the widest.
+    clearest = max(width.certainty for width in widths.values())
+    clear = {name: w for name, w in widths.items() if w.certainty >= clearest / 2}
+    name, width = max(clear.items(), key=lambda item: item[1].pixels)
+    n = sum(len(points) for points in centres)
+    how = f"the mean of the channel {name} around {n} centres"
+    return CellSizes(np.array([width.pixels]), how)
