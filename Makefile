@@ -28,7 +28,7 @@ floors:
 
 # Injects every fault, and writes what was seen below what people wrote in the document.
 reliability: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability docs/reliability.md
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability=docs/reliability.md tests
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from cellcam import CellModel, InputError, Request, Stack, ThresholdFinder, explain_field
+from cellcam.cells.user_labels import UserLabels
 from cellcam.errors import UsageError
+from cellcam.pipeline.classify_field import classify_fields
+from cellcam.pipeline.find_field import find_field
+from cellcam.pipeline.matching import FieldPlace, match
+from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import PixelSize
 
 Make = Callable[..., CellModel]
@@ -120,6 +125,25 @@ def test_cells_too_small_for_a_coarser_model_are_kept(stack: Stack, make_model: 
     assert result.cells["label"].tolist() == [3, 8, 9]
 
 
+@pytest.mark.fault("15 one cell fills the image", "one row, flagged, with finite maps")
+def test_a_cell_that_fills_the_image_is_flagged(stack: Stack, make_model: Make) -> None:
+    result = explain_field(stack, make_model(), np.ones((40, 60), np.int32))
+    assert result.cells["flags"].tolist() == ["larger_than_crop"]
+    assert result.cells["area"].tolist() == [2400]
+    assert np.isfinite(result.maps).all()
+
+
+@pytest.mark.fault("17 a cell larger than the border around its block", "flagged")
+def test_a_cell_that_a_block_may_cut_is_flagged(stack: Stack, make_model: Make) -> None:
+    model = make_model()
+    matched = match(stack, model.spec, Request(), UserLabels.from_array(two_labels()))
+    core = Part((0, 0), (40, 18), (40, 60))  # its border ends inside of the first cell
+    found = find_field(matched, FieldPlace(), Block(core, core.grown(1)))
+    flags = classify_fields([found], model)[0].table()["flags"]
+    assert flags.str.contains("larger_than_border").tolist() == [True]
+
+
+@pytest.mark.fault("17 a cell larger than the crop", "flagged")
 def test_doubts_are_flagged(stack: Stack, make_model: Make) -> None:
     labels = np.zeros((40, 60), np.int32)
     labels[2:30, 20:50] = 1
