@@ -13,10 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
+from napari_cellcam.files import reader
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -93,6 +97,62 @@ def settle(seconds: float = 1.0) -> None:
     """Process the window's events until nothing is left to draw."""
     end = time.perf_counter() + seconds
     wait(lambda: time.perf_counter() > end)
+
+
+def first_use() -> None:
+    """Print the gaps when a new process opens the dock and a file, classifies, clicks, explains."""
+    viewer, watch = napari.Viewer(), LoopWatch()
+    settle(3)
+    watch.times.clear()
+    docks: list[ExplainWidget] = []
+
+    def step(name: str, action: Callable[[], object]) -> None:
+        QTimer.singleShot(0, action)
+        settle()
+        wait(lambda: not any(dock.busy for dock in docks))
+        settle()
+        watch.print_gaps(f"first use, {name}")
+
+    def open_dock() -> None:
+        _, dock = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+        docks.append(dock)
+
+    step("opening the dock", open_dock)
+    path = str(samples.sample_path(samples.DEMO_STACK))
+    step("opening a file", lambda: viewer.open(path, plugin="cellcam"))
+    step("classifying", docks[0].classify)
+    step("clicking a cell", lambda: docks[0].go_to_cell(5))
+    step("explaining", docks[0].explain)
+    step("clicking another", lambda: docks[0].go_to_cell(9))
+    viewer.close()
+
+
+def open_files(folder: Path) -> None:
+    """Open each TIFF below a folder and remove it; print the gaps above 0.2 s."""
+    viewer, watch = napari.Viewer(), LoopWatch()
+    viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+    # Instead of the dialog for facts that a file does not state: it is left out.
+    reader._read_with_asked_facts = lambda *_: [(None,)]  # type: ignore[assignment]
+    settle(3)
+    gaps = []
+    for path in sorted(folder.rglob("*.tif*")):
+        watch.times.clear()
+        QTimer.singleShot(0, partial(open_one, viewer, str(path)))
+        settle()
+        if viewer.layers:
+            gaps.append((float(np.diff(watch.times).max()), path.name))
+        viewer.layers.clear()
+        settle()
+    print(f"{len(gaps)} files opened, longest gaps:")
+    for seconds, name in sorted(gaps, reverse=True)[:10]:
+        print(f"{seconds:.3f} s {name}")
+    viewer.close()
+
+
+def open_one(viewer: napari.Viewer, path: str) -> None:
+    """Open a file; those that cannot be opened are left out."""
+    with suppress(Exception):
+        viewer.open(path, plugin="cellcam")
 
 
 def in_the_window(device: str) -> None:
@@ -172,9 +232,16 @@ def starts() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--part", choices=["all", "window", "starts"], default="all")
+    parser.add_argument(
+        "--part", choices=["all", "first", "files", "window", "starts"], default="all"
+    )
+    parser.add_argument("--files", type=Path, help="folder of TIFFs to open, with --part files")
     given = parser.parse_args()
-    if given.part != "starts":
+    if given.part in ("all", "first"):
+        first_use()
+    if given.part == "files":
+        open_files(given.files)
+    if given.part in ("all", "window"):
         in_the_window(given.device)
-    if given.part != "window":
+    if given.part in ("all", "starts"):
         starts()

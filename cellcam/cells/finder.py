@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from importlib.metadata import entry_points
+from functools import cache, cached_property
+from importlib.metadata import EntryPoints, entry_points
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -187,9 +187,15 @@ class CellFinder(Protocol):
         """Pixels around a block on which the cells inside it depend."""
 
 
+@cache  # reading all packages' entry points takes longer than a frame of the window
+def installed_finders() -> EntryPoints:
+    """Finders that are registered in the entry-point group ``cellcam.finders``."""
+    return entry_points(group="cellcam.finders")
+
+
 def finder_names() -> list[str]:
     """Names of the finders that are installed."""
-    return sorted(entry_points(group="cellcam.finders").names)
+    return sorted(installed_finders().names)
 
 
 def make_finder(name: str, options: Mapping[str, object]) -> CellFinder:
@@ -207,7 +213,7 @@ def make_finder(name: str, options: Mapping[str, object]) -> CellFinder:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    found = [entry for entry in entry_points(group="cellcam.finders") if entry.name == name]
+    found = [entry for entry in installed_finders() if entry.name == name]
     if not found:
         raise UsageError(f"There is no finder {name!r}. Installed: {', '.join(finder_names())}.")
     kind: type[CellFinder] = found[0].load()

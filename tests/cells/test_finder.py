@@ -49,9 +49,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a package had registered the finder under the name ``square``."""
     entry = EntryPoint("square", "test_finder:SquareFinder", "cellcam.finders")
     monkeypatch.setattr(EntryPoint, "load", lambda self: SquareFinder)
-    monkeypatch.setattr(
-        "cellcam.cells.finder.entry_points", lambda group: EntryPoints([entry]).select(group=group)
-    )
+    monkeypatch.setattr("cellcam.cells.finder.installed_finders", lambda: EntryPoints([entry]))
 
 
 def test_the_default_finder_is_registered() -> None:

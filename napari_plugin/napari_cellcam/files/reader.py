@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_cellcam.layers.stack_layers import FileFacts, LayerData, stack_layers
 
@@ -25,10 +27,10 @@ def get_reader(path: str | list[str]) -> Reader | None:
     """Reader for one image file; None for several files at once, which napari stacks itself."""
     if isinstance(path, list):
         return None
-    return _read_layers
+    return read_layers
 
 
-def _read_layers(path: str | list[str]) -> Sequence[LayerData | tuple[None]]:
+def read_layers(path: str | list[str]) -> Sequence[LayerData | tuple[None]]:
     """Layers of a file; in a window, facts that the file does not state are asked for."""
     from cellcam.stacks.image_file import UnstatedFactError
     from napari_cellcam.work.waiting import in_gui
@@ -113,6 +115,7 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         importance_layers,
     )
 
+    _make_a_layer()
     stack = open_stack(
         file,
         axes=given.axes,
@@ -126,9 +129,24 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         return importance_layers(stack)
     if holds_cells(stack):
         return cell_layers(stack)
-    if stack.data.nbytes <= _READ_WHOLE:
+    is_small = stack.data.nbytes <= _READ_WHOLE
+    if is_small:
         stack = stack.loaded()
-    return label_layers(stack) or stack_layers(stack, given)
+    layers = label_layers(stack)
+    if layers:
+        import pandas  # noqa: F401 - napari imports it for labels, in the GUI thread
+    layers = layers or stack_layers(stack, given)
+    if not is_small:
+        return layers
+    return [(np.asarray(pixels), attributes, kind) for pixels, attributes, kind in layers]
+
+
+@cache  # only the first one is slow
+def _make_a_layer() -> None:
+    """Have napari read its units and build what its layers share, 0.2 s, in this thread."""
+    from napari.layers import Image
+
+    Image(np.zeros((1, 1), np.uint8), units="um")
 
 
 def _drawn_one_by_one(layers: list[LayerData]) -> list[LayerData]:

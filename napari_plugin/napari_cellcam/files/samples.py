@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from napari_cellcam.layers.stack_layers import LayerData, stack_layers
+from collections.abc import Sequence
+
+from napari_cellcam.files.reader import read_layers
+from napari_cellcam.layers.stack_layers import LayerData
 
 
-def demo_stack() -> list[LayerData]:
+def demo_stack() -> Sequence[LayerData | tuple[None]]:
     """The simulated cells of ``cellcam demo``, one layer for each stain."""
-    from cellcam import open_stack, samples
-    from napari_cellcam.work.waiting import without_freezing
+    from cellcam import samples
 
-    path = samples.sample_path(samples.DEMO_STACK)
-    return without_freezing(lambda: stack_layers(open_stack(path)))
+    return read_layers(str(samples.sample_path(samples.DEMO_STACK)))

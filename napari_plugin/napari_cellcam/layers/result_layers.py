@@ -61,7 +61,7 @@ class ResultLayers:
         self._emptied: EvidenceLayers | None = None
         self._put_away: dict[ExplanationChoices, EvidenceMaps] = {}
         self._plane_in_2d: Sequence[float] | None = None  # of a cell that was chosen in 3-D
-        self.cells = self._add_cells()
+        self.cells = self._cells_layer()
         self._mark = CellMark(
             viewer, session.cells_image, self._placement, self._metadata, session.is_volume
         )
@@ -75,6 +75,11 @@ class ResultLayers:
             self._metadata,
         )
         self._follow_view()
+
+    def add(self) -> None:
+        """Add the layer of the cells, invisible, to the viewer."""
+        with view_kept(self.viewer):
+            self.viewer.layers.append(self.cells)
 
     def _follow_view(self) -> None:
         self.in_3d.begin()
@@ -239,23 +244,24 @@ class ResultLayers:
         self.cells.colormap = cell_colormap(calls, self.colours)
         self.in_3d.recolour()
 
-    def _add_cells(self) -> Labels:
+    def _cells_layer(self) -> Labels:
+        """Layer of the cells, complete before napari draws it."""
+        from napari.layers import Labels
+
         table = self.session.table
-        # Shown by `appear`: napari draws a visible layer again for each change.
-        layer = self.viewer.add_labels(
+        layer = Labels(
             pyramid_if_large(self.session.cells_image),
-            visible=False,
+            visible=False,  # until `appear`: napari draws a visible layer again for each change
             name="cells by class",
             features=features_by_label(table, table.index + 1),
             opacity=0.9,
             metadata={"cellcam": self._metadata},
+            colormap=cell_colormap(
+                {i + 1: name for i, name in enumerate(self.session.calls)}, self.colours
+            ),
             **self._placement,
         )
-        self.cells = layer
         layer.contour = _OUTLINE
-        layer.colormap = cell_colormap(
-            {i + 1: name for i, name in enumerate(self.session.calls)}, self.colours
-        )
         return layer
 
 
