@@ -134,7 +134,7 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         stack = stack.loaded()
     layers = label_layers(stack)
     if layers:
-        import pandas  # noqa: F401 - napari imports it for labels, in the GUI thread
+        import pandas as pd  # noqa: F401 - napari needs it for labels, in the GUI thread
     layers = layers or stack_layers(stack, given)
     if not is_small:
         return layers
