@@ -25,7 +25,7 @@ from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.trainer import fit_model
 from cellcam_training.fitting.training_cells import measure_training_cells, measured_cells
 from cellcam_training.tables.cell_table import CellTable, group_numbers, read_cell_table
-from cellcam_training.tables.crops import CropSet, read_crops
+from cellcam_training.tables.crops import CropSet, CropSettings, read_crops
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -42,6 +42,9 @@ def main(
     class_column: str = "cls",
     group_column: str | None = None,
     leave_out: Annotated[str, typer.Option(help="Classes; each costs a training.")] = "",
+    other: Annotated[Path | None, typer.Option(help="Table of other cells; a training.")] = None,
+    other_classes: Annotated[str, typer.Option(help="Its column of classes.")] = "cls",
+    other_channels: Annotated[str, typer.Option(help="Numbers of its channels, from 0.")] = "0",
     epochs: int = 25,
     threads: int = 2,
 ) -> None:
@@ -58,8 +61,15 @@ def main(
         seen = known.unlike(distorted)
         said, n = Counter(text for text in seen.differs if text).most_common(1)[0]
         print(f"| {distortion} | {_flagged(seen):.1%} | {said} ({n / len(shown):.0%}) |")
+    recipe = Recipe(epochs=epochs, all_cells=False)
     for left_out in filter(None, leave_out.split(",")):
-        _without_class(left_out, cells, crops, test, Recipe(epochs=epochs, all_cells=False))
+        _without_class(left_out, cells, crops, test, recipe)
+    if other is not None:
+        settings = CropSettings(crop_size=crops.crop_size)
+        others = read_crops(read_cell_table(other, other_classes, None), settings)
+        strange = others.pixels[:, list(map(int, other_channels.split(",")))]
+        name = f"cells of {other.parent.name}"
+        _told_apart(name, cells, crops, ~test, recipe, test, strange)
 
 
 class _Known:
@@ -138,22 +148,37 @@ def _without_class(
     left_out: str, cells: CellTable, crops: CropSet, test: NDArray[np.bool_], recipe: Recipe
 ) -> None:
     """Print how well cells of a class that was left out are told from those of the others."""
+    new = (cells.rows["cls"] == left_out).to_numpy()
+    others = replace(cells, classes=tuple(name for name in cells.classes if name != left_out))
+    trained = ~test & ~new
+    _told_apart(
+        f"without {left_out}", others, crops, trained, recipe, test & ~new, crops.pixels[new]
+    )
+
+
+def _told_apart(
+    name: str,
+    cells: CellTable,
+    crops: CropSet,
+    trained: NDArray[np.bool_],
+    recipe: Recipe,
+    familiar: NDArray[np.bool_],
+    strange: NDArray[np.generic],
+) -> None:
+    """Print how well strange cells are told from familiar ones, by `unlike` and by the network."""
     from sklearn.metrics import roc_auc_score
 
-    new = (cells.rows["cls"] == left_out).to_numpy()
-    trained, familiar = ~test & ~new, test & ~new
     known = _Known.of(cells, crops, trained)
     rows = np.flatnonzero(trained)
-    others = replace(cells, classes=tuple(name for name in cells.classes if name != left_out))
     with tempfile.TemporaryDirectory() as scratch:
-        fitted = fit_model(others.part(rows), crops.part(rows), recipe, Path(scratch), "cpu")
-    truth = np.repeat([0, 1], [familiar.sum(), new.sum()])
-    pixels = np.concatenate([crops.pixels[familiar], crops.pixels[new]])
-    seen = known.unlike(pixels)
-    sure = fitted.model.probabilities(pixels).max(1)
+        fitted = fit_model(cells.part(rows), crops.part(rows), recipe, Path(scratch), "cpu")
+    truth = np.repeat([0, 1], [familiar.sum(), len(strange)])
+    parts = crops.pixels[familiar], strange
+    values = np.concatenate([known.unlike(pixels).values for pixels in parts])
+    sure = np.concatenate([fitted.model.probabilities(pixels).max(1) for pixels in parts])
     print(
-        f"| without {left_out} | {new.sum()} | {roc_auc_score(truth, seen.values):.3f} "
-        f"| {roc_auc_score(truth, -sure):.3f} | {(seen.values[truth == 1] > 1).mean():.1%} |",
+        f"| {name} | {len(strange)} | {roc_auc_score(truth, values):.3f} "
+        f"| {roc_auc_score(truth, -sure):.3f} | {(values[truth == 1] > 1).mean():.1%} |",
         flush=True,
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 _MOST_PAGES = 2**22
+_MOST_TAGS = 2**16  # of a page: their numbers have two bytes; a damaged BigTIFF states any count
 # Width, length, bits, compression, samples, predictor, tile width and length, sample format.
 _LAYOUT_TAGS = (256, 257, 258, 259, 277, 317, 322, 323, 339)
 # Complaints about planes that are not there, which `missing_pieces` finds by itself.
@@ -135,7 +136,7 @@ class _Form:
     def layout(self, file: BinaryIO, offset: int) -> tuple[bytes, ...]:
         """Entries of the tags in `_LAYOUT_TAGS` of the page at ``offset``."""
         tags = self._number(self.count, file, offset)
-        content = file.read(tags * self.tag_size)
+        content = file.read(min(tags, _MOST_TAGS) * self.tag_size)
         entries = [content[i : i + self.tag_size] for i in range(0, len(content), self.tag_size)]
         # An entry of several values is their place in the file.
         single = [entry for entry in entries if entry[4 : 4 + self.offset.size] == self.one]
