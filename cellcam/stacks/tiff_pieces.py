@@ -20,6 +20,7 @@ _MOST_PIECES = 2**26
 # Compressed, real images shrink a few times, blank ones a thousand times. Blank ones of this size
 # are taken for an attack.
 _LARGE, _LARGEST_RATIO = 2**30, 500
+_SLACK = 2**20  # bytes that a compressed piece may be larger than its pixels, beyond twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +61,14 @@ class Pieces:
                 f"{len(keyframe.dataoffsets)}. Refused; export it again."
             )
         if series.dataoffset is not None:
+            _check_counts(keyframe, series.nbytes, path)
             return cls._of_run(series, n_planes, per_plane)
         absent = np.ones((n_planes, per_plane), bool)
         stored, cut_at = 0, None
         for number, page in enumerate(series.pages[:n_planes]):
             if page is None:
                 continue
+            _check_counts(page, series.nbytes, path)
             offsets = _padded(page.dataoffsets, per_plane)
             counts = _padded(page.databytecounts, per_plane)
             size = page.parent.filehandle.size
@@ -139,6 +142,16 @@ def _check_sizes(series: TiffPageSeries, pieces: Pieces, path: Path) -> None:
             f"{path} declares {declared / 2**30:.1f} GiB of pixels in "
             f"{pieces.stored_bytes / 2**20:.1f} MiB: it is blank, or made to fill the memory. "
             "Refused; if it is an image, export a part of it, or export it uncompressed."
+        )
+
+
+def _check_counts(page: TiffPage, decoded: int, path: Path) -> None:
+    """Refuse a strip or tile of more bytes than file and image have: memory for it is asked for."""
+    largest, size = max(page.databytecounts, default=0), page.parent.filehandle.size
+    if largest > max(size, 2 * decoded + _SLACK):
+        raise InputError(
+            f"{path} is damaged: it declares a strip or tile of {largest} bytes in a file of "
+            f"{size}. Copy or export it again."
         )
 
 
