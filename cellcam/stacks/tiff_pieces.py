@@ -16,7 +16,7 @@ from cellcam.stacks.missing_pixels import MissingPixels
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
-_MOST_PIECES = 2**26
+_MOST_PIECES, _ALWAYS = 2**26, 2**18
 # Compressed, real images shrink a few times, blank ones a thousand times. Blank ones of this size
 # are taken for an attack.
 _LARGE, _LARGEST_RATIO = 2**30, 500
@@ -50,7 +50,9 @@ class Pieces:
         keyframe = series.keyframe
         n_planes = max(1, prod(series.shape) // max(1, keyframe.size))
         per_plane = prod(keyframe.chunked)
-        if n_planes * per_plane > _MOST_PIECES:
+        # Each takes at least a byte, but those of files that are missing.
+        most = min(_MOST_PIECES, max(_ALWAYS, keyframe.parent.filehandle.size))
+        if n_planes * per_plane > most:
             raise InputError(
                 f"{path} declares {n_planes * per_plane} strips or tiles for an image of "
                 f"{' x '.join(map(str, series.shape))}. Refused; export it again."
@@ -129,6 +131,11 @@ def _cause(pieces: Pieces, missing_files: list[str]) -> str:
 
 def _check_sizes(series: TiffPageSeries, pieces: Pieces, path: Path) -> None:
     page = series.keyframe
+    if pieces.absent.all() and series.nbytes > _LARGE:  # before anything is laid out for them
+        raise InputError(
+            f"{path} declares {series.nbytes / 2**30:.1f} GiB, and all its pixels are missing. "
+            "Copy or export it again."
+        )
     declared = int(series.nbytes * (1 - pieces.absent.mean()))
     if page.compression == 1 and not pieces.absent.any():
         bits = prod(series.shape) * _bits(page)
