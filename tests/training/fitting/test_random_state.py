@@ -19,12 +19,11 @@ def test_a_resumed_training_draws_what_would_have_come() -> None:
 
 
 def test_on_a_gpu_its_generator_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropout draws from it. The GPU is made up: a generator of the CPU stands for that of cuda:1."""
+    """Dropout draws from it. A generator of the CPU stands for that of a made-up GPU."""
     card, device = torch.Generator().manual_seed(2), torch.device("cuda", 1)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda d: (d == device) and card.get_state())
-    monkeypatch.setattr(
-        torch.cuda, "set_rng_state", lambda s, d: (d == device) and card.set_state(s)
-    )
+    states = {device: card}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda at: states[at].get_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, at: states[at].set_state(state))
     random = RandomState(torch.Generator(), device)
     state = random.state_dict()
     expected = drawn(card)
