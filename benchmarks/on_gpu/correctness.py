@@ -193,8 +193,10 @@ def tests_on_the_card(report: Report, scale: Scale, seconds: float) -> None:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     chosen = ["-k", "equals_the_cpu or fits_what"] if scale.small else []
     # The project's settings ask for plugins, and make every warning an error.
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "--noconftest", "-c", os.devnull]
-    command += ["--rootdir", str(ROOT), "-p", "no:cacheprovider", str(ROOT / "tests/gpu"), *chosen]
+    command += ["--rootdir", str(ROOT), "-p", "no:cacheprovider", "--disable-warnings"]
+    command += [str(ROOT / "tests/gpu"), *chosen]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds

@@ -74,10 +74,9 @@ def _finding(
     started = time.perf_counter()
     for path in islice(paths, scale.pick(24, 2)):
         crops.append(found_crops(path))
-    found["1 process"] = sum(map(len, crops)) / (time.perf_counter() - started)
-    for n in sorted({1, 4, cores} if not scale.small else {1}):
-        if n > 1 or scale.small:
-            found[f"{n} processes"] = _by_processes(n, paths)
+    found["this process"] = sum(map(len, crops)) / (time.perf_counter() - started)
+    for n in sorted({4, cores} if not scale.small else {1}):
+        found[f"processes: {n}"] = _by_processes(n, paths)
     for name, rate in found.items():
         report.row(f"finding, {name}", significant(rate))
     return found, np.concatenate(crops)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cellcam.models.registry import build_network, network_entry
 
 CHANNELS, CLASSES = 4, 8
-NAMES = ("small_cnn", "densenet121", "resnet50")
+NAMES, SMALL_NAMES = ("small_cnn", "densenet121", "resnet50"), ("small_cnn", "resnet18")
 
 Run = Callable[[], object]
 
@@ -151,7 +151,7 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 def networks(scale: Scale) -> list[Network]:
     """The networks that are measured; torchvision's where MONAI is missing."""
-    return [network(name, scale) for name in NAMES[: scale.pick(len(NAMES), 2)]]
+    return [network(name, scale) for name in (SMALL_NAMES if scale.small else NAMES)]
 
 
 def network(name: str, scale: Scale) -> Network:

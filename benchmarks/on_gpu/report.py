@@ -1,4 +1,4 @@
-"""Results as they come: Markdown for docs/performance.md, all figures as JSON, and the time left."""
+"""Results as they come: Markdown for docs/performance.md, all figures as JSON, the time left."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ class Report:
         self.line(f"\n**FAILED: {why}**")
 
     def section(self, title: str, seconds: float, part: Callable[[], object]) -> None:
-        """Run a part that takes about so many seconds, if the budget allows; others go on after it."""
+        """Run a part that takes about so many seconds, if the budget allows.
+
+        If it fails, the others go on.
+        """
         self.line(f"\n### {title}\n")
         if self.left < seconds:
             self.line(f"Skipped: {self.left:.0f} s of the budget are left, {seconds:.0f} needed.")
