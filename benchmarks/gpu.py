@@ -1,4 +1,4 @@
-"""What CellCam does on a graphics card: is it right, how fast is it, what holds it up?
+r"""What CellCam does on a graphics card: is it right, how fast is it, what holds it up?
 
     python benchmarks/gpu.py                 # on a machine with a CUDA torch: under six minutes
     python benchmarks/gpu.py --small         # that all of it runs, on a CPU: under a minute
@@ -20,11 +20,12 @@ where pip works (10 MB; for Python 3.12 on Linux x86-64):
         ome-types xsdata pydantic-extra-types zarr donfig numcodecs google-crc32c
     pip wheel -q --no-deps -w .whl grad-cam ttach
 
-where PAIR is the version that ``pip show pydantic`` and its metadata ask for. Then one command on
-the machine with the card, ``.whl`` carried along:
+where PAIR is the version that the metadata of that pydantic ask for (2.50.5 for 2.14.4). Then, for
+the tool ``run`` of the device machine, from the checkout that it copies, with ``carry=[".whl"]``
+and ``timeout_s=420`` (results come back from $OUT), one command:
 
-    python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .whl/*.whl;
-    PYTHONUNBUFFERED=1 PYTHONPATH=/tmp/site python3 benchmarks/gpu.py --seconds 330
+    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target /tmp/site \
+    .whl/*.whl; PYTHONUNBUFFERED=1 PYTHONPATH=/tmp/site python3 benchmarks/gpu.py --seconds 330
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "training")]  # this checkout, whatever is
 _PARTS = {
     "numpy": "everything",
     "pydantic": "the packaged sample, CellModel, feeding",
-    "monai": "MONAI's networks (torchvision's instead) and its Grad-CAM",
+    "monai": "MONAI's Grad-CAM, and its networks (torchvision's stand in for them)",
     "torchvision": "networks that stand in for MONAI's",
-    "captum": "its Grad-CAM",
-    "grad-cam": "its Grad-CAM",
+    "captum": "captum's Grad-CAM",
+    "grad-cam": "pytorch-grad-cam's Grad-CAM",
     "pytest": "tests/gpu",
     "hypothesis": "tests/gpu",
     "triton": "torch.compile",
@@ -143,7 +144,7 @@ def about(report, device) -> None:  # type: ignore[no-untyped-def]
     report.line("Measured with " + ", ".join(f"{k} {v}" for k, v in facts.items() if v) + "; ")
     report.line(", ".join(f"{name} {number}" for name, number in installed.items()) + ".")
     for name, part in missing.items():
-        report.line(f"- **{name} is not installed**: without it no {part}.")
+        report.line(f"- **{name} is not installed.** Left out: {part}.")
 
 
 def _driver() -> str:
