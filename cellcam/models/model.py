@@ -175,12 +175,11 @@ class CellModel:
             return scores.gather(1, called) - kept.view(len(images), -1)
 
         # Without paths: the maps that `channels="each"` would give are not needed.
-        x = self.normalised(crops)
-        drops = torch.empty(len(x), x.shape[1])
+        drops = torch.empty(len(crops), len(self.spec.channels))
         with torch.inference_mode():
-            for part in self.predicting.over(len(x)):
+            for part in self.predicting.over(len(crops)):
                 with self.predicting.fits():
-                    drops[part] = drop(x[part], part).cpu()
+                    drops[part] = drop(self.normalised(crops[part]), part).cpu()
         return drops.numpy()
 
     @cached_property
@@ -231,7 +230,9 @@ class CellModel:
 
     def _scores(self, x: Tensor) -> Tensor:
         """Class scores (N, n_classes) float32 of normalised crops."""
-        with self._execution.active(self.device):
+        from cellcam.explain.network.execution import repeatable
+
+        with repeatable(), self._execution.active(self.device):
             return self.network(self._execution.laid_out(x)).float()
 
     @cached_property
