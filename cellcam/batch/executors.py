@@ -138,7 +138,9 @@ def _local_cluster(workers: int | None, scratch: Path, device: str) -> SpecClust
         # On a CPU a second thread waits for Python's lock: 12 % slower.
         "nthreads": _THREADS if gpus else 1,
         "host": "127.0.0.1",
+        # Dask serves HTTP even without its pages: on any free port, as 8787 may be another batch's.
         "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
         "memory_limit": 0,
         "local_directory": str(scratch),
     }
@@ -149,8 +151,8 @@ def _local_cluster(workers: int | None, scratch: Path, device: str) -> SpecClust
         # A card that was asked for by its number must keep it.
         gpu = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus and shares_out else {}
         specs[i] = {"cls": Nanny, "options": {**options, "env": environment | gpu}}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    return SpecCluster(specs, scheduler, silence_logs=50)
+    here = {name: options[name] for name in ("host", "dashboard", "dashboard_address")}
+    return SpecCluster(specs, {"cls": Scheduler, "options": here}, silence_logs=50)
 
 
 def _gpus() -> list[str]:
