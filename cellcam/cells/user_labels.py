@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellcam.cells.finder import FieldView, Labels, Pixels
 from cellcam.cells.pieces import Pieces, pieces_of
@@ -296,7 +295,7 @@ def _check_shape(labels: Pixels, shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"The label image {name} has shape {labels.shape}, the field {shape}.")
 
 
-def _check_whole(labels: NDArray[np.floating], name: str) -> None:
+def _check_whole(labels: Pixels, name: str) -> None:
     """Refuse floating-point labels that are not whole numbers."""
     if not np.isfinite(labels).all():
         raise InputError(

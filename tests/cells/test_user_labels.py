@@ -41,7 +41,7 @@ class TestRules:
 
     @pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
     def test_the_largest_number_of_a_cell_is_kept(self, dtype: type) -> None:
-        labels = np.array([[0, LARGEST_LABEL]], dtype)
+        labels: np.ndarray = np.array([[0, LARGEST_LABEL]], dtype)
         assert check_labels(labels, (1, 2)).tolist() == [[0, 2147483647]]
 
     @pytest.mark.fault("labels stored as floating point", "whole numbers are labels everywhere")
