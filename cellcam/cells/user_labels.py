@@ -176,8 +176,9 @@ class UserLabels:
         """
         pixels = self._pixels(view)
         if self.is_mask:
-            return self._numbered(pixels, view)
-        labels = check_labels(pixels, view.shape, self.labels.name)
+            labels = self._numbered(pixels, view)
+        else:
+            labels = check_labels(pixels, view.shape, self.labels.name)
         if not self._n_numbers:
             raise InputError(f"The label image {self.labels.name} holds no cell: every pixel is 0.")
         return labels

@@ -273,8 +273,11 @@ class TestAsAFinder:
         with pytest.raises(InputError, match="projection.*--z each"):
             finder.label(FieldView.whole(IMAGE, 1, "max"), None)
 
-    def test_a_plane_without_cells_is_fine_and_an_image_without_cells_is_not(self) -> None:
-        labels = np.zeros((3, 6, 8), np.int32)
+    @pytest.mark.parametrize("kind", [np.int32, np.bool_])
+    def test_a_plane_without_cells_is_fine_and_an_image_without_cells_is_not(
+        self, kind: type[np.generic]
+    ) -> None:
+        labels = np.zeros((3, 6, 8), kind)
         finder = UserLabels(Stack.from_array(labels, "ZYX"))
         with pytest.raises(InputError, match="holds no cell"):
             finder.label(FieldView.whole(IMAGE, 0, 0), None)
