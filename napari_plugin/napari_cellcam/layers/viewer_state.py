@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> Iterator[None]:
-    """Give selection and active layer back at the end, by default planes and camera too."""
+    """Give selection and active layer back at the end, by default planes and camera too.
+
+    A layer that is added meanwhile does not become active: napari would exchange the controls at
+    its left for it and back again, and draw the whole canvas each time.
+    """
     layers = viewer.layers
+    activates = getattr(layers, "_activate_on_insert", True)  # private: where it is gone, slower
+    layers._activate_on_insert = False
     active, selected = layers.selection.active, set(layers.selection)
     camera = getattr(viewer, "scene", viewer).camera
     center, zoom, angles = camera.center, camera.zoom, camera.angles
@@ -22,6 +28,7 @@ def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> I
     try:
         yield
     finally:
+        layers._activate_on_insert = activates
         if planes_and_camera and viewer.dims.ndim == ndim:
             if viewer.dims.order != order:
                 viewer.dims.order = order
