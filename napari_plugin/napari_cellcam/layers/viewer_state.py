@@ -13,14 +13,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> Iterator[None]:
-    """Give selection and active layer back at the end, by default planes and camera too.
-
-    A layer that is added meanwhile does not become active: napari would exchange the controls at
-    its left for it and back again, and draw the whole canvas each time.
-    """
+    """Give selection and active layer back at the end, by default planes and camera too."""
     layers = viewer.layers
-    activates = getattr(layers, "_activate_on_insert", True)  # private: where it is gone, slower
-    layers._activate_on_insert = False
     active, selected = layers.selection.active, set(layers.selection)
     camera = getattr(viewer, "scene", viewer).camera
     center, zoom, angles = camera.center, camera.zoom, camera.angles
@@ -28,7 +22,6 @@ def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> I
     try:
         yield
     finally:
-        layers._activate_on_insert = activates
         if planes_and_camera and viewer.dims.ndim == ndim:
             if viewer.dims.order != order:
                 viewer.dims.order = order
@@ -46,6 +39,22 @@ def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> I
         if layers.selection.active is not active and active in layers:
             layers.selection.active = active
             layers.selection = there
+
+
+def add_inactive(viewer: napari.viewer.Viewer, layer: Layer, index: int | None = None) -> None:
+    """Add a layer, at the end or before the layer at ``index``; the active layer stays active.
+
+    napari activates each added layer. It would exchange the controls of the active layer for it
+    and back again, and lay out the window each time.
+    """
+    layers = viewer.layers
+    index, active = len(layers) if index is None else index, layers.selection.active
+    if active is None:  # no layer or several are selected: `view_kept` gives them back
+        layers.insert(index, layer)
+        return
+    with layers.selection.events.blocker_all():  # the selection is the same at the end
+        layers.insert(index, layer)
+        layers.selection.active = active
 
 
 def remove_layers(viewer: napari.viewer.Viewer, layers: Iterable[Layer]) -> None:
