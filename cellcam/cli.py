@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
+from cellcam.cli_options import Axes, Device, Engine, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
@@ -60,12 +60,14 @@ def explain(
     request: Request,
     labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
     from cellcam.cells.label_files import open_labels
     from cellcam.models.bundle import load_model, read_spec
+    from cellcam.models.engine_choice import engine_for
     from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
 
@@ -73,12 +75,13 @@ def explain(
     stack = request.open(image)
     # The model takes seconds to load: check first whether it fits the image.
     matching_channels(stack, read_spec(model), dict(request.channel_map))
+    calls_by = engine_for(engine, stack.data.nbytes)
     facts = request.image
     own_labels = open_labels(labels, stack, facts.axes, facts.series) if labels else None
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
-            load_model(model, device),
+            load_model(model, device, calls_by),
             out,
             request,
             labels=own_labels,
@@ -132,6 +135,7 @@ def batch(
         str | None, typer.Option(help="i/n, from 0: only this share, merged by a run without it.")
     ] = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
@@ -140,7 +144,7 @@ def batch(
     from cellcam.batch.run import Resources, run_batch
 
     console = Console(quiet, json)
-    resources = Resources(scheduler, workers, _shard(shard), device)
+    resources = Resources(scheduler, workers, _shard(shard), device, engine)
     with console.progress("images and blocks") as progress:
         done = run_batch(
             paths,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from cellcam.batch.earlier_run import EarlierRun
+from cellcam.batch.engine import choose_for_batch
 from cellcam.batch.executors import executor, is_killed_worker
 from cellcam.batch.huge_images import finish_image, finished, image_key, prepare_image
 from cellcam.batch.images import InputImage, check_pattern, list_images
@@ -37,6 +38,7 @@ from cellcam.batch.plan import (
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
 from cellcam.errors import UsageError
+from cellcam.models.engine_choice import check_engine
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
 from cellcam.request import Request
@@ -55,12 +57,15 @@ class Resources:
     scheduler, workers : see `executor`
     shard : (i, n): do only the i-th of n shares of the work, and merge nothing
     device : see `choose_device`
+    engine : of calls: torch, openvino, openvino-bfloat16 or auto, see `choose_for_batch`; which
+        one computes is part of the job
     """
 
     scheduler: str | None = None
     workers: int | None = None
     shard: tuple[int, int] | None = None
     device: str = "auto"
+    engine: str = "auto"
 
 
 def run_batch(
@@ -103,6 +108,7 @@ def run_batch(
     job = Job.of(request, model, out, resources.device)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
+    check_engine(resources.engine)
     writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     job.out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +121,8 @@ def run_batch(
     ):
         if resources.shard is None:
             _forget_earlier_run(job.out)
+        engine = choose_for_batch(resources.engine, images, job, pool)
+        job = job.with_engine(engine.name)
         plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
         write_plan(job.out, _planned_images(plan, job))
         earlier = _run(pool, plan, job, resources.shard, progress, stop)
@@ -124,6 +132,7 @@ def run_batch(
         seconds = round(time.monotonic() - started, 2)
         about: dict[str, JsonValue] = {
             "device": resources.device,
+            "engine": asdict(engine.facts),
             "scheduler": resources.scheduler or "local",
             "seconds": seconds,
         }
@@ -131,7 +140,7 @@ def run_batch(
         names = [outcome.image for outcome in done.outcomes if outcome.status == "done"]
         report = write_report(plan.images, done, job, pool, pattern, seconds)
         remove_unpacked(job.out)
-        said = earlier.sentences(plan, names, job)
+        said = earlier.sentences(plan, names, job) + engine.sentences
         return replace(done, written=(*done.written, report), earlier=said)
 
 

@@ -1,0 +1,113 @@
+"""Choice of the engine of calls: torch, or OpenVINO where that is installed and agrees with it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, get_args
+
+from cellcam.errors import UsageError
+from cellcam.models.engine import Engine, TorchEngine, facts_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+EngineName = Literal["auto", "torch", "openvino", "openvino-bfloat16"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+# Smaller images hold fewer cells than pay for the conversion of a network.
+_WORTHWHILE_BYTES = 2**27
+_INSTALL = 'Install it with: pip install "cellcam[openvino]"'
+
+
+def check_engine(engine: str) -> EngineName:
+    """The name of an engine that this process has; "auto" always.
+
+    Raises
+    ------
+    UsageError
+        If there is no such engine, or its package is not installed.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"There is no engine {engine!r}. Choose one of {', '.join(ENGINES)}.")
+    if engine.startswith("openvino") and not is_installed():
+        raise UsageError(f"The engine {engine} needs OpenVINO, which is not installed. {_INSTALL}")
+    return engine
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO is installed; it is not imported."""
+    return find_spec("openvino") is not None
+
+
+def engine_for(engine: str, n_bytes: int) -> EngineName:
+    """Engine for images of so many bytes: of few, "auto" is torch, which needs no conversion.
+
+    Raises
+    ------
+    UsageError
+        See `check_engine`.
+    """
+    known = check_engine(engine)
+    return "torch" if known == "auto" and n_bytes < _WORTHWHILE_BYTES else known
+
+
+def choose_engine(
+    engine: str,
+    network: nn.Module,
+    device: torch.device,
+    input_shape: tuple[int, ...],
+    temperature: float,
+) -> Engine:
+    """Engine by name, for a network in evaluation mode.
+
+    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, and it computes what torch
+    computes on a few crops; else torch, with a reason.
+
+    Parameters
+    ----------
+    input_shape : (C, *crop_size)
+    temperature : divides the scores before softmax
+
+    Raises
+    ------
+    UsageError
+        If the engine that was asked for by name cannot be used, with the reason.
+    """
+    known = check_engine(engine)
+    torch_engine = TorchEngine(network, device, input_shape)
+    if known == "torch":
+        return torch_engine
+    tried = _openvino(known, torch_engine, network, device, input_shape, temperature)
+    if not isinstance(tried, str):
+        return tried
+    if known != "auto":
+        raise UsageError(f"The engine {known} cannot be used: {tried}. Use --engine torch.")
+    torch_engine.facts = facts_of("torch", tried)
+    return torch_engine
+
+
+def _openvino(
+    name: EngineName,
+    torch_engine: TorchEngine,
+    network: nn.Module,
+    device: torch.device,
+    input_shape: tuple[int, ...],
+    temperature: float,
+) -> Engine | str:
+    """The engine, or the reason why it cannot be used."""
+    if not is_installed():
+        return "OpenVINO is not installed"
+    if device.type != "cpu":
+        return f"OpenVINO is for the CPU, the device is {device}"
+    try:
+        from cellcam.models.openvino_engine import OpenVinoEngine, why_not
+
+        made = OpenVinoEngine(network, input_shape, "openvino" if name == "auto" else name)
+        return why_not(made, torch_engine, input_shape, temperature) or made
+    except Exception as error:  # noqa: BLE001 - conversion can fail in any way
+        return f"OpenVINO cannot run the network ({type(error).__name__}: {_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "no message")[:200]

@@ -1,0 +1,220 @@
+"""Engines of calls: OpenVINO beside torch. The tests that compute with it need it installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cellcam import CellModel, load_model, save_model
+from cellcam.errors import UsageError
+from cellcam.models.engine import TorchEngine
+from cellcam.models.engine_choice import choose_engine, engine_for
+from cellcam.models.registry import build_network, network_names
+
+CPU = torch.device("cpu")
+SHAPES = {2: (3, 40, 40), 3: (2, 32, 32, 32)}
+ENTRIES = [(name, d) for d in SHAPES for name in network_names(d)]
+Make = Callable[..., CellModel]
+with_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="OpenVINO, the extra 'openvino', is not installed"
+)
+
+
+def trained_like(name: str, spatial_dims: int) -> nn.Module:
+    """Network whose normalisations fit its input, and whose logits have a spread of about 1."""
+    torch.manual_seed(0)
+    channels, *size = SHAPES[spatial_dims]
+    network = build_network(name, spatial_dims, channels, 5)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # statistics of the pass below
+        if isinstance(module, nn.Dropout):
+            module.p = 0
+    x = torch.randn(8, channels, *size)
+    with torch.no_grad():
+        network.train()(x)
+        spread = network.eval()(x).std()
+        last = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+        last.weight /= spread
+    return network
+
+
+@with_openvino
+@pytest.mark.parametrize(("name", "spatial_dims"), ENTRIES)
+def test_openvino_gives_the_scores_of_torch(name: str, spatial_dims: int) -> None:
+    network, shape = trained_like(name, spatial_dims), SHAPES[spatial_dims]
+    engine = choose_engine("openvino", network, CPU, shape, 1.0)
+    assert (engine.facts.name, engine.facts.precision) == ("openvino", "float32")
+    x = torch.randn(11, *shape)
+    with torch.no_grad():
+        expected = network(x)
+        scores = engine.scores(x)
+    assert expected.std() > 0.1
+    assert (scores.softmax(1) - expected.softmax(1)).abs().max() < 1e-5
+    # Bit by bit, whatever crops stand beside it, wherever it stands, however many threads.
+    order = torch.randperm(11)
+    torch.testing.assert_close(engine.scores(x[order]), scores[order], rtol=0, atol=0)
+    torch.testing.assert_close(engine.scores(x[9:]), scores[9:], rtol=0, atol=0)
+
+
+@with_openvino
+def test_scores_do_not_depend_on_the_number_of_threads() -> None:
+    network, shape = trained_like("resnet18", 2), SHAPES[2]
+    engine = choose_engine("openvino", network, CPU, shape, 1.0)
+    x, before, scores = torch.randn(40, *shape), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            scores.append(engine.scores(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(scores[0], scores[2])
+
+
+@with_openvino
+def test_the_network_is_left_as_it_was_and_its_changes_are_seen() -> None:
+    network, shape = trained_like("small_cnn", 2), SHAPES[2]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    engine = choose_engine("openvino", network, CPU, shape, 1.0)
+    first = engine.scores(x := torch.randn(3, *shape))
+    assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    with torch.no_grad():
+        last = list(network.parameters())[-1]
+        last += 1
+        torch.testing.assert_close(engine.scores(x), network(x))
+    assert (engine.scores(x) - first).abs().min() > 0.5
+
+
+@with_openvino
+def test_a_model_calls_with_its_engine_and_explains_with_torch(
+    make_model: Make, tmp_path: Path
+) -> None:
+    save_model(make_model(), tmp_path / "model")
+    plain, fast = (load_model(tmp_path / "model", "cpu", e) for e in ("torch", "openvino"))
+    crops = np.random.default_rng(0).poisson(120, (50, 2, 16, 16)).astype(np.uint16)
+    probabilities = fast.probabilities(crops)
+    assert np.abs(probabilities - plain.probabilities(crops)).max() < 1e-5
+    np.testing.assert_array_equal(fast.probabilities(crops[17:20]), probabilities[17:20])
+    np.testing.assert_array_equal(fast.channel_shares(crops[:9]), plain.channel_shares(crops[:9]))
+    maps = [model.explain(crops[:2]).maps for model in (plain, fast)]
+    assert torch.equal(*maps)
+    assert fast.with_spec(temperature=2.0).engine is fast.engine
+    assert isinstance(fast.with_spec(crop_size=(24, 24)).engine, TorchEngine)
+
+
+def _multiplies_bfloat16() -> bool:
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+@with_openvino
+def test_bfloat16_is_asked_for_by_name() -> None:
+    network, shape = trained_like("small_cnn", 2), SHAPES[2]
+    if not _multiplies_bfloat16():
+        with pytest.raises(UsageError, match="no arithmetic for bfloat16"):
+            choose_engine("openvino-bfloat16", network, CPU, shape, 1.0)
+        return
+    engine = choose_engine("openvino-bfloat16", network, CPU, shape, 1.0)
+    assert engine.facts.precision == "bfloat16"
+    x = torch.randn(40, *shape)
+    with torch.no_grad():
+        difference = (engine.scores(x).softmax(1) - network(x).softmax(1)).abs().max()
+    assert 1e-6 < difference < 0.02
+
+
+class Turning(nn.Module):
+    """A network that OpenVINO cannot convert."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvalsh(x[:, 0] + x[:, 0].mT)[:, :3]
+
+
+class Cheating(nn.Module):
+    """A network that computes something else while it is converted."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) * (3 if torch.jit.is_tracing() else 1)
+
+
+class Looking(nn.Module):
+    """A network whose scores depend on the other crops."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) * (1 + x.mean())
+
+
+@with_openvino
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (Turning(), "cannot run the network"),
+        (Cheating(), "differ from torch's by"),
+        (Looking(), "depend on the cells beside it"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_called_with_torch(network: nn.Module, reason: str) -> None:
+    engine = choose_engine("auto", network.eval(), CPU, (3, 16, 16), 1.0)
+    assert engine.facts.name == "torch"
+    assert reason in engine.facts.reason
+    with pytest.raises(UsageError, match=reason):
+        choose_engine("openvino", network.eval(), CPU, (3, 16, 16), 1.0)
+
+
+def test_auto_is_torch_for_few_pixels_and_other_devices() -> None:
+    assert engine_for("auto", 10**6) == "torch"
+    assert engine_for("auto", 10**9) == "auto"
+    network = build_network("small_cnn", 2, 1, 2).to("meta")
+    engine = choose_engine("auto", network, torch.device("meta"), (1, 16, 16), 1.0)
+    assert engine.facts.name == "torch"
+    assert engine.facts.reason
+
+
+def test_unknown_engines_and_missing_packages_are_refused(
+    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(make_model(), tmp_path / "model")
+    with pytest.raises(UsageError, match="Choose one of auto, torch, openvino"):
+        load_model(tmp_path / "model", "cpu", "tensorrt")
+    monkeypatch.setattr("cellcam.models.engine_choice.is_installed", lambda: False)
+    with pytest.raises(UsageError, match=r'pip install "cellcam\[openvino\]"'):
+        load_model(tmp_path / "model", "cpu", "openvino")
+    model = load_model(tmp_path / "model", "cpu", "auto")
+    assert model.engine.facts.reason == "OpenVINO is not installed"
+
+
+@with_openvino
+def test_nothing_is_reported_to_its_makers(make_model: Make, tmp_path: Path) -> None:
+    """The package of OpenVINO that reports every import is not imported."""
+    save_model(make_model(), tmp_path / "model")
+    reporting = tmp_path / "packages" / "openvino_telemetry"
+    (reporting / "backend").mkdir(parents=True)
+    for file in (reporting / "__init__.py", reporting / "backend" / "__init__.py"):
+        file.write_text("raise SystemExit('openvino_telemetry was imported')")
+    code = (
+        "import json, sys; from cellcam import load_model;"
+        f"model = load_model({str(tmp_path / 'model')!r}, 'cpu', 'openvino');"
+        "print(json.dumps([model.engine.facts.name,"
+        " [m for m in sys.modules if 'telemetry' in m and 'ovc' not in m]]))"
+    )
+    path = os.pathsep.join([str(reporting.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["openvino", []]
