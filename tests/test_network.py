@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tifffile
 import yaml
@@ -109,5 +110,13 @@ def test_workers_listen_to_this_machine_alone(tmp_path: Path) -> None:
         assert pool.submit(json.dumps, 1).result() == "1"
         addresses = [pool._client.scheduler_info()["address"]]  # type: ignore[attr-defined]
         addresses += list(pool._client.scheduler_info()["workers"])  # type: ignore[attr-defined]
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = {
+            connection.laddr.ip
+            for process in processes
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
     assert addresses
     assert all(address.startswith("tcp://127.0.0.1:") for address in addresses)
+    assert listening == {"127.0.0.1"}

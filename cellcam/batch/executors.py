@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
@@ -21,6 +24,7 @@ _T = TypeVar("_T")
 # One item can be read while the network works on another.
 _THREADS = 2
 _WAIT_FOR_WORKERS_S = 300
+_DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each card
 
 
 class SynchronousExecutor(Executor):
@@ -65,7 +69,7 @@ def executor(
         with ThreadPoolExecutor(_THREADS) as pool:
             yield pool
     else:
-        with _client(scheduler, workers, shared / "parts" / "dask") as client:
+        with _client(scheduler, workers, shared / "parts" / "dask", device) as client:
             _check_workers(client, shared, device)
             yield client.get_executor(pure=False)
 
@@ -82,7 +86,9 @@ def is_lost_scheduler(error: BaseException) -> bool:
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterator[Client]:
+def _client(
+    scheduler: str | None, workers: int | None, scratch: Path, device: str
+) -> Iterator[Client]:
     import dask
     from distributed import Client
 
@@ -96,7 +102,7 @@ def _client(scheduler: str | None, workers: int | None, scratch: Path) -> Iterat
     }
     with dask.config.set(settings):
         if scheduler is None:
-            with _local_cluster(workers, scratch) as cluster, Client(cluster) as client:
+            with _local_cluster(workers, scratch, device) as cluster, Client(cluster) as client:
                 yield client
         else:
             try:
@@ -120,18 +126,21 @@ def _connected(scheduler: str) -> Client:
     return Client(scheduler, security=Security() if scheduler.startswith("tls") else None)
 
 
-def _local_cluster(workers: int | None, scratch: Path) -> SpecCluster:
+def _local_cluster(workers: int | None, scratch: Path, device: str) -> SpecCluster:
     """One process for each GPU, else for each core; its ports are open to this machine alone."""
     from distributed import Nanny, Scheduler, SpecCluster
 
-    gpus = _gpus()
+    shares_out = device in ("auto", "cuda")
+    gpus = _gpus() if shares_out else [device] * device.startswith("cuda")
     count = workers or len(gpus) or os.cpu_count() or 1
     threads_each = "1" if not gpus else str(max(1, (os.cpu_count() or 1) // count))
     options = {
         # On a CPU a second thread waits for Python's lock: 12 % slower.
         "nthreads": _THREADS if gpus else 1,
         "host": "127.0.0.1",
+        # Dask serves HTTP even without its pages: on any free port, as 8787 may be another batch's.
         "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
         "memory_limit": 0,
         "local_directory": str(scratch),
     }
@@ -139,19 +148,35 @@ def _local_cluster(workers: int | None, scratch: Path) -> SpecCluster:
     environment = dict.fromkeys(names, threads_each)
     specs = {}
     for i in range(count):
-        gpu = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}
+        # A card that was asked for by its number must keep it.
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus and shares_out else {}
         specs[i] = {"cls": Nanny, "options": {**options, "env": environment | gpu}}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    return SpecCluster(specs, scheduler, silence_logs=50)
+    here = {name: options[name] for name in ("host", "dashboard", "dashboard_address")}
+    return SpecCluster(specs, {"cls": Scheduler, "options": here}, silence_logs=50)
 
 
 def _gpus() -> list[str]:
     """Names of the GPUs that this process may use, found without loading torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name for name in visible.split(",") if name]
-    devices = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i, _ in enumerate(devices.iterdir())] if devices.is_dir() else []
+        # CUDA sees none of those behind the first that does not exist, such as -1.
+        names = visible.replace(" ", "").split(",")
+        return list(takewhile(lambda name: name and not name.startswith("-"), names))
+    if _DRIVER.is_dir():
+        return [str(i) for i, _ in enumerate(_DRIVER.iterdir())]
+    return [str(i) for i in range(_listed_by_driver())]
+
+
+def _listed_by_driver() -> int:
+    """Number of GPUs that the driver's program lists: on Windows, in WSL and some containers."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return 0
+    try:
+        listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
 def _check_workers(client: Client, shared: Path, device: str) -> None:

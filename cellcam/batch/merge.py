@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,14 +205,12 @@ def _write_cells(
 
     paths = [job.out / "cells.parquet"]
     explained = 0
-    with whole_file(paths[0]) as temporary:
-        writer = None
-        for table in _large_tables(done, job, pattern):
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
+    tables = _large_tables(done, job, pattern)
+    first = next(tables)
+    with whole_file(paths[0]) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+        for table in chain([first], tables):
             writer.write_table(table)
             explained += len(table) - table["importance_error"].null_count
-        if writer is not None:
-            writer.close()
     csv = job.out / "cells.csv"
     if n_cells > _CSV_ROWS:
         csv.unlink(missing_ok=True)
@@ -233,19 +232,10 @@ def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> 
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
         if schema is None:
             # Where no cell of the first tables has a call, the column would have no type.
-            schema = _with_text(arrow.schema, "class")
+            place = arrow.schema.get_field_index("class")
+            schema = arrow.schema.set(place, pa.field("class", pa.string()))
             arrow = arrow.cast(schema)
         yield arrow
-
-
-def _with_text(schema: pa.Schema, name: str) -> pa.Schema:
-    """The schema with text in a column that has no type yet."""
-    import pyarrow as pa
-
-    place = schema.get_field_index(name)
-    if place < 0 or not pa.types.is_null(schema.field(place).type):
-        return schema
-    return schema.set(place, pa.field(name, pa.string()))
 
 
 def _batched(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:
@@ -263,7 +253,7 @@ def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
     """One table with all these columns, empty where the image's name does not give them."""
     import pandas as pd
 
-    piece = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    piece = pd.concat([table for table in tables if len(table)] or tables)
     first = ["image", *columns]
     for name in columns:
         piece[name] = piece[name].fillna("") if name in piece else ""

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellcam.cells.finder import FieldView, Labels, Pixels
 from cellcam.cells.pieces import Pieces, pieces_of
@@ -89,9 +88,8 @@ class UserLabels:
     def from_array(cls, labels: Pixels) -> UserLabels:
         """Labels of one field in memory, (Y, X) or (Z, Y, X); axes of length 1 are dropped."""
         labels = np.asarray(labels)
-        if labels.ndim > 2:
-            shape = [n for n in labels.shape[:-2] if n > 1]
-            labels = labels.reshape(*shape, *labels.shape[-2:])
+        planes = [n for n in labels.shape[:-2] if n > 1]
+        labels = labels.reshape([*planes, *labels.shape[-2:]])
         if labels.ndim not in (2, 3):
             raise InputError(
                 f"A label image of one field has the axes (Y, X) or (Z, Y, X), not the shape "
@@ -178,9 +176,10 @@ class UserLabels:
         """
         pixels = self._pixels(view)
         if self.is_mask:
-            return self._numbered(pixels, view)
-        labels = check_labels(pixels, view.shape, self.labels.name)
-        if not labels.any() and not self._first_values:
+            labels = self._numbered(pixels, view)
+        else:
+            labels = check_labels(pixels, view.shape, self.labels.name)
+        if not self._n_numbers:
             raise InputError(f"The label image {self.labels.name} holds no cell: every pixel is 0.")
         return labels
 
@@ -196,20 +195,19 @@ class UserLabels:
         """
         if self.labels.data.dtype.kind == "b":
             return True
-        if len(self._first_values) != 1:
-            return False
-        return any(_n_pieces(pixels) > 1 for pixels in self._planes_of_file())
+        return self._n_numbers == 1 and any(
+            _n_pieces(pixels) > 1 for pixels in self._planes_of_file()
+        )
 
     @cached_property
-    def _first_values(self) -> tuple[float, ...]:
-        """The first two numbers other than 0 that the label image holds; fewer if it has fewer."""
+    def _n_numbers(self) -> int:
+        """How many numbers other than 0 the label image holds: none, 1, or at least 2."""
         found: set[float] = set()
         for pixels in self._planes_of_file():
-            values = np.unique(pixels)
-            found |= set(values[values != 0][:2].tolist())
+            found |= set(np.unique(pixels[pixels != 0]).tolist())
             if len(found) > 1:
                 break
-        return tuple(sorted(found)[:2])
+        return len(found)
 
     @cached_property
     def _background_is_missing(self) -> bool:
@@ -225,17 +223,16 @@ class UserLabels:
 
     def _bands(self, view: FieldView) -> Iterator[Labels]:
         """Labels of a view in bands of rows."""
-        part, n_planes = view.part, view.stack.data.shape[2]
+        part = view.part
         rows = _rows(self.labels)
         left, right = part.start[1], part.stop[1]
         for top in range(part.start[0], part.stop[0], rows):
             band = self.labels.cut(slice(top, min(top + rows, part.stop[0])), slice(left, right))
-            pixels = _field(band, n_planes, view.t, view.z)
+            pixels = _field(band, view.t, view.z)
             yield check_labels(pixels, pixels.shape, self.labels.name)
 
     def _pixels(self, view: FieldView) -> Pixels:
-        part = self.labels.cut(*view.part.slices)
-        return _field(part, view.stack.data.shape[2], view.t, view.z)
+        return _field(self.labels.cut(*view.part.slices), view.t, view.z)
 
     def _numbered(self, mask: Pixels, view: FieldView) -> Labels:
         """The connected pieces of a mask of a whole field, numbered in reading order."""
@@ -280,10 +277,10 @@ def check_labels(labels: Pixels, shape: tuple[int, ...], name: str = "labels") -
     """
     labels = np.asarray(labels)
     _check_shape(labels, shape, name)
-    if labels.dtype.kind == "f":
-        labels = _whole_numbers(labels.astype(np.float64), name)
-    if labels.dtype.kind not in "ui":
+    if labels.dtype.kind not in "uif":
         raise InputError(f"The label image {name} holds {labels.dtype}; it needs whole numbers.")
+    if labels.dtype.kind == "f":
+        _check_whole(labels, name)
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > LARGEST_LABEL:
         raise InputError(
@@ -299,8 +296,8 @@ def _check_shape(labels: Pixels, shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"The label image {name} has shape {labels.shape}, the field {shape}.")
 
 
-def _whole_numbers(labels: NDArray[np.floating], name: str) -> NDArray[np.int64]:
-    """Labels that were stored as floating point."""
+def _check_whole(labels: Pixels, name: str) -> None:
+    """Refuse floating-point labels that are not whole numbers."""
     if not np.isfinite(labels).all():
         raise InputError(
             f"The label image {name} holds NaN or infinity. Set these pixels to 0, background."
@@ -313,9 +310,6 @@ def _whole_numbers(labels: NDArray[np.floating], name: str) -> NDArray[np.int64]
             f"{place}. Labels are whole numbers: an image that was resized or filtered must be "
             "labelled again (or resized without interpolation)."
         )
-    if np.abs(labels).max(initial=0) > 2**53:
-        raise InputError(f"The label image {name} holds numbers too large. Number the cells again.")
-    return labels.astype(np.int64)
 
 
 def _n_pieces(mask: Pixels) -> int:
@@ -363,8 +357,8 @@ def _rows(labels: Stack) -> int:
     return max(step, _BAND_PIXELS // (n_planes * width) // step * step, 1)
 
 
-def _field(labels: Stack, n_planes: int, t: int, z: ZChoice) -> Pixels:
-    """Labels of one field of an image with ``n_planes`` planes: (Y, X), or (Z, Y, X)."""
+def _field(labels: Stack, t: int, z: ZChoice) -> Pixels:
+    """Labels of one field: (Y, X), or (Z, Y, X)."""
     t = t if labels.data.shape[0] > 1 else 0
     if labels.data.shape[2] == 1:
         return labels.field(t)[0]
@@ -373,5 +367,4 @@ def _field(labels: Stack, n_planes: int, t: int, z: ZChoice) -> Pixels:
             f"The label image {labels.name} has planes, the field is a projection. Give a label "
             "image of the projection, or choose the planes (--z each, --z 3)."
         )
-    whole = labels.data.shape[2] == n_planes
-    return labels.field(t, "volume" if z is None and whole else z)[0]
+    return labels.field(t, z)[0]

@@ -20,6 +20,7 @@ from cellcam.explain.integration.adaptive_steps import integrate_adaptively, pat
 from cellcam.explain.integration.fixed_steps import integrate_fixed
 from cellcam.explain.integration.integral import Integral, relative
 from cellcam.explain.memory import Batches, slices
+from cellcam.explain.network.execution import repeatable
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
 from cellcam.explain.network.path_points import PathEvaluator
 from cellcam.explain.network.splitting import Layer, left_as_it_was
@@ -109,7 +110,7 @@ class IntegratedGradCAM:
         _check_images(x)
         check_class_idx(class_idx, len(x))
         target = self.target_layers
-        with left_as_it_was(self.nn_module), torch.no_grad():
+        with left_as_it_was(self.nn_module), repeatable(), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
             start = baseline_images(run.baselines, x, self.black)
             layers = list(target) if isinstance(target, list | tuple) else [target]
@@ -195,7 +196,8 @@ def _moved(images: Tensor, device: torch.device) -> Tensor:
     """Images on the device; an image that is the same for all is moved once."""
     if images.stride(0) == 0:
         return images[:1].to(device).expand_as(images)
-    return images.to(device, non_blocking=True)
+    # Blocking: a copy from a GPU that is not waited for is read here before it has arrived.
+    return images.to(device)
 
 
 def _check_images(x: Tensor) -> None:

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 # 64 crops of 64 x 64 pixels; larger tensors are handed back to the system by each layer.
 _PIXELS_ON_CPU, _IMAGES_ON_GPU = 2**18, 1024
+# Libraries beside torch's allocator say it in their own words; torch tries all algorithms of a
+# convolution, and says at the end that it found none, if none got its workspace.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+)
 
 
 class Batches:
@@ -64,8 +73,11 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
 
     if device.type != "cuda":
         return max(1, _PIXELS_ON_CPU // x[0, 0].numel())
-    probe = x[:4].to(device)
-    run(probe)
+    probe, trial = x[:4], Batches(4)
+    for part in trial.over(len(probe)):
+        with trial.fits():
+            run(probe[part].to(device))
+    probe = probe[: trial.size].to(device)
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -73,12 +85,21 @@ def automatic_batch_size(run: Callable[[Tensor], object], x: Tensor, device: tor
     bytes_each = (torch.cuda.max_memory_allocated(device) - before) / len(probe)
     reserved = torch.cuda.memory_reserved(device) - before
     free = torch.cuda.mem_get_info(device)[0] + reserved
-    return int(min(max(free / 3 / bytes_each, 1), _IMAGES_ON_GPU))
+    return batch_that_fits(free, bytes_each)
+
+
+def batch_that_fits(free: float, bytes_each: float) -> int:
+    """Images whose passes take a third of the ``free`` bytes, at most 1024.
+
+    A power of two: the last bits of a pass depend on the batch size, which must not change with
+    every megabyte that another program takes.
+    """
+    images = min(max(free / 3 / max(bytes_each, 1), 1), _IMAGES_ON_GPU)
+    return 1 << int(images).bit_length() - 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left for a tensor."""
-    texts = "can't allocate memory", "not enough memory", "CUDA error: out of memory"
     return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
     )

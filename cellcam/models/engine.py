@@ -80,7 +80,9 @@ class TorchEngine:
 
     def scores(self, x: Tensor) -> Tensor:
         """See `Engine`."""
-        with self._execution.active(self._device):
+        from cellcam.explain.network.execution import repeatable
+
+        with repeatable(), self._execution.active(self._device):
             return self._network(self._execution.laid_out(x)).float()
 
     @cached_property

@@ -176,12 +176,11 @@ class CellModel:
             return scores.gather(1, called) - kept.view(len(images), -1)
 
         # Without paths: the maps that `channels="each"` would give are not needed.
-        x = self.normalised(crops)
-        drops = torch.empty(len(x), x.shape[1])
+        drops = torch.empty(len(crops), len(self.spec.channels))
         with torch.inference_mode():
-            for part in self._torch.batches.over(len(x)):
+            for part in self._torch.batches.over(len(crops)):
                 with self._torch.batches.fits():
-                    drops[part] = drop(x[part], part).cpu()
+                    drops[part] = drop(self.normalised(crops[part]), part).cpu()
         return drops.numpy()
 
     @cached_property

@@ -16,10 +16,11 @@ from cellcam.stacks.missing_pixels import MissingPixels
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
-_MOST_PIECES = 2**26
+_MOST_PIECES, _ALWAYS = 2**26, 2**18
 # Compressed, real images shrink a few times, blank ones a thousand times. Blank ones of this size
 # are taken for an attack.
 _LARGE, _LARGEST_RATIO = 2**30, 500
+_SLACK = 2**20  # bytes that a compressed piece may be larger than its pixels, beyond twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ class Pieces:
         keyframe = series.keyframe
         n_planes = max(1, prod(series.shape) // max(1, keyframe.size))
         per_plane = prod(keyframe.chunked)
-        if n_planes * per_plane > _MOST_PIECES:
+        # Each takes at least a byte, but those of files that are missing.
+        most = min(_MOST_PIECES, max(_ALWAYS, keyframe.parent.filehandle.size))
+        if n_planes * per_plane > most:
             raise InputError(
                 f"{path} declares {n_planes * per_plane} strips or tiles for an image of "
                 f"{' x '.join(map(str, series.shape))}. Refused; export it again."
@@ -60,12 +63,14 @@ class Pieces:
                 f"{len(keyframe.dataoffsets)}. Refused; export it again."
             )
         if series.dataoffset is not None:
+            _check_counts(keyframe, series.nbytes, path)
             return cls._of_run(series, n_planes, per_plane)
         absent = np.ones((n_planes, per_plane), bool)
         stored, cut_at = 0, None
         for number, page in enumerate(series.pages[:n_planes]):
             if page is None:
                 continue
+            _check_counts(page, series.nbytes, path)
             offsets = _padded(page.dataoffsets, per_plane)
             counts = _padded(page.databytecounts, per_plane)
             size = page.parent.filehandle.size
@@ -126,6 +131,11 @@ def _cause(pieces: Pieces, missing_files: list[str]) -> str:
 
 def _check_sizes(series: TiffPageSeries, pieces: Pieces, path: Path) -> None:
     page = series.keyframe
+    if pieces.absent.all() and series.nbytes > _LARGE:  # before anything is laid out for them
+        raise InputError(
+            f"{path} declares {series.nbytes / 2**30:.1f} GiB, and all its pixels are missing. "
+            "Copy or export it again."
+        )
     declared = int(series.nbytes * (1 - pieces.absent.mean()))
     if page.compression == 1 and not pieces.absent.any():
         bits = prod(series.shape) * _bits(page)
@@ -139,6 +149,16 @@ def _check_sizes(series: TiffPageSeries, pieces: Pieces, path: Path) -> None:
             f"{path} declares {declared / 2**30:.1f} GiB of pixels in "
             f"{pieces.stored_bytes / 2**20:.1f} MiB: it is blank, or made to fill the memory. "
             "Refused; if it is an image, export a part of it, or export it uncompressed."
+        )
+
+
+def _check_counts(page: TiffPage, decoded: int, path: Path) -> None:
+    """Refuse a strip or tile of more bytes than file and image have: memory for it is asked for."""
+    largest, size = max(page.databytecounts, default=0), page.parent.filehandle.size
+    if largest > max(size, 2 * decoded + _SLACK):
+        raise InputError(
+            f"{path} is damaged: it declares a strip or tile of {largest} bytes in a file of "
+            f"{size}. Copy or export it again."
         )
 
 

@@ -36,13 +36,15 @@ def named(name: str) -> InputImage:
     return InputImage(name, FileState(Path("/in") / f"{name}.tif", 1, 0))
 
 
-def write_cells(job: Job, name: str, n: int, explained: int = 0) -> list[Path]:
+def write_cells(
+    job: Job, name: str, n: int, explained: int = 0, call: str | None = "S"
+) -> list[Path]:
     """A cell table of n cells, as an item writes it."""
     table = pd.DataFrame(
         {
             "image": [name] * n,
             "label": np.arange(1, n + 1, dtype=np.int32),
-            "class": ["S"] * n,
+            "class": [call] * n,
             "importance_error": [0.01] * explained + [np.nan] * (n - explained),
             "flags": [""] * n,
         }
@@ -252,6 +254,30 @@ class TestMerge:
         assert (job.out / "cells.csv").read_text() == text
         groups = pq.ParquetFile(job.out / "cells.parquet").metadata.num_row_groups
         assert groups == {4: 4, 10**6: 3, 1: 16}[at_once]
+
+    @pytest.mark.parametrize("uncalled", ["a", "b", "ab"])
+    def test_cells_without_a_call_may_stand_before_or_after_others(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch, uncalled: str
+    ) -> None:
+        plan = done_plan(job, {"a": 2, "b": 1})
+        for name, n in (("a", 2), ("b", 1)):
+            write_cells(job, name, n, call=None if name in uncalled else "S")
+        outcomes = {name: Outcome(name, "done", cells=n) for name, n in (("a", 2), ("b", 1))}
+        monkeypatch.setattr(merging, "ROWS_AT_ONCE", 1)
+        merge(plan, outcomes, job, None, {})
+        calls = pq.read_table(job.out / "cells.parquet")["class"]
+        assert calls.type == "string"
+        assert calls.to_pylist() == [None if name in uncalled else "S" for name in "aab"]
+        text = pd.read_csv(job.out / "cells.csv", keep_default_na=False)["class"].tolist()
+        assert text == ["" if name in uncalled else "S" for name in "aab"]
+
+    def test_more_cells_than_a_spreadsheet_opens_are_parquet_alone(
+        self, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(merging, "_CSV_ROWS", 4)
+        done = self.merged(job, done_plan(job, {"a": 5}))
+        names = ["images.csv", "cells.parquet", "run.json"]
+        assert [path.name for path in done.written] == names
 
     def test_the_largest_table_for_a_spreadsheet(
         self, job: Job, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,8 @@ from support.networks import images, small_network
 from torch import Tensor, nn
 
 from cellcam import IntegratedGradCAM
-from cellcam.explain.network.execution import Execution, prefers_positions
+from cellcam.explain.network.execution import Execution, prefers_positions, repeatable
+from cellcam.explain.network.facts import fingerprint
 
 
 def test_several_layers_are_averaged_and_kept() -> None:
@@ -95,3 +96,34 @@ def test_many_features_over_few_positions_are_convolved_in_the_usual_layout(dims
     assert not prefers_positions(x, conv.weight[:, :128])  # in groups
     assert seen[0][1] == ours.stride(1) == 1  # innermost as it came and as it goes on
     torch.testing.assert_close(ours, conv(x))
+
+
+def test_a_network_that_was_moved_or_cast_is_looked_at_anew() -> None:
+    """As after ``network.cuda()``: same parameters, same count of changes, same norm."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.ones_(network[0].weight)
+    cam, x = IntegratedGradCAM(network), torch.rand(2, 1, 4, 4)
+    before, expected = fingerprint(network), cam(x, 0, n_steps=3).maps
+    network.double()
+    assert fingerprint(network) != before
+    torch.testing.assert_close(cam(x, 0, n_steps=3).maps, expected, check_dtype=False)
+
+
+def test_algorithms_are_repeatable_within_a_call_and_as_before_after_it() -> None:
+    cudnn = torch.backends.cudnn
+    seen: list[tuple[bool, bool]] = []
+    network, x = small_network(), images()
+    hook = network.register_forward_pre_hook(
+        lambda *_: seen.append((cudnn.deterministic, cudnn.benchmark))
+    )
+    cudnn.benchmark = True
+    try:
+        IntegratedGradCAM(network)(x, 0, n_steps=3)
+        assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+        with pytest.raises(KeyError), repeatable():
+            raise KeyError
+        assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+    finally:
+        cudnn.benchmark = False
+        hook.remove()
+    assert set(seen) == {(True, False)}

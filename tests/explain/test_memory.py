@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellcam.explain.memory import Batches, is_out_of_memory, slices
+from cellcam.explain.memory import Batches, batch_that_fits, is_out_of_memory, slices
+from cellcam.models.device import is_broken
 
 
 @pytest.mark.fault(
@@ -56,3 +57,28 @@ def test_slices_cover_everything_once(count: int, step: int) -> None:
     assert list(range(0)) == [
         i for part in Batches(3).over(0) for i in range(part.start, part.stop)
     ]
+
+
+@pytest.mark.parametrize(
+    ("free", "each", "batch"),
+    [(3e9, 1e6, 512), (3e9, 1e5, 1024), (3e9, 0, 1024), (1e6, 1e6, 1), (9e6, 1e6, 2)],
+)
+def test_the_batch_is_a_power_of_two_that_takes_a_third_of_what_is_free(
+    free: float, each: float, batch: int
+) -> None:
+    assert batch_that_fits(free, each) == batch
+    assert batch_that_fits(1.2 * free, each) in (batch, 2 * batch)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+@pytest.mark.fault("27 the GPU's libraries have no memory", "taken for want of memory")
+def test_libraries_of_the_gpu_run_out_of_memory_too(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_broken(RuntimeError(text))

@@ -33,7 +33,7 @@ def integrate_fixed(
     n_steps = max(1, evaluator.batch_size // paths.n)
     for first in range(0, len(inner), n_steps):
         part = inner[first : first + n_steps]
-        positions = torch.as_tensor(nodes[part], device=paths.end.device).repeat(paths.n)
+        positions = torch.from_numpy(nodes[part]).to(paths.end).repeat(paths.n)
         rows = torch.arange(paths.n, device=paths.end.device).repeat_interleave(len(part))
         for _, points in evaluator.at(paths, rows, positions):
             sums.add(points, weights[:, part])

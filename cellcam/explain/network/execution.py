@@ -42,6 +42,22 @@ class Execution:
             yield
 
 
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Within it, cuDNN gives the same bytes for the same input; without a GPU nothing changes.
+
+    Otherwise some of its gradients add up in the order in which they are ready, and algorithms
+    may be chosen by trial.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
 def channels_innermost(x: Tensor) -> Tensor:
     """Copy of ``x`` (N, C, *spatial) with its channels innermost in memory."""
     # Written explicitly: torch accepts any layout of a single channel as either of the two.

@@ -65,8 +65,11 @@ def find_facts(
 
 
 def fingerprint(network: nn.Module) -> object:
-    """Changes with every weight: torch's count of changes in place, and the norm of all weights."""
+    """Changes with every weight: torch's count of changes in place, and the norm of all weights.
+
+    With their device and type, too, which `torch.nn.Module.to` changes in the same parameters.
+    """
     # The count alone misses changes through ``.data``.
     tensors = [*network.parameters(), *network.buffers()]
     norm = nn.utils.get_total_norm([t.detach() for t in tensors if t.is_floating_point()])
-    return tuple((id(tensor), tensor._version) for tensor in tensors), float(norm)
+    return tuple((id(t), t._version, t.device, t.dtype) for t in tensors), float(norm)

@@ -40,7 +40,7 @@ def _probes(split: SplitNetwork, example: Tensor) -> Tensor:
     # A generator of its own leaves the caller's random numbers as they are.
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((4, *actual.shape[1:]), generator=generator, dtype=torch.float64)
-    largest = actual.double().abs().max().cpu().clamp(min=1e-3)
+    largest = actual.abs().max().cpu().double().clamp(min=1e-3)  # Apple's GPUs have no float64
     by_probe = (-1, *[1] * (noise.ndim - 1))
     scale = (largest * noise.new_tensor([0.1, 0.3, 1, 3])).view(by_probe)
     level = noise.new_tensor([0.0, 1.0, -1.0, 0.5]).view(by_probe)

@@ -64,7 +64,7 @@ from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
-from napari_cellcam.work.garbage import collect_and_leave_out, on_removed_layer, take_up_again
+from napari_cellcam.work.garbage import ShortCollections
 from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from napari_cellcam.state.origin import Origin
 
 _END = object()
-_SETTLED_MS = 300  # until a new dock is drawn
 _WIDTH = 290  # screen pixels
 _MARGIN = 4  # screen pixels
 _LEFT = 1  # mouse button
@@ -110,11 +109,7 @@ class ExplainWidget(QScrollArea):
         self.choices.drafted.connect(self.classify)
         self.choices.choose_model(preferred_model())
         napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
-        napari_viewer.layers.events.removed.connect(on_removed_layer)
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.timeout.connect(collect_and_leave_out)
-        self._settled.start(_SETTLED_MS)
+        self.collections = ShortCollections(napari_viewer, self)
         self.keys = DockKeys(self, self._key_actions(), self._has_cells)
 
     @property
@@ -132,9 +127,7 @@ class ExplainWidget(QScrollArea):
         self.close_question.release()
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
-        self.viewer.layers.events.removed.disconnect(on_removed_layer)
-        self._settled.stop()
-        take_up_again()
+        self.collections.release()
         self.choices.release()
         self.preview.release()
         self.revisions.release()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from cellcam.stacks.image_file import UnstatedFactError
+    from cellcam.stacks.stack import Stack
 
 Reader = Callable[[str | list[str]], Sequence[LayerData | tuple[None]]]
 
@@ -107,15 +108,7 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
     given : facts from the user
     """
     from cellcam import open_stack
-    from napari_cellcam.files.label_files import label_layers
-    from napari_cellcam.files.saved_results import (
-        cell_layers,
-        holds_cells,
-        holds_maps,
-        importance_layers,
-    )
 
-    _make_a_layer()
     stack = open_stack(
         file,
         axes=given.axes,
@@ -125,6 +118,21 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         time_step_s=given.time_step_s,
         tolerate_missing=given.tolerate_missing,
     )
+    layers = _layers_of(stack, given)
+    for kind in {kind for _, _, kind in layers}:
+        _make_a_layer(kind)
+    return layers
+
+
+def _layers_of(stack: Stack, given: FileFacts) -> list[LayerData]:
+    from napari_cellcam.files.label_files import label_layers
+    from napari_cellcam.files.saved_results import (
+        cell_layers,
+        holds_cells,
+        holds_maps,
+        importance_layers,
+    )
+
     if holds_maps(stack):
         return importance_layers(stack)
     if holds_cells(stack):
@@ -132,21 +140,18 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
     is_small = stack.data.nbytes <= _READ_WHOLE
     if is_small:
         stack = stack.loaded()
-    layers = label_layers(stack)
-    if layers:
-        import pandas as pd  # noqa: F401 - napari needs it for labels, in the GUI thread
-    layers = layers or stack_layers(stack, given)
+    layers = label_layers(stack) or stack_layers(stack, given)
     if not is_small:
         return layers
     return [(np.asarray(pixels), attributes, kind) for pixels, attributes, kind in layers]
 
 
 @cache  # only the first one is slow
-def _make_a_layer() -> None:
-    """Have napari read its units and build what its layers share, 0.2 s, in this thread."""
-    from napari.layers import Image
+def _make_a_layer(kind: str) -> None:
+    """Have napari import and build what its layers share, up to 0.4 s, outside the GUI thread."""
+    from napari.layers import Layer
 
-    Image(np.zeros((1, 1), np.uint8), units="um")
+    Layer.create(np.zeros((1, 1), np.uint8), {"units": "um"}, kind)
 
 
 def _drawn_one_by_one(layers: list[LayerData]) -> list[LayerData]:

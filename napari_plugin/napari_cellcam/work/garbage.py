@@ -13,14 +13,49 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer
 
 if TYPE_CHECKING:
+    import napari
     from napari.layers import Layer
     from napari.utils.events import Event
 
+_SETTLED_MS = 300  # until a new dock is drawn, and nobody refers to a removed layer any more
 # Layers that collections leave out. Nothing would free the pixels of one that is removed.
 _LEFT_OUT: WeakSet[Layer] = WeakSet()
+
+
+class ShortCollections(QObject):
+    """Leaves what is there out of collections, while a dock is open.
+
+    If a layer that was left out is removed, everything is looked through once, so that its pixels
+    are freed.
+
+    Parameters
+    ----------
+    viewer : the dock's
+    dock : its parent
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, dock: QObject) -> None:
+        super().__init__(dock)
+        self._removed = viewer.layers.events.removed
+        self._removed.connect(self._on_removed)
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.timeout.connect(collect_and_leave_out)
+        self._settled.start(_SETTLED_MS)
+
+    def release(self) -> None:
+        """Let collections look through everything again."""
+        self._removed.disconnect(self._on_removed)
+        self._settled.stop()
+        _take_up_again()
+
+    def _on_removed(self, event: Event) -> None:
+        if event.value in _LEFT_OUT:
+            _take_up_again()
+            self._settled.start(_SETTLED_MS)
 
 
 def collect_and_leave_out() -> None:
@@ -42,19 +77,6 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def on_removed_layer(event: Event) -> None:
-    """Take everything up again if this layer was left out, so that it can be freed."""
-    if event.value in _LEFT_OUT:
-        take_up_again()
-        QTimer.singleShot(0, collect_and_leave_out)  # when nobody refers to the layer any more
-
-
-def take_up_again() -> None:
-    """Let the next collection look through everything."""
-    _LEFT_OUT.clear()
-    gc.unfreeze()
-
-
 def _leave_out() -> None:
     from napari import current_viewer
 
@@ -62,3 +84,8 @@ def _leave_out() -> None:
     if viewer is not None:
         _LEFT_OUT.update(viewer.layers)
     gc.freeze()
+
+
+def _take_up_again() -> None:
+    _LEFT_OUT.clear()
+    gc.unfreeze()

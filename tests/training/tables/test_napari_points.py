@@ -90,3 +90,10 @@ def test_a_missing_frame_or_plane_is_not_taken_for_the_first(
     table = saved(folder, shape, [[10, 20], [12, 30]])
     with pytest.raises(InputError, match=column):
         read_crops(table, CropSettings((5, 5)))
+
+
+def test_points_without_rows_are_refused(folder: Path) -> None:
+    path = folder / "points.csv"
+    path.write_text("image,axis-0,axis-1,axis-2,cls\n", "utf-8")
+    with pytest.raises(InputError, match="No row of the points names its image"):
+        read_cell_table(path)

@@ -54,19 +54,27 @@ def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> None:
 
 
 class RandomState:
-    """State of the training's generator and of torch's default generator."""
+    """State of the training's generator, and of torch's default generators.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
+    On a GPU dropout draws from the generator of that device.
+    """
+
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.generator, self.device = generator, device
 
     def state_dict(self) -> dict[str, Tensor]:
-        """States of both generators."""
-        return {"own": self.generator.get_state(), "torch": torch.get_rng_state()}
+        """States of the generators."""
+        states = {"own": self.generator.get_state(), "torch": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore both generators."""
+        """Restore the generators; a training that goes on elsewhere has no state for its device."""
         self.generator.set_state(state["own"].cpu())
         torch.set_rng_state(state["torch"].cpu())
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
 
 class NoState:

@@ -63,8 +63,8 @@ def fit(
     one row for each epoch: epoch, learning_rate, training_loss, seconds, validation_loss,
     balanced_accuracy
     """
-    # Dropout draws from torch's default generator, whose state is restored afterwards.
-    with torch.random.fork_rng():
+    # Dropout draws from the default generator of its device, whose state is restored afterwards.
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         training = _Training(model, recipe, data)
         validation = training.validation
@@ -99,6 +99,7 @@ class _Training:
 
         # The engine logs every epoch; the progress bar shows the same.
         logging.getLogger("ignite").setLevel(logging.WARNING)
+        self.device = model.device
         self.network = model.network.to(memory_format=torch.channels_last)  # see _channels_last
         self.random = torch.Generator().manual_seed(recipe.seed)
         schedule = schedule_of(recipe, int((~data.validation).sum()))
@@ -196,7 +197,7 @@ class _Training:
             "schedule": self.learning_rate,
             "scaler": self.engine.scaler or NoState(),
             "kept": self.validation,
-            "random": RandomState(self.random),
+            "random": RandomState(self.random, self.device),
         }
 
     def run(self) -> None:

@@ -57,6 +57,8 @@ def named_axes(
         _meanings(group[leading], opened(str(image)), axes)
         for image, group in (table.groupby(image_column) if leading else ())
     } or {()}
+    if leading and meanings == {()}:
+        raise InputError("No row of the points names its image, which says what the axes mean.")
     if len(meanings) > 1:
         raise InputError(f"The axes of the points differ from image to image. {_WAY_OUT}")
     names = dict(zip(leading, meanings.pop(), strict=True))
