@@ -121,7 +121,7 @@ def crops_of(model: CellModel, n: int, seed: int) -> NDArray[np.uint16]:
     random = np.random.default_rng(seed)
     crops = np.empty((n, cells.shape[1], size, size), np.uint16)
     for crop in crops:
-        cell = np.rot90(cells[random.integers(len(cells))], random.integers(4), (1, 2))
+        cell = np.rot90(cells[random.integers(len(cells))], int(random.integers(4)), (1, 2))
         y, x = random.integers(0, cell.shape[-1] - size + 1, 2)
         part = cell[:, y : y + size, x : x + size]
         part = part[..., ::-1] if random.integers(2) else part
@@ -196,7 +196,6 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=3, choices=[1, 2, 3])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bare", action="store_true", help="time the bare network as well")
-    parser.add_argument("--engine", default="openvino")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     models = (
@@ -208,7 +207,7 @@ def main() -> None:
         spec = plain.spec
         started = time.perf_counter()
         engine: Engine = choose_engine(
-            given.engine, plain.network, CPU, spec.input_shape, spec.temperature
+            "openvino", plain.network, CPU, spec.input_shape, spec.temperature
         )
         made_in = time.perf_counter() - started
         other = CellModel(spec, plain.network, CPU, engine=engine)
@@ -218,7 +217,7 @@ def main() -> None:
         print(
             f"{name}, {' x '.join(map(str, spec.input_shape))}, {given.crops} crops, "
             f"{given.threads} thread(s), torch {torch.__version__} and as the other "
-            f"{facts.name} {facts.version} {facts.precision}",
+            f"{facts.name} {facts.version}",
             flush=True,
         )
         done = compared(plain, other, given.crops, given.part, given.bare)

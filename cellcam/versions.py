@@ -35,7 +35,7 @@ def software_version(engine: str = "torch") -> str:
     With OpenVINO as the engine of calls, that too. What stands after a plus sign, such as the CUDA
     that torch was built for, is left out.
     """
-    more = ("openvino",) if engine.startswith("openvino") else ()
+    more = ("openvino",) if engine == "openvino" else ()
     packages = package_versions((*_COMPUTING, *more)).items()
     return ", ".join(
         [f"CellCam {code_version()}", *(f"{n} {v.partition('+')[0]}" for n, v in packages)]

@@ -25,7 +25,7 @@ class EngineChoice:
 
     Attributes
     ----------
-    name : torch, openvino or openvino-bfloat16
+    name : torch or openvino
     reason : why it was chosen, where another one could have been
     said : whether the user is told the reason
     """
@@ -71,7 +71,7 @@ def choose_for_batch(
         else:
             choice = EngineChoice(earlier, "as in the earlier run in this folder", said=True)
     elif choice.name != "torch" and choice.name != earlier:
-        trial = pool.submit(why_no_openvino, job.with_engine(choice.name))
+        trial = pool.submit(why_no_openvino, job.with_engine(choice.name), engine != "auto")
         if reason := trial.result():
             if engine != "auto":
                 raise UsageError(reason)

@@ -23,7 +23,7 @@ class Job:
     model : folder
     out : folder of the results
     device : see `choose_device`
-    engine : of calls: torch, openvino or openvino-bfloat16
+    engine : of calls: torch or openvino
     fingerprint : hash of the request, the model and the software: with the inputs, all that
         results depend on
     """

@@ -57,7 +57,7 @@ class Resources:
     scheduler, workers : see `executor`
     shard : (i, n): do only the i-th of n shares of the work, and merge nothing
     device : see `choose_device`
-    engine : of calls: torch, openvino, openvino-bfloat16 or auto, see `choose_for_batch`; which
+    engine : of calls: torch, openvino or auto, see `choose_for_batch`; which
         one computes is part of the job
     """
 

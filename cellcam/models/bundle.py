@@ -68,8 +68,8 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     ----------
     folder : as written by `save_model`
     device : see `choose_device`
-    engine : of calls: ``"torch"``; ``"openvino"``; ``"auto"`` for OpenVINO where it can be used,
-        or ``"openvino-bfloat16"``; see `choose_engine`. Its conversion takes up to seconds
+    engine : of calls: ``"torch"``, ``"openvino"`` or ``"auto"``, see `choose_engine`; conversion
+        for OpenVINO takes up to seconds
 
     Raises
     ------

@@ -30,21 +30,17 @@ class EngineFacts:
     Attributes
     ----------
     name, version : of the package that computes
-    precision : ``"float32"`` or ``"bfloat16"``
     reason : why it was chosen, where another one could have been
     """
 
     name: str
     version: str
-    precision: str = "float32"
     reason: str = ""
 
 
 def facts_of(engine: str, reason: str = "") -> EngineFacts:
-    """Facts of an engine by the name that users give: torch, openvino or openvino-bfloat16."""
-    package, _, precision = engine.partition("-")
-    version = package_versions([package])[package]
-    return EngineFacts(package, version, precision or "float32", reason)
+    """Facts of torch or openvino."""
+    return EngineFacts(engine, package_versions([engine])[engine], reason)
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-EngineName = Literal["auto", "torch", "openvino", "openvino-bfloat16"]
+EngineName = Literal["auto", "torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 # Smaller images hold fewer cells than pay for the conversion of a network.
@@ -30,14 +30,27 @@ def check_engine(engine: str) -> EngineName:
     """
     if engine not in ENGINES:
         raise UsageError(f"There is no engine {engine!r}. Choose one of {', '.join(ENGINES)}.")
-    if engine.startswith("openvino") and not is_installed():
-        raise UsageError(f"The engine {engine} needs OpenVINO, which is not installed. {_INSTALL}")
+    if engine == "openvino" and not is_installed():
+        raise UsageError(f"The engine openvino needs OpenVINO, which is not installed. {_INSTALL}")
     return engine
 
 
 def is_installed() -> bool:
     """Whether OpenVINO is installed; it is not imported."""
     return find_spec("openvino") is not None
+
+
+def why_not_faster() -> str:
+    """Why "auto" does not choose OpenVINO on this processor; empty if it does.
+
+    A rule, not a trial of speed: on a busy machine two runs of one command could choose
+    differently, and would not give the same bytes.
+    """
+    import torch
+
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        return ""
+    return "OpenVINO was measured to be faster with AVX-512 only, which this processor lacks"
 
 
 def engine_for(engine: str, n_bytes: int) -> EngineName:
@@ -61,8 +74,9 @@ def choose_engine(
 ) -> Engine:
     """Engine by name, for a network in evaluation mode.
 
-    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, and it computes what torch
-    computes on a few crops; else torch, with a reason.
+    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, the processor is of a kind
+    on which it was faster, and it computes what torch computes on a few crops; else torch, with a
+    reason.
 
     Parameters
     ----------
@@ -82,7 +96,7 @@ def choose_engine(
     if not isinstance(tried, str):
         return tried
     if known != "auto":
-        raise UsageError(f"The engine {known} cannot be used: {tried}. Use --engine torch.")
+        raise UsageError(f"The engine openvino cannot be used: {tried}. Use --engine torch.")
     torch_engine.facts = facts_of("torch", tried)
     return torch_engine
 
@@ -100,10 +114,12 @@ def _openvino(
         return "OpenVINO is not installed"
     if device.type != "cpu":
         return f"OpenVINO is for the CPU, the device is {device}"
+    if name == "auto" and (reason := why_not_faster()):
+        return reason
     try:
         from cellcam.models.openvino_engine import OpenVinoEngine, why_not
 
-        made = OpenVinoEngine(network, input_shape, "openvino" if name == "auto" else name)
+        made = OpenVinoEngine(network, input_shape)
         return why_not(made, torch_engine, input_shape, temperature) or made
     except Exception as error:  # noqa: BLE001 - conversion can fail in any way
         return f"OpenVINO cannot run the network ({type(error).__name__}: {_first_line(error)})"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellcam.errors import UsageError
 from cellcam.explain.memory import Batches, slices
 from cellcam.models.engine import Engine, facts_of
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Largest difference of a probability from torch's on the crops of the trial.
-_TOLERANCE: dict[str, float] = {"float32": 1e-5, "bfloat16": 0.02}
-_HINT = {"float32": "f32", "bfloat16": "bf16"}
+_TOLERANCE = 1e-5
 # Crops of a pass, the last one filled up: faster than one by one, and no slower than more.
 _CROPS = 8
 # Passes of a thread for each call, so that it does not wait between them.
@@ -40,25 +38,17 @@ class OpenVinoEngine:
     ----------
     network : in evaluation mode, on the CPU; left as it is
     input_shape : (C, *crop_size)
-    name : openvino, or openvino-bfloat16
-
-    Raises
-    ------
-    UsageError
-        If bfloat16 is asked for on a processor that cannot multiply it.
     """
 
-    def __init__(self, network: nn.Module, input_shape: tuple[int, ...], name: str) -> None:
+    def __init__(self, network: nn.Module, input_shape: tuple[int, ...]) -> None:
         import torch
 
-        self.facts = facts_of(name)
+        self.facts = facts_of("openvino")
         self.batches = Batches(_CROPS * _PASSES * torch.get_num_threads())
         self._network, self._input_shape = network, input_shape
         self._made_for: object = None
         self._queue: tuple[Any, int] | None = None
         self._turn = threading.Lock()
-        if self.facts.precision == "bfloat16":
-            _check_bfloat16()
 
     def scores(self, x: Tensor) -> Tensor:
         """See `Engine`."""
@@ -83,8 +73,7 @@ class OpenVinoEngine:
         made_for = threads, [(id(tensor), tensor._version) for tensor in tensors]
         if self._queue is None or made_for != self._made_for:
             self._queue = None  # gives its memory back before more is asked for
-            hint = _HINT[self.facts.precision]
-            self._queue = _compiled(self._network, self._input_shape, hint, threads)
+            self._queue = _compiled(self._network, self._input_shape, threads)
             self._made_for = made_for
         return self._queue
 
@@ -102,16 +91,14 @@ def why_not(
         others = engine.scores(crops[_CROPS // 2 :])
     ours, theirs = ((each / temperature).softmax(1) for each in (scores, expected))
     difference = float((ours - theirs).abs().max())
-    if not difference < _TOLERANCE[engine.facts.precision]:
+    if not difference < _TOLERANCE:
         return f"its probabilities differ from torch's by {difference:.1e}"
     if not torch.equal(scores[_CROPS // 2 :], others):
         return "the scores of a cell depend on the cells beside it"
     return ""
 
 
-def _compiled(
-    network: nn.Module, input_shape: tuple[int, ...], hint: str, threads: int
-) -> tuple[Any, int]:
+def _compiled(network: nn.Module, input_shape: tuple[int, ...], threads: int) -> tuple[Any, int]:
     """Queue of as many passes at once as threads, and the number of classes."""
     import torch
 
@@ -124,7 +111,7 @@ def _compiled(
         )
     model.reshape([_CROPS, *input_shape])
     settings = {
-        "INFERENCE_PRECISION_HINT": hint,  # it might choose bfloat16 by itself
+        "INFERENCE_PRECISION_HINT": "f32",  # it might choose bfloat16 by itself
         "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # all workers of a batch would choose the same cores
@@ -143,11 +130,6 @@ def _filled_up(crops: NDArray[np.float32]) -> NDArray[np.float32]:
     """The crops, and zeros up to the crops of a pass."""
     missing = _CROPS - len(crops)
     return np.pad(crops, [(0, missing)] + [(0, 0)] * (crops.ndim - 1)) if missing else crops
-
-
-def _check_bfloat16() -> None:
-    if "BF16" not in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise UsageError("this processor has no arithmetic for bfloat16")
 
 
 @contextmanager

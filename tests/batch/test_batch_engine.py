@@ -29,8 +29,9 @@ with_openvino = pytest.mark.skipif(
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small images of the tests are large enough for a conversion."""
+    """The small images are large enough for a conversion, and the processor is a suitable one."""
     monkeypatch.setattr("cellcam.models.engine_choice._WORTHWHILE_BYTES", 0)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
 
 
 def run(folder: Path, model: Path, out: Path, resources: Resources = HERE) -> BatchResult:
@@ -52,7 +53,6 @@ def test_a_small_batch_needs_no_conversion(folder: Path, model: Path, tmp_path: 
     done = run(folder, model, tmp_path / "out")
     assert not done.earlier
     assert engine_in(tmp_path / "out")["name"] == "torch"
-    assert engine_in(tmp_path / "out")["precision"] == "float32"
 
 
 @with_openvino
@@ -81,6 +81,19 @@ def test_probabilities_do_not_depend_on_the_parts_of_a_batch(
         assert run_batch([folder], model, tmp_path / "shards", CALLS, resources=resources) is None
     run(folder, model, tmp_path / "shards", OPENVINO)
     assert results_of(tmp_path / "shards") == results_of(tmp_path / "groups")
+
+
+@with_openvino
+@pytest.mark.usefixtures("large")
+def test_on_a_processor_that_was_not_measured_a_large_batch_is_called_by_torch(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    done = run(folder, model, tmp_path / "auto")
+    assert engine_in(tmp_path / "auto")["name"] == "torch"
+    assert "which this processor lacks" in " ".join(done.earlier)
+    run(folder, model, tmp_path / "named", OPENVINO)
+    assert engine_in(tmp_path / "named")["name"] == "openvino"
 
 
 @with_openvino

@@ -57,7 +57,7 @@ def crops_like(n: int, shape: tuple[int, ...]) -> torch.Tensor:
 def test_openvino_gives_the_scores_of_torch(name: str, spatial_dims: int) -> None:
     network, shape = random_network(name, spatial_dims), SHAPES[spatial_dims]
     engine = choose_engine("openvino", network, CPU, shape, 1.0)
-    assert (engine.facts.name, engine.facts.precision) == ("openvino", "float32")
+    assert engine.facts.name == "openvino"
     x = crops_like(9, shape)
     with torch.no_grad():
         expected = network(x)
@@ -116,26 +116,6 @@ def test_a_model_calls_with_its_engine_and_explains_with_torch(
     assert isinstance(fast.with_spec(crop_size=(24, 24)).engine, TorchEngine)
 
 
-def _multiplies_bfloat16() -> bool:
-    known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-@with_openvino
-def test_bfloat16_is_asked_for_by_name() -> None:
-    network, shape = random_network("small_cnn", 2), SHAPES[2]
-    if not _multiplies_bfloat16():
-        with pytest.raises(UsageError, match="no arithmetic for bfloat16"):
-            choose_engine("openvino-bfloat16", network, CPU, shape, 1.0)
-        return
-    engine = choose_engine("openvino-bfloat16", network, CPU, shape, 1.0)
-    assert engine.facts.precision == "bfloat16"
-    x = torch.randn(40, *shape)
-    with torch.no_grad():
-        difference = (engine.scores(x).softmax(1) - network(x).softmax(1)).abs().max()
-    assert 1e-6 < difference < 0.02
-
-
 class Turning(nn.Module):
     """A network that OpenVINO cannot convert."""
 
@@ -166,7 +146,10 @@ class Looking(nn.Module):
         (Looking(), "depend on the cells beside it"),
     ],
 )
-def test_a_network_that_does_not_fit_is_called_with_torch(network: nn.Module, reason: str) -> None:
+def test_a_network_that_does_not_fit_is_called_with_torch(
+    network: nn.Module, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     engine = choose_engine("auto", network.eval(), CPU, (3, 16, 16), 1.0)
     assert engine.facts.name == "torch"
     assert reason in engine.facts.reason
@@ -181,6 +164,18 @@ def test_auto_is_torch_for_few_pixels_and_other_devices() -> None:
     engine = choose_engine("auto", network, torch.device("meta"), (1, 16, 16), 1.0)
     assert engine.facts.name == "torch"
     assert engine.facts.reason
+
+
+@with_openvino
+@pytest.mark.parametrize(("processor", "chosen"), [("AVX512", "openvino"), ("AVX2", "torch")])
+def test_auto_is_openvino_on_processors_that_were_measured(
+    processor: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: processor)
+    network, shape = random_network("small_cnn", 2), SHAPES[2]
+    engine = choose_engine("auto", network, CPU, shape, 1.0)
+    assert engine.facts.name == chosen
+    assert ("AVX-512" in engine.facts.reason) == (chosen == "torch")
 
 
 def test_unknown_engines_and_missing_packages_are_refused(
