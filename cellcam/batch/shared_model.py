@@ -51,7 +51,7 @@ def why_no_openvino(job: Job, by_name: bool) -> str:
 
     Without ``by_name`` also because it may not be faster here.
     """
-    if not by_name and (reason := why_not_faster()):
+    if not by_name and (reason := why_not_faster(job.spec.network)):
         return reason
     with _TURN:
         try:

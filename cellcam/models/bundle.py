@@ -89,7 +89,9 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     network.load_state_dict(tensors, strict=True)
     known = read_training_cells(folder, spec)
     network = network.to(chosen).eval()
-    calls_by = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
+    calls_by = choose_engine(
+        engine, network, chosen, spec.input_shape, spec.temperature, spec.network
+    )
     return CellModel(spec, network, chosen, known, calls_by)
 
 

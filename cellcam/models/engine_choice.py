@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EngineName = Literal["auto", "torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
+# Networks of which whole calls were not surely 1.1 times as fast on one core.
+_HARDLY_FASTER = ("resnet18", "resnet34", "tv_resnet18")
 # Smaller images hold fewer cells than pay for the conversion of a network.
 _WORTHWHILE_BYTES = 2**27
 _INSTALL = 'Install it with: pip install "cellcam[openvino]"'
@@ -40,14 +42,16 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def why_not_faster() -> str:
-    """Why "auto" does not choose OpenVINO on this processor; empty if it does.
+def why_not_faster(network: str) -> str:
+    """Why "auto" does not choose OpenVINO here for a network of the registry; empty if it does.
 
     A rule, not a trial of speed: on a busy machine two runs of one command could choose
     differently, and would not give the same bytes.
     """
     import torch
 
+    if network in _HARDLY_FASTER:
+        return f"OpenVINO is hardly faster with {network}"
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         return ""
     return "OpenVINO was measured to be faster with AVX-512 only, which this processor lacks"
@@ -71,17 +75,19 @@ def choose_engine(
     device: torch.device,
     input_shape: tuple[int, ...],
     temperature: float,
+    name: str = "",
 ) -> Engine:
     """Engine by name, for a network in evaluation mode.
 
-    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, the processor is of a kind
-    on which it was faster, and it computes what torch computes on a few crops; else torch, with a
-    reason.
+    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, it was faster with this
+    network on this kind of processor, and it computes what torch computes on a few crops; else
+    torch, with a reason.
 
     Parameters
     ----------
     input_shape : (C, *crop_size)
     temperature : divides the scores before softmax
+    name : of the network in the registry, which "auto" asks for
 
     Raises
     ------
@@ -92,7 +98,8 @@ def choose_engine(
     torch_engine = TorchEngine(network, device, input_shape)
     if known == "torch":
         return torch_engine
-    tried = _openvino(known, torch_engine, network, device, input_shape, temperature)
+    slow = why_not_faster(name) if known == "auto" and is_installed() else ""
+    tried = slow or _openvino(torch_engine, network, device, input_shape, temperature)
     if not isinstance(tried, str):
         return tried
     if known != "auto":
@@ -102,7 +109,6 @@ def choose_engine(
 
 
 def _openvino(
-    name: EngineName,
     torch_engine: TorchEngine,
     network: nn.Module,
     device: torch.device,
@@ -114,8 +120,6 @@ def _openvino(
         return "OpenVINO is not installed"
     if device.type != "cpu":
         return f"OpenVINO is for the CPU, the device is {device}"
-    if name == "auto" and (reason := why_not_faster()):
-        return reason
     try:
         from cellcam.models.openvino_engine import OpenVinoEngine, why_not
 
