@@ -60,14 +60,12 @@ def explain(
     request: Request,
     labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
     device: Device = "auto",
-    engine: Engine = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
     from cellcam.cells.label_files import open_labels
     from cellcam.models.bundle import load_model, read_spec
-    from cellcam.models.engine_choice import engine_for
     from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
 
@@ -75,13 +73,12 @@ def explain(
     stack = request.open(image)
     # The model takes seconds to load: check first whether it fits the image.
     matching_channels(stack, read_spec(model), dict(request.channel_map))
-    calls_by = engine_for(engine, stack.data.nbytes)
     facts = request.image
     own_labels = open_labels(labels, stack, facts.axes, facts.series) if labels else None
     with console.progress("explaining cells") as progress:
         done = explain_stack(
             stack,
-            load_model(model, device, calls_by),
+            load_model(model, device),
             out,
             request,
             labels=own_labels,

@@ -67,7 +67,7 @@ def test_explain_with_options(tmp_path: Path) -> None:
          "asters, foci"),
         (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--device", "cuda:9"],
          "cannot be used here"),
-        (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--engine", "tensorrt"],
+        (["batch", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--engine", "tensorrt"],
          "Choose one of auto, torch, openvino"),
         (["info", "nowhere.tif"], "no file nowhere.tif"),
         (["train", "nowhere.csv", "--out", "x"], "no cell table nowhere.csv"),
