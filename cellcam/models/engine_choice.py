@@ -18,7 +18,7 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 # Networks of which whole calls were not surely 1.1 times as fast on one core.
 _HARDLY_FASTER = ("resnet18", "resnet34", "tv_resnet18")
 # Smaller images hold fewer cells than pay for the conversion of a network.
-_WORTHWHILE_BYTES = 2**27
+_WORTHWHILE_BYTES = 2**30
 _INSTALL = 'Install it with: pip install "cellcam[openvino]"'
 
 

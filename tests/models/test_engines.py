@@ -160,8 +160,8 @@ def test_a_network_that_does_not_fit_is_called_with_torch(
 
 
 def test_auto_is_torch_for_few_pixels_and_other_devices() -> None:
-    assert engine_for("auto", 10**6) == "torch"
-    assert engine_for("auto", 10**9) == "auto"
+    assert engine_for("auto", 10**9) == "torch"
+    assert engine_for("auto", 2 * 10**9) == "auto"
     network = build_network("small_cnn", 2, 1, 2).to("meta")
     engine = choose_engine("auto", network, torch.device("meta"), (1, 16, 16), 1.0)
     assert engine.facts.name == "torch"
