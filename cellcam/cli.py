@@ -132,7 +132,7 @@ def batch(
         str | None, typer.Option(help="i/n, from 0: only this share, merged by a run without it.")
     ] = None,
     device: Device = "auto",
-    engine: Engine = "auto",
+    engine: Engine = "torch",
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:

@@ -44,10 +44,6 @@ class Job:
         fingerprint = digest([spec, request.description(), engine, software_version(engine)])
         return cls(request, model.absolute(), out.absolute(), device, engine, fingerprint)
 
-    def with_engine(self, engine: str) -> Job:
-        """The same job with another engine of calls."""
-        return Job.of(self.request, self.model, self.out, self.device, engine)
-
     @property
     def spec(self) -> ModelSpec:
         """Description of the model."""

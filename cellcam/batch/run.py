@@ -18,7 +18,6 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from cellcam.batch.earlier_run import EarlierRun
-from cellcam.batch.engine import choose_for_batch
 from cellcam.batch.executors import executor, is_killed_worker
 from cellcam.batch.huge_images import finish_image, finished, image_key, prepare_image
 from cellcam.batch.images import InputImage, check_pattern, list_images
@@ -37,7 +36,9 @@ from cellcam.batch.plan import (
 )
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
+from cellcam.batch.shared_model import why_no_openvino
 from cellcam.errors import UsageError
+from cellcam.models.engine import facts_of
 from cellcam.models.engine_choice import check_engine
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
@@ -57,15 +58,14 @@ class Resources:
     scheduler, workers : see `executor`
     shard : (i, n): do only the i-th of n shares of the work, and merge nothing
     device : see `choose_device`
-    engine : of calls: torch, openvino or auto, see `choose_for_batch`; which
-        one computes is part of the job
+    engine : of calls: torch or openvino; it is part of the job
     """
 
     scheduler: str | None = None
     workers: int | None = None
     shard: tuple[int, int] | None = None
     device: str = "auto"
-    engine: str = "auto"
+    engine: str = "torch"
 
 
 def run_batch(
@@ -105,10 +105,10 @@ def run_batch(
     """
     started = time.monotonic()
     request, resources = request or Request(), resources or Resources()
-    job = Job.of(request, model, out, resources.device)
+    check_engine(resources.engine)
+    job = Job.of(request, model, out, resources.device, resources.engine)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
-    check_engine(resources.engine)
     writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     job.out.mkdir(parents=True, exist_ok=True)
@@ -119,10 +119,10 @@ def run_batch(
         _interrupts() as stop,
         executor(scheduler, resources.workers, job.out, resources.device) as pool,
     ):
+        if job.engine != "torch" and (reason := pool.submit(why_no_openvino, job).result()):
+            raise UsageError(reason)
         if resources.shard is None:
             _forget_earlier_run(job.out)
-        engine = choose_for_batch(resources.engine, images, job, pool)
-        job = job.with_engine(engine.name)
         plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
         write_plan(job.out, _planned_images(plan, job))
         earlier = _run(pool, plan, job, resources.shard, progress, stop)
@@ -132,7 +132,7 @@ def run_batch(
         seconds = round(time.monotonic() - started, 2)
         about: dict[str, JsonValue] = {
             "device": resources.device,
-            "engine": asdict(engine.facts),
+            "engine": asdict(facts_of(job.engine)),
             "scheduler": resources.scheduler or "local",
             "seconds": seconds,
         }
@@ -140,7 +140,7 @@ def run_batch(
         names = [outcome.image for outcome in done.outcomes if outcome.status == "done"]
         report = write_report(plan.images, done, job, pool, pattern, seconds)
         remove_unpacked(job.out)
-        said = earlier.sentences(plan, names, job) + engine.sentences
+        said = earlier.sentences(plan, names, job)
         return replace(done, written=(*done.written, report), earlier=said)
 
 

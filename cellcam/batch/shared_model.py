@@ -14,7 +14,6 @@ from cellcam.batch.job import Job
 from cellcam.errors import StoppedError, UsageError
 from cellcam.models.bundle import load_model
 from cellcam.models.device import give_back_memory
-from cellcam.models.engine_choice import why_not_faster
 from cellcam.pipeline.classify_field import classify_fields
 from cellcam.pipeline.explain_field import FieldResult, explain_fields
 from cellcam.pipeline.find_field import FoundCells
@@ -46,13 +45,8 @@ def explain_cell(found: FoundCells, label: int, call: str, job: Job) -> FieldRes
         return explain_fields(called, model, request, chosen=chosen)[0]
 
 
-def why_no_openvino(job: Job, by_name: bool) -> str:
-    """Why the job's engine, OpenVINO, is not used in this process; empty if it is.
-
-    Without ``by_name`` also because it may not be faster here.
-    """
-    if not by_name and (reason := why_not_faster(job.spec.network)):
-        return reason
+def why_no_openvino(job: Job) -> str:
+    """Why the job's engine, OpenVINO, cannot be used in this process; empty if it can."""
     with _TURN:
         try:
             _model(job.model, job.device, job.engine, job.fingerprint)

@@ -68,8 +68,8 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     ----------
     folder : as written by `save_model`
     device : see `choose_device`
-    engine : of calls: ``"torch"``, ``"openvino"`` or ``"auto"``, see `choose_engine`; conversion
-        for OpenVINO takes up to seconds
+    engine : of calls: ``"torch"`` or ``"openvino"``, see `choose_engine`; conversion for OpenVINO
+        takes up to seconds
 
     Raises
     ------
@@ -89,9 +89,7 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     network.load_state_dict(tensors, strict=True)
     known = read_training_cells(folder, spec)
     network = network.to(chosen).eval()
-    calls_by = choose_engine(
-        engine, network, chosen, spec.input_shape, spec.temperature, spec.network
-    )
+    calls_by = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
     return CellModel(spec, network, chosen, known, calls_by)
 
 

@@ -30,17 +30,15 @@ class EngineFacts:
     Attributes
     ----------
     name, version : of the package that computes
-    reason : why it was chosen, where another one could have been
     """
 
     name: str
     version: str
-    reason: str = ""
 
 
-def facts_of(engine: str, reason: str = "") -> EngineFacts:
+def facts_of(engine: str) -> EngineFacts:
     """Facts of torch or openvino."""
-    return EngineFacts(engine, package_versions([engine])[engine], reason)
+    return EngineFacts(engine, package_versions([engine])[engine])
 
 
 class Engine(Protocol):

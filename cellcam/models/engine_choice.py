@@ -1,4 +1,4 @@
-"""Choice of the engine of calls: torch, or OpenVINO where that is installed and agrees with it."""
+"""Choice of the engine of calls: torch, or OpenVINO where it is asked for and agrees with torch."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, get_args
 
 from cellcam.errors import UsageError
-from cellcam.models.engine import Engine, TorchEngine, facts_of
+from cellcam.models.engine import Engine, TorchEngine
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-EngineName = Literal["auto", "torch", "openvino"]
+EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
-# Networks of which whole calls were not surely 1.1 times as fast on one core.
-_HARDLY_FASTER = ("resnet18", "resnet34", "tv_resnet18")
-# Smaller images hold fewer cells than pay for the conversion of a network.
-_WORTHWHILE_BYTES = 2**30
 _INSTALL = 'Install it with: pip install "cellcam[openvino]"'
 
 
 def check_engine(engine: str) -> EngineName:
-    """The name of an engine that this process has; "auto" always.
+    """The name of an engine that is installed in this process.
 
     Raises
     ------
@@ -42,70 +38,34 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def why_not_faster(network: str) -> str:
-    """Why "auto" does not choose OpenVINO here for a network of the registry; empty if it does.
-
-    A rule, not a trial of speed: on a busy machine two runs of one command could choose
-    differently, and would not give the same bytes.
-    """
-    import torch
-
-    if network in _HARDLY_FASTER:
-        return f"OpenVINO is hardly faster with {network}"
-    if torch.backends.cpu.get_cpu_capability() == "AVX512":
-        return ""
-    return "OpenVINO was measured to be faster with AVX-512 only, which this processor lacks"
-
-
-def engine_for(engine: str, n_bytes: int) -> EngineName:
-    """Engine for images of so many bytes: of few, "auto" is torch, which needs no conversion.
-
-    Raises
-    ------
-    UsageError
-        See `check_engine`.
-    """
-    known = check_engine(engine)
-    return "torch" if known == "auto" and n_bytes < _WORTHWHILE_BYTES else known
-
-
 def choose_engine(
     engine: str,
     network: nn.Module,
     device: torch.device,
     input_shape: tuple[int, ...],
     temperature: float,
-    name: str = "",
 ) -> Engine:
     """Engine by name, for a network in evaluation mode.
-
-    ``"auto"`` is OpenVINO where it is installed, the device is the CPU, it was faster with this
-    network on this kind of processor, and it computes what torch computes on a few crops; else
-    torch, with a reason.
 
     Parameters
     ----------
     input_shape : (C, *crop_size)
     temperature : divides the scores before softmax
-    name : of the network in the registry, which "auto" asks for
 
     Raises
     ------
     UsageError
-        If the engine that was asked for by name cannot be used, with the reason.
+        If the engine cannot be used, with the reason: OpenVINO needs its package, a network on the
+        CPU that it can convert, and computes what torch computes on a few crops.
     """
     known = check_engine(engine)
     torch_engine = TorchEngine(network, device, input_shape)
     if known == "torch":
         return torch_engine
-    slow = why_not_faster(name) if known == "auto" and is_installed() else ""
-    tried = slow or _openvino(torch_engine, network, device, input_shape, temperature)
-    if not isinstance(tried, str):
-        return tried
-    if known != "auto":
+    tried = _openvino(torch_engine, network, device, input_shape, temperature)
+    if isinstance(tried, str):
         raise UsageError(f"The engine openvino cannot be used: {tried}. Use --engine torch.")
-    torch_engine.facts = facts_of("torch", tried)
-    return torch_engine
+    return tried
 
 
 def _openvino(
@@ -116,8 +76,6 @@ def _openvino(
     temperature: float,
 ) -> Engine | str:
     """The engine, or the reason why it cannot be used."""
-    if not is_installed():
-        return "OpenVINO is not installed"
     if device.type != "cpu":
         return f"OpenVINO is for the CPU, the device is {device}"
     try:

@@ -18,7 +18,7 @@ from torch import nn
 from cellcam import CellModel, load_model, save_model
 from cellcam.errors import UsageError
 from cellcam.models.engine import TorchEngine
-from cellcam.models.engine_choice import choose_engine, engine_for
+from cellcam.models.engine_choice import choose_engine
 from cellcam.models.registry import build_network, network_names
 
 CPU = torch.device("cpu")
@@ -148,56 +148,27 @@ class Looking(nn.Module):
         (Looking(), "depend on the cells beside it"),
     ],
 )
-def test_a_network_that_does_not_fit_is_called_with_torch(
-    network: nn.Module, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
-    engine = choose_engine("auto", network.eval(), CPU, (3, 16, 16), 1.0)
-    assert engine.facts.name == "torch"
-    assert reason in engine.facts.reason
+def test_a_network_that_does_not_fit_is_refused(network: nn.Module, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         choose_engine("openvino", network.eval(), CPU, (3, 16, 16), 1.0)
 
 
-def test_auto_is_torch_for_few_pixels_and_other_devices() -> None:
-    assert engine_for("auto", 10**9) == "torch"
-    assert engine_for("auto", 2 * 10**9) == "auto"
-    network = build_network("small_cnn", 2, 1, 2).to("meta")
-    engine = choose_engine("auto", network, torch.device("meta"), (1, 16, 16), 1.0)
-    assert engine.facts.name == "torch"
-    assert engine.facts.reason
-
-
 @with_openvino
-@pytest.mark.parametrize(
-    ("processor", "name", "reason"),
-    [
-        ("AVX512", "small_cnn", ""),
-        ("AVX2", "small_cnn", "AVX-512"),
-        ("AVX512", "tv_resnet18", "hardly faster with tv_resnet18"),
-    ],
-)
-def test_auto_is_openvino_where_it_was_measured_to_be_faster(
-    processor: str, name: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: processor)
-    network, shape = random_network(name, 2), SHAPES[2]
-    engine = choose_engine("auto", network, CPU, shape, 1.0, name)
-    assert engine.facts.name == ("torch" if reason else "openvino")
-    assert reason in engine.facts.reason
+def test_openvino_is_refused_on_other_devices() -> None:
+    network = build_network("small_cnn", 2, 1, 2).to("meta")
+    with pytest.raises(UsageError, match="OpenVINO is for the CPU, the device is meta"):
+        choose_engine("openvino", network, torch.device("meta"), (1, 16, 16), 1.0)
 
 
 def test_unknown_engines_and_missing_packages_are_refused(
     make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(make_model(), tmp_path / "model")
-    with pytest.raises(UsageError, match="Choose one of auto, torch, openvino"):
+    with pytest.raises(UsageError, match="Choose one of torch, openvino"):
         load_model(tmp_path / "model", "cpu", "tensorrt")
     monkeypatch.setattr("cellcam.models.engine_choice.is_installed", lambda: False)
     with pytest.raises(UsageError, match=r'pip install "cellcam\[openvino\]"'):
         load_model(tmp_path / "model", "cpu", "openvino")
-    model = load_model(tmp_path / "model", "cpu", "auto")
-    assert model.engine.facts.reason == "OpenVINO is not installed"
 
 
 @with_openvino
