@@ -32,8 +32,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Engine = Annotated[
     str,
     typer.Option(
-        help="What computes the calls: torch, or openvino (faster with many cells on a CPU; needs "
-        "the extra openvino). Maps are always computed by torch."
+        help="What computes the calls: torch, or openvino (for slow networks and many cells on a CPU; "
+        "needs the extra openvino). Maps are always computed by torch."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
