@@ -32,7 +32,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Engine = Annotated[
     str,
     typer.Option(
-        help="What computes the calls: torch, or openvino (for slow networks and many cells on a CPU; "
+        help="Computes the calls: torch, or openvino (for slow networks and many cells on CPUs; "
         "needs the extra openvino). Maps are always computed by torch."
     ),
 ]
