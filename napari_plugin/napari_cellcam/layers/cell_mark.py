@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cellcam.layers.viewer_state import add_inactive
+
 if TYPE_CHECKING:
     import napari
     from napari.layers import Labels
@@ -78,7 +80,7 @@ class CellMark:
         translate = list(np.asarray(self._placement["translate"], float) + scale * start)
         if self.layer is None or self.layer not in self.viewer.layers:
             self.layer = self._new_layer(mask, {**self._placement, "translate": translate})
-            self.viewer.layers.append(self.layer)
+            add_inactive(self.viewer, self.layer)
         else:
             self.layer.translate = translate
             self.layer.data = mask

@@ -14,7 +14,7 @@ from napari_cellcam.layers.appearance import (
     pyramid_if_large,
 )
 from napari_cellcam.layers.stack_layers import CellCamMetadata, Placement
-from napari_cellcam.layers.viewer_state import remove_layers
+from napari_cellcam.layers.viewer_state import add_inactive, remove_layers
 from napari_cellcam.state.evidence import EvidenceMaps, Maps
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class EvidenceLayers:
         for layer in (self.grey, self.layer):
             if layer not in self.viewer.layers:
                 layer.visible = False
-                self.viewer.layers.insert(self._index(), layer)
+                add_inactive(self.viewer, layer, self._index())
                 yield
         self.grey.visible = self._shows_grey
         yield

@@ -19,7 +19,7 @@ from napari_cellcam.layers.evidence_layers import EvidenceLayers
 from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
-from napari_cellcam.layers.viewer_state import view_kept
+from napari_cellcam.layers.viewer_state import add_inactive, view_kept
 from napari_cellcam.state.evidence import EvidenceMaps
 from napari_cellcam.state.explanation_choices import ExplanationChoices
 from napari_cellcam.state.session import Session
@@ -79,7 +79,7 @@ class ResultLayers:
     def add(self) -> None:
         """Add the layer of the cells, invisible, to the viewer."""
         with view_kept(self.viewer):
-            self.viewer.layers.append(self.cells)
+            add_inactive(self.viewer, self.cells)
 
     def _follow_view(self) -> None:
         self.in_3d.begin()

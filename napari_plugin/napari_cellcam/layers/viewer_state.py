@@ -41,6 +41,22 @@ def view_kept(viewer: napari.viewer.Viewer, planes_and_camera: bool = True) -> I
             layers.selection = there
 
 
+def add_inactive(viewer: napari.viewer.Viewer, layer: Layer, index: int | None = None) -> None:
+    """Add a layer, at the end or before the layer at ``index``; the active layer stays active.
+
+    napari activates each added layer. It would exchange the controls of the active layer for it
+    and back again, and lay out the window each time.
+    """
+    layers = viewer.layers
+    index, active = len(layers) if index is None else index, layers.selection.active
+    if active is None:  # no layer or several are selected: `view_kept` gives them back
+        layers.insert(index, layer)
+        return
+    with layers.selection.events.blocker_all():  # the selection is the same at the end
+        layers.insert(index, layer)
+        layers.selection.active = active
+
+
 def remove_layers(viewer: napari.viewer.Viewer, layers: Iterable[Layer]) -> None:
     """Remove those of the layers that are in the viewer.
 

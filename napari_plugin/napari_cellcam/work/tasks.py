@@ -194,6 +194,9 @@ class StepTimer(QTimer):
             next(self._steps)
         except StopIteration:
             self.stop()
+        else:
+            if self.isActive():  # the interval begins anew: what the step changed is drawn first
+                self.start(_STEP_MS)
 
 
 def error_text(error: Exception) -> str:
