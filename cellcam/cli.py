@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cellcam.cli_options import Axes, Device, Json, Model, Out, Quiet, takes_request
+from cellcam.cli_options import Axes, Device, Engine, Json, Model, Out, Quiet, takes_request
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
@@ -132,6 +132,7 @@ def batch(
         str | None, typer.Option(help="i/n, from 0: only this share, merged by a run without it.")
     ] = None,
     device: Device = "auto",
+    engine: Engine = "torch",
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
@@ -140,7 +141,7 @@ def batch(
     from cellcam.batch.run import Resources, run_batch
 
     console = Console(quiet, json)
-    resources = Resources(scheduler, workers, _shard(shard), device)
+    resources = Resources(scheduler, workers, _shard(shard), device, engine)
     with console.progress("images and blocks") as progress:
         done = run_batch(
             paths,

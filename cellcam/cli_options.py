@@ -29,6 +29,13 @@ _Result = TypeVar("_Result")
 Out = Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)]
 Model = Annotated[Path, typer.Option(help="Model folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Computes the calls: torch, or openvino (for slow networks and many cells on CPUs; "
+        "needs the extra openvino). Maps are always computed by torch."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 Axes = Annotated[

@@ -11,7 +11,7 @@ from cellcam.versions import package_versions
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-_PACKAGES = ("cellcam", "torch", "torchvision", "monai", "numpy", "tifffile", "napari")
+_PACKAGES = ("cellcam", "torch", "torchvision", "monai", "openvino", "numpy", "tifffile", "napari")
 
 
 def about_machine() -> dict[str, JsonValue]:

@@ -28,13 +28,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 _COMPUTING = ("numpy", "scipy", "scikit-image", "tifffile", "imagecodecs", "zarr", "torch", "monai")
 
 
-@lru_cache(1)
-def software_version() -> str:
+@lru_cache
+def software_version(engine: str = "torch") -> str:
     """Code version and the packages that compute: all software that results depend on.
 
-    What stands after a plus sign, such as the CUDA that torch was built for, is left out.
+    With OpenVINO as the engine of calls, that too. What stands after a plus sign, such as the CUDA
+    that torch was built for, is left out.
     """
-    packages = package_versions(_COMPUTING).items()
+    more = ("openvino",) if engine == "openvino" else ()
+    packages = package_versions((*_COMPUTING, *more)).items()
     return ", ".join(
         [f"CellCam {code_version()}", *(f"{n} {v.partition('+')[0]}" for n, v in packages)]
     )

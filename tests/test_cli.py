@@ -67,6 +67,8 @@ def test_explain_with_options(tmp_path: Path) -> None:
          "asters, foci"),
         (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--device", "cuda:9"],
          "cannot be used here"),
+        (["batch", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--engine", "tensorrt"],
+         "Choose one of torch, openvino"),
         (["info", "nowhere.tif"], "no file nowhere.tif"),
         (["train", "nowhere.csv", "--out", "x"], "no cell table nowhere.csv"),
     ],

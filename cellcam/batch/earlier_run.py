@@ -18,7 +18,7 @@ class EarlierRun:
 
     Attributes
     ----------
-    was_other : whether it had another request or model, or other code
+    was_other : whether it had another request, model or engine, or other code
     finished : names of the images of this run that it had finished
     """
 
@@ -50,8 +50,8 @@ class EarlierRun:
             said.append(f"{kept} of {len(done)} images were finished before, and kept.")
         if self.was_other:
             said.append(
-                "An earlier run in this folder had another request, model or version of CellCam: "
-                "its results were replaced."
+                "An earlier run in this folder had another request, model, engine or version of "
+                "CellCam: its results were replaced."
             )
         if others := _others(plan, job):
             said.append(

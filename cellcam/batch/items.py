@@ -54,9 +54,9 @@ def run_item(item: Item, job: Job, planned_by: str) -> ItemResult:
         If the disk is full, this process runs other software than the one that planned, or its
         GPU is in an error state.
     """
-    if software_version() != planned_by:
+    if (software := software_version(job.engine)) != planned_by:
         raise StoppedError(
-            f"A worker runs {software_version()}; the plan was made by {planned_by}. Install the "
+            f"A worker runs {software}; the plan was made by {planned_by}. Install the "
             "same versions everywhere and restart the workers."
         )
     path = record_path(job.out, item.key)
@@ -179,7 +179,7 @@ def _completed(
 ) -> Iterator[tuple[Item, Future[ItemResult]]]:
     waiting = iter(items)
     running: dict[Future[ItemResult], Item] = {}
-    version = software_version()
+    version = software_version(job.engine)
     try:
         while True:
             for item in islice(waiting, _AHEAD - len(running)):

@@ -23,6 +23,7 @@ class Job:
     model : folder
     out : folder of the results
     device : see `choose_device`
+    engine : of calls: torch or openvino
     fingerprint : hash of the request, the model and the software: with the inputs, all that
         results depend on
     """
@@ -31,14 +32,17 @@ class Job:
     model: Path
     out: Path
     device: str
+    engine: str
     fingerprint: str
 
     @classmethod
-    def of(cls, request: Request, model: Path, out: Path, device: str) -> Job:
+    def of(
+        cls, request: Request, model: Path, out: Path, device: str, engine: str = "torch"
+    ) -> Job:
         """A job for this version of the software."""
         spec = read_spec(model).model_dump(mode="json")
-        fingerprint = digest([spec, request.description(), software_version()])
-        return cls(request, model.absolute(), out.absolute(), device, fingerprint)
+        fingerprint = digest([spec, request.description(), engine, software_version(engine)])
+        return cls(request, model.absolute(), out.absolute(), device, engine, fingerprint)
 
     @property
     def spec(self) -> ModelSpec:

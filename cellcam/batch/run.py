@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +36,10 @@ from cellcam.batch.plan import (
 )
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
+from cellcam.batch.shared_model import why_no_openvino
 from cellcam.errors import UsageError
+from cellcam.models.engine import facts_of
+from cellcam.models.engine_choice import check_engine
 from cellcam.pipeline.matching import map_planes
 from cellcam.progress import Progress
 from cellcam.request import Request
@@ -55,12 +58,14 @@ class Resources:
     scheduler, workers : see `executor`
     shard : (i, n): do only the i-th of n shares of the work, and merge nothing
     device : see `choose_device`
+    engine : of calls: torch or openvino; it is part of the job
     """
 
     scheduler: str | None = None
     workers: int | None = None
     shard: tuple[int, int] | None = None
     device: str = "auto"
+    engine: str = "torch"
 
 
 def run_batch(
@@ -100,7 +105,8 @@ def run_batch(
     """
     started = time.monotonic()
     request, resources = request or Request(), resources or Resources()
-    job = Job.of(request, model, out, resources.device)
+    check_engine(resources.engine)
+    job = Job.of(request, model, out, resources.device, resources.engine)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
     writable_folder(job.out)
@@ -113,6 +119,8 @@ def run_batch(
         _interrupts() as stop,
         executor(scheduler, resources.workers, job.out, resources.device) as pool,
     ):
+        if job.engine != "torch" and (reason := pool.submit(why_no_openvino, job).result()):
+            raise UsageError(reason)
         if resources.shard is None:
             _forget_earlier_run(job.out)
         plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
@@ -124,6 +132,7 @@ def run_batch(
         seconds = round(time.monotonic() - started, 2)
         about: dict[str, JsonValue] = {
             "device": resources.device,
+            "engine": asdict(facts_of(job.engine)),
             "scheduler": resources.scheduler or "local",
             "seconds": seconds,
         }

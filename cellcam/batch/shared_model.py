@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellcam.batch.job import Job
+from cellcam.errors import StoppedError, UsageError
 from cellcam.models.bundle import load_model
 from cellcam.models.device import give_back_memory
 from cellcam.pipeline.classify_field import classify_fields
@@ -28,7 +29,7 @@ def call_and_explain(found: Sequence[FoundCells], job: Job) -> list[FieldResult]
     """Classify all cells and explain the part that is asked for, one item at a time."""
     with _TURN:
         give_back_memory()  # that finding cells needed
-        model = _model(job.model, job.device, job.fingerprint)
+        model = _model_of(job)
         results = explain_fields(classify_fields(found, model), model, job.request)
     give_back_memory()  # that the network needed
     return results
@@ -37,17 +38,41 @@ def call_and_explain(found: Sequence[FoundCells], job: Job) -> list[FieldResult]
 def explain_cell(found: FoundCells, label: int, call: str, job: Job) -> FieldResult:
     """Explain one of the cells for one class, whatever part of the cells the job explains."""
     with _TURN:
-        model = _model(job.model, job.device, job.fingerprint)
+        model = _model_of(job)
         called = classify_fields([found], model)
         request = replace(job.request, classes=(call,))
         chosen = [found.cells.numbers == label]
         return explain_fields(called, model, request, chosen=chosen)[0]
 
 
+def why_no_openvino(job: Job) -> str:
+    """Why the job's engine, OpenVINO, cannot be used in this process; empty if it can."""
+    with _TURN:
+        try:
+            _model(job.model, job.device, job.engine, job.fingerprint)
+        except UsageError as error:
+            return str(error)
+    return ""
+
+
+def _model_of(job: Job) -> CellModel:
+    """The model.
+
+    Raises
+    ------
+    StoppedError
+        If this process cannot use the engine that another one could.
+    """
+    try:
+        return _model(job.model, job.device, job.engine, job.fingerprint)
+    except UsageError as error:
+        raise StoppedError(f"A worker cannot do what others can. {error}") from error
+
+
 @lru_cache(1)
-def _model(folder: Path, device: str, fingerprint: str) -> CellModel:
+def _model(folder: Path, device: str, engine: str, fingerprint: str) -> CellModel:
     # Without it the last bit of MKL's matrix products depends on the number of threads, and a
     # shard would not give the tables of a cluster. Read when MKL is first called; costs nothing
     # that can be measured.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-    return load_model(folder, device)
+    return load_model(folder, device, engine)

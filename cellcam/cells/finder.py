@@ -48,6 +48,8 @@ class FieldView:
     part : (y, x) rectangle of the field
     in_memory : pixels of channels that were read in advance
     fill : values that stand for "no data", measured on the whole field
+    kept : what a finder computed for `CellFinder.measure` and needs again in `CellFinder.label`
+        Of this view only; views that are made of it begin without.
     """
 
     stack: Stack
@@ -56,6 +58,7 @@ class FieldView:
     part: Part
     in_memory: Mapping[str, Pixels] = field(default_factory=dict)
     fill: Fill = NOTHING_KNOWN
+    kept: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def whole(cls, stack: Stack, t: int = 0, z: ZChoice = None) -> FieldView:

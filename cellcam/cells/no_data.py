@@ -152,16 +152,24 @@ def _candidates(samples: Sequence[FieldSample], whole: bool) -> list[tuple[float
 
 def _runs(pixels: Pixels, axis: int) -> Mask:
     """Pixels that equal the next 8 along an axis, in all channels."""
-    n = pixels.shape[axis]
-    length = min(_SQUARE, n)
-    same = _same_as_next(pixels, axis)
-    total = np.cumsum(same, axis=axis, dtype=np.int32)
-    total = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis)
-    ends = [slice(None)] * same.ndim
-    starts = [slice(None)] * same.ndim
-    ends[axis], starts[axis] = slice(length - 1, None), slice(0, n - length + 1)
-    runs: Mask = total[tuple(ends)] - total[tuple(starts)] == length - 1
-    return runs
+    length = min(_SQUARE, pixels.shape[axis])
+    if length == 1:
+        return np.ones(pixels.shape[1:], bool)
+    return _windows(np.logical_and, _same_as_next(pixels, axis), length - 1, axis)
+
+
+def _windows(joined: np.ufunc, mask: Mask, length: int, axis: int) -> Mask:
+    """All (``logical_and``) or any (``logical_or``) of the windows of so many pixels along an axis.
+
+    Windows of twice the length are joined from two until they are long enough.
+    """
+    windows = mask.swapaxes(axis, -1)
+    covered = 1
+    while covered < length:
+        step = min(covered, length - covered)
+        windows = joined(windows[..., :-step], windows[..., step:])
+        covered += step
+    return windows.swapaxes(axis, -1)
 
 
 def _same_as_next(pixels: Pixels, axis: int) -> Mask:
@@ -303,26 +311,26 @@ def _flat_patches(pixels: Pixels) -> Mask:
 
 def _opened(mask: Mask, edge: int) -> Mask:
     """Pixels of a mask that a square inside of it covers; the mask goes on beyond the image."""
-    from scipy import ndimage
-
     if mask.all() or not mask.any():
         return mask
-    size = [1] * (mask.ndim - 2) + [edge, edge]
-    border = [(0, 0)] * (mask.ndim - 2) + [(edge, edge)] * 2
-    padded = np.pad(mask, border, constant_values=True).view(np.uint8)
-    # An even edge has no middle: the second filter is the mirror image of the first.
-    eroded = ndimage.minimum_filter(padded, size)
-    opened = ndimage.maximum_filter(eroded, size, origin=[-1 + n % 2 if n > 1 else 0 for n in size])
-    inner = tuple(slice(before, -after or None) for before, after in border)
-    result: Mask = opened[inner].astype(bool)
-    return result
+    opened = _padded(mask, edge - 1, value=True)
+    for axis in (-2, -1):
+        opened = _windows(np.logical_and, opened, edge, axis)
+    for axis in (-2, -1):
+        opened = _windows(np.logical_or, opened, edge, axis)
+    return opened
 
 
 def _grown(mask: Mask, by: int) -> Mask:
-    from scipy import ndimage
-
     if not mask.any():
         return mask
-    size = [1] * (mask.ndim - 2) + [2 * by + 1] * 2
-    grown: Mask = ndimage.maximum_filter(mask.view(np.uint8), size).astype(bool)
+    grown = _padded(mask, by, value=False)
+    for axis in (-2, -1):
+        grown = _windows(np.logical_or, grown, 2 * by + 1, axis)
     return grown
+
+
+def _padded(mask: Mask, by: int, *, value: bool) -> Mask:
+    """The mask with a border along y and x."""
+    border = [(0, 0)] * (mask.ndim - 2) + [(by, by)] * 2
+    return np.pad(mask, border, constant_values=value)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.cells.connected_parts import (
+    parts_larger_than,
+    sizes_without_holes,
+    without_small_holes,
+)
+from cellcam.cells.distance import distance_to_background
 from cellcam.cells.finder import FieldView, Labels, Pixels
 from cellcam.cells.no_data import Mask
+from cellcam.cells.splitting import split_parts
 from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack, ZChoice
 
@@ -18,6 +25,8 @@ DEFAULT_DIAMETER_UM = 10.0
 _UNKNOWN_DIAMETER = 20.0
 # Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
 _MIN_CONTRAST_IN_NOISE = 5.0
+# Differences of neighbours that are enough for their median.
+_STEPS = 2**17
 # Without a model to say how large a crop is: pixels in which a field holds more than one cell.
 _CROP = 64
 # Four diameters hold a cell, its neighbour and the reach of all filters.
@@ -92,6 +101,8 @@ class ThresholdFinder:
             If the channel or the field does not exist, or the diameter makes no sense.
         """
         images = [self._image(view.cut(part)) for part in view.sample_parts()]
+        if len(images) == 1:
+            view.kept[self._channel(view)] = images[0]
         n_axes = len(view.shape)
         diameter, spacing = _in_pixels(view.stack, n_axes, self.diameter_um, self.diameter)
         return _measured(images, diameter, self.threshold, spacing)
@@ -100,7 +111,9 @@ class ThresholdFinder:
         """Label image of a view; cells count from 1 in the order of their first pixel."""
         assert isinstance(measured, FieldScale)
         spacing = _spacing(view.stack.pixel_size_um[-len(view.shape) :])
-        return _labelled(self._image(view), measured, spacing)
+        image = view.kept.pop(self._channel(view), None)
+        image = image if isinstance(image, _Image) else self._image(view)
+        return _labelled(image, measured, spacing)
 
     def border(self, measured: object) -> int:
         """Four diameters, in pixels."""
@@ -108,7 +121,10 @@ class ThresholdFinder:
         return int(np.ceil(_BORDER_DIAMETERS * (measured.diameter or 0)))
 
     def _image(self, view: FieldView) -> _Image:
-        return _Image.of(view.pixels(_finding_channel(view.stack, self.channel)), view.missing)
+        return _Image.of(view.pixels(self._channel(view)), view.missing)
+
+    def _channel(self, view: FieldView) -> str:
+        return _finding_channel(view.stack, self.channel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +135,12 @@ class _Image:
     ----------
     pixels : float32, 0 where there are no data
     data : which pixels have data; None if all have
+    means : Gaussian means by their standard deviations, so that measuring and labelling share one
     """
 
     pixels: NDArray[np.float32]
     data: Mask | None = None
+    means: dict[tuple[float, ...], NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pixels: Pixels, missing: Mask | None) -> _Image:
@@ -134,6 +152,12 @@ class _Image:
 
     def smoothed(self, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
         """Gaussian mean of the pixels with data; 0 where none are near."""
+        key = tuple(sigma.tolist())
+        if key not in self.means:
+            self.means[key] = self._smoothed(sigma)
+        return self.means[key]
+
+    def _smoothed(self, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
         from scipy import ndimage
 
         total: NDArray[np.float32] = ndimage.gaussian_filter(self.pixels, sigma)
@@ -209,9 +233,6 @@ def _labelled(image: _Image, scale: FieldScale, spacing: tuple[float, ...]) -> L
     the same cells as the whole field.
     """
     from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.morphology import remove_small_holes, remove_small_objects
-    from skimage.segmentation import watershed
 
     mask = image.only_data(image.smoothed(_sigma(scale.smoothing, spacing)) > scale.threshold)
     if scale.diameter is None or not mask.any():
@@ -219,18 +240,13 @@ def _labelled(image: _Image, scale: FieldScale, spacing: tuple[float, ...]) -> L
     diameter = scale.diameter
     volume = _ball_volume(diameter / 2, spacing)
     # A ring of cells around empty field is no cell: only holes smaller than a cell are filled.
-    mask = image.only_data(remove_small_holes(mask, max_size=int(volume)))
-    mask = remove_small_objects(mask, max_size=max(4, int(volume / 6)))
-    depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    mask = image.only_data(without_small_holes(mask, int(volume)))
+    parts, sizes = parts_larger_than(mask, max(4, int(volume / 6)))
+    mask = parts > 0
+    depth = distance_to_background(mask, spacing)
     # Smoothing keeps a ragged outline from cutting one cell in two.
     depth = ndimage.gaussian_filter(depth, diameter / 12 / np.array(spacing)) * mask
-    parts, _ = ndimage.label(mask)
-    peaks = peak_local_max(
-        depth, min_distance=max(1, round(diameter / 4)), labels=parts, exclude_border=False
-    )
-    markers = np.zeros(mask.shape, np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    return _in_reading_order(watershed(-depth, markers, mask=mask))
+    return split_parts(parts, sizes, depth, max(1, round(diameter / 4)))
 
 
 def _in_pixels(
@@ -309,23 +325,28 @@ def _otsu_above_noise(
     # Pixel noise from differences of neighbours (median, so that edges do not count), and
     # what Gaussian smoothing leaves of it.
     steps = np.concatenate([image.steps() for image in images])
+    steps = steps[:: max(1, len(steps) // _STEPS)]
     noise = np.median(steps) / (0.6745 * np.sqrt(2)) if len(steps) else 0.0
     noise /= float(np.prod(np.sqrt(2 * np.sqrt(np.pi) * sigma)))
-    contrast = smooth[smooth > threshold].mean() - smooth[smooth <= threshold].mean()
+    contrast = _contrast(smooth, threshold)
     return threshold if contrast > _MIN_CONTRAST_IN_NOISE * noise else float("inf")
+
+
+def _contrast(values: NDArray[np.float32], threshold: float) -> float:
+    """Mean (P,) of the values above a threshold less that of the others."""
+    is_above = values > threshold
+    count, total = int(is_above.sum()), float(values.sum(dtype=np.float64))
+    above = float((values * is_above).sum(dtype=np.float64))
+    if not 0 < count < len(values):
+        return float("nan")
+    return above / count - (total - above) / (len(values) - count)
 
 
 def _median_diameter(
     masks: Sequence[NDArray[np.bool_]], spacing: tuple[float, ...]
 ) -> float | None:
     """Median diameter of the connected objects of masks, as discs or balls of their size."""
-    from scipy import ndimage
-
-    counts = []
-    for mask in masks:
-        parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
-        counts.append(np.bincount(parts.ravel(), minlength=count + 1)[1:])
-    sizes = np.concatenate(counts)
+    sizes = np.concatenate([sizes_without_holes(mask) for mask in masks])
     if not len(sizes):
         return None
     median = float(np.median(sizes[sizes >= max(4, sizes.max() / 20)])) * float(np.prod(spacing))
@@ -338,13 +359,3 @@ def _ball_volume(radius: float, spacing: tuple[float, ...]) -> float:
     """Volume in voxels of a disc (2-D) or ball (3-D)."""
     factor = np.pi if len(spacing) == 2 else 4 / 3 * np.pi
     return float(factor * radius ** len(spacing) / np.prod(spacing))
-
-
-def _in_reading_order(labels: NDArray[np.integer]) -> Labels:
-    """Renumber from 1 by first pixel, so that the same image always gives the same labels."""
-    found, first = np.unique(labels, return_index=True)
-    order = found[np.argsort(first)]
-    order = order[order > 0]
-    renumbered = np.zeros(int(found.max()) + 1, np.int32)
-    renumbered[order] = np.arange(1, len(order) + 1)
-    return renumbered[labels]

@@ -11,6 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from cellcam.errors import CellCamError, ModelError
 from cellcam.models.device import choose_device
+from cellcam.models.engine_choice import choose_engine
 from cellcam.models.model import CellModel
 from cellcam.models.model_card import bundle_metadata, model_card
 from cellcam.models.registry import build_network
@@ -57,19 +58,23 @@ def save_model(model: CellModel, folder: str | Path) -> CellModel:
     versions = package_versions(("cellcam", "monai", "torch", "numpy"))
     write_json(folder / METADATA, bundle_metadata(spec, versions))
     write_json(folder / SPEC, spec.model_dump(mode="json"))
-    return CellModel(spec, model.network, model.device, model.training_cells)
+    return CellModel(spec, model.network, model.device, model.training_cells, model.engine)
 
 
-def load_model(folder: str | Path, device: str = "auto") -> CellModel:
+def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") -> CellModel:
     """Open a model folder.
 
     Parameters
     ----------
     folder : as written by `save_model`
     device : see `choose_device`
+    engine : of calls: ``"torch"`` or ``"openvino"``, see `choose_engine`; conversion for OpenVINO
+        takes up to seconds
 
     Raises
     ------
+    UsageError
+        If device or engine cannot be used here.
     ModelError
         If something in the folder could carry code, the description is not valid, or the
         weights do not fit it tensor by tensor or are not finite. Nothing in the folder is
@@ -82,7 +87,10 @@ def load_model(folder: str | Path, device: str = "auto") -> CellModel:
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
     _check_target_layer(network, spec, folder)
     network.load_state_dict(tensors, strict=True)
-    return CellModel(spec, network, chosen, read_training_cells(folder, spec))
+    known = read_training_cells(folder, spec)
+    network = network.to(chosen).eval()
+    calls_by = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
+    return CellModel(spec, network, chosen, known, calls_by)
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.explain.memory import Batches
 from cellcam.models.device import keep_freed_memory
+from cellcam.models.engine import Engine, TorchEngine
 from cellcam.models.spec import ModelSpec
 from cellcam.models.training_cells import TrainingCells
 from cellcam.models.unlike import Unlikeness, unlike_cells
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
     from cellcam.explain.baselines import Baseline
     from cellcam.explain.explanation import Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM
-    from cellcam.explain.network.execution import Execution
     from cellcam.explain.scores import ClassIndex
     from cellcam.explain.settings import SettingOptions
 
-_PREDICTION_BATCH, _EXPLANATION_BATCH = 256, 64
 # A CPU is slower with more, which its caches do not hold, and answers sooner with fewer.
-_PREDICTION_BATCH_ON_CPU, _EXPLANATION_BATCH_ON_CPU = 32, 16
+_EXPLANATION_BATCH, _EXPLANATION_BATCH_ON_CPU = 64, 16
 
 
 class CellModel:
@@ -40,7 +38,7 @@ class CellModel:
     network : module in evaluation mode
     device : where it runs
     training_cells : what the cells of its training look like; None where the folder does not say
-    predicting : batches of cells that fit its device
+    engine : computes its calls; explanations are always computed with torch
     cells_at_once : number of cells to explain together
     """
 
@@ -50,6 +48,7 @@ class CellModel:
         network: nn.Module,
         device: torch.device,
         training_cells: TrainingCells | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.spec = spec
         self.training_cells = training_cells
@@ -58,17 +57,19 @@ class CellModel:
         on_cpu = device.type == "cpu"
         if on_cpu:
             keep_freed_memory()
-        self.predicting = Batches(_PREDICTION_BATCH_ON_CPU if on_cpu else _PREDICTION_BATCH)
+        self._torch = TorchEngine(self.network, device, spec.input_shape)
+        self.engine = engine or self._torch
         self.cells_at_once = _EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH
 
     def with_spec(self, **changes: object) -> CellModel:
         """The same network with some entries of its description changed."""
         spec = self.spec.model_copy(update=changes)
-        return CellModel(spec, self.network, self.device, self.training_cells)
+        engine = self.engine if spec.input_shape == self.spec.input_shape else None
+        return CellModel(spec, self.network, self.device, self.training_cells, engine)
 
     def with_training_cells(self, cells: TrainingCells) -> CellModel:
         """The same network that knows what the cells of its training look like."""
-        return CellModel(self.spec, self.network, self.device, cells)
+        return CellModel(self.spec, self.network, self.device, cells, self.engine)
 
     def normalised(self, crops: NDArray[np.generic]) -> Tensor:
         """Input of the network for raw crops (N, C, *crop_size): float32, on the device."""
@@ -84,9 +85,9 @@ class CellModel:
 
         scores = torch.empty(len(crops), len(self.spec.classes))
         with torch.inference_mode():
-            for part in self.predicting.over(len(crops)):
-                with self.predicting.fits():
-                    scores[part] = self._scores(self.normalised(crops[part])).cpu()
+            for part in self.engine.batches.over(len(crops)):
+                with self.engine.batches.fits():
+                    scores[part] = self.engine.scores(self.normalised(crops[part])).cpu()
         return scores
 
     def probabilities(self, crops: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -168,17 +169,17 @@ class CellModel:
 
         def drop(images: Tensor, part: slice) -> Tensor:
             start = baseline_images(baselines, images, self.black())
-            scores = self._scores(images)
+            scores = self._torch.scores(images)
             called = select_classes(class_idx_of(class_idx, part), scores)[:, :1]
-            without = self._scores(single_channel_starts(start, images).flatten(0, 1))
+            without = self._torch.scores(single_channel_starts(start, images).flatten(0, 1))
             kept = without.gather(1, called.repeat_interleave(images.shape[1], 0))
             return scores.gather(1, called) - kept.view(len(images), -1)
 
         # Without paths: the maps that `channels="each"` would give are not needed.
         drops = torch.empty(len(crops), len(self.spec.channels))
         with torch.inference_mode():
-            for part in self.predicting.over(len(crops)):
-                with self.predicting.fits():
+            for part in self._torch.batches.over(len(crops)):
+                with self._torch.batches.fits():
                     drops[part] = drop(self.normalised(crops[part]), part).cpu()
         return drops.numpy()
 
@@ -227,25 +228,3 @@ class CellModel:
         last = {shape: name for name, shape in shapes.items()}
         kept = {*last.values(), self.spec.target_layer}
         return {name: shape for name, shape in shapes.items() if name in kept}
-
-    def _scores(self, x: Tensor) -> Tensor:
-        """Class scores (N, n_classes) float32 of normalised crops."""
-        from cellcam.explain.network.execution import repeatable
-
-        with repeatable(), self._execution.active(self.device):
-            return self.network(self._execution.laid_out(x)).float()
-
-    @cached_property
-    def _execution(self) -> Execution:
-        """How the network runs fastest here with its own precision."""
-        import torch
-
-        from cellcam.explain.network.execution import usual_execution
-
-        one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
-
-        def run(way: Execution) -> None:
-            with way.active(self.device):
-                self.network(way.laid_out(one))
-
-        return usual_execution(run, self.device)

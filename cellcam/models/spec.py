@@ -82,6 +82,11 @@ class ModelSpec(PlainData):
     weights_sha256: str = ""
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input of the network: (C, *crop_size)."""
+        return (len(self.channels), *self.crop_size)
+
+    @property
     def explaining(self) -> str:
         """Settings of the explanations, as text."""
         return f"{self.formula} formula at {self.target_layer}, from {self.baseline}"

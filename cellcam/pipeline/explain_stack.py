@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,8 @@ def explain_stack(
     written.append(out / RUN)
     run = describe_run(model.spec, matched.request) | _describe_stack(stack)
     notes = image_notes([note for field in fields for note in field.notes], cells, model.spec)
-    run |= {"device": str(model.device), "fields": len(fields), "cells": len(cells)}
+    run |= {"device": str(model.device), "engine": asdict(model.engine.facts)}
+    run |= {"fields": len(fields), "cells": len(cells)}
     run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
     return StackResult(cells, fields, written, notes)

@@ -173,14 +173,14 @@ def test_calls_and_shares_go_on_when_memory_runs_out(models: Any, crops: Any) ->
         if len(inputs[0]) > 6:
             raise torch.OutOfMemoryError("There is no room for this batch.")
 
-    model.predicting.size = 256
+    model.engine.batches.size = 256
     handle = model.network.register_forward_pre_hook(refuse)
     try:
         np.testing.assert_allclose(model.probabilities(crops), calls, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(model.channel_shares(crops), shares, rtol=1e-3, atol=1e-4)
     finally:
         handle.remove()
-    assert model.predicting.size <= 6
+    assert model.engine.batches.size <= 6
 
 
 def test_a_batch_is_augmented_as_on_the_cpu() -> None:
