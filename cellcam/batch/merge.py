@@ -41,8 +41,7 @@ class BatchResult:
     outcomes : one for each input, in order
     cells, explained : number of cells in all images, and of those that were explained
     written : the files of the run
-    earlier : what became of the results of an earlier run in the folder, and why its engine or
-        another one than expected computed the calls, in words
+    earlier : what became of the results of an earlier run in the folder, in words
     """
 
     outcomes: tuple[Outcome, ...]
