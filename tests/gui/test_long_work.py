@@ -13,8 +13,11 @@ from napari_cellcam.layers import appearance
 from napari_cellcam.state.cell_card import CellCard, explained_card
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
 from napari_cellcam.state.session import Session
+from napari_cellcam.widgets import task_list
+from napari_cellcam.work import tasks
 from napari_cellcam.work.tasks import Task
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 from support.window import PLACEMENT, Until, classified, click, explain
 
 from cellcam.progress import Progress
@@ -209,3 +212,35 @@ def test_thousands_of_cells_are_sorted(widget: ExplainWidget, until: Until) -> N
     assert session.table["margin"].iloc[widget.table.selected_rows()[0]] == pytest.approx(
         session.table["margin"].min()
     )
+
+
+def test_napari_draws_no_progress_while_torch_is_imported(
+    until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new bar draws the whole window, which is slow while another thread imports."""
+    begun, go_on = threading.Event(), threading.Event()
+    reports: list[tuple[int, int]] = []
+
+    def load() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(tasks, "load_torch", load)
+    task: Task[str] = Task("waits for torch", lambda _: None)
+    task.progressed.connect(lambda *report: reports.append(report))
+    task.finished.connect(lambda *_: reports.append((1, 1)))
+    task.start(lambda progress: "done")
+    until(begun.is_set)
+    QApplication.processEvents()
+    assert reports == []
+    go_on.set()
+    until(lambda: reports == [(0, 0), (1, 1)])
+
+
+def test_the_dock_says_that_torch_is_being_loaded(
+    widget: ExplainWidget, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_list, "torch_is_loaded", lambda: False)
+    widget.classify()
+    assert "Loading torch takes some seconds." in widget.status.text()
+    until(lambda: not widget.busy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellcam.work.tasks import Task
+from napari_cellcam.work.torch_loading import torch_is_loaded
 
 if TYPE_CHECKING:
     from cellcam.progress import Progress
@@ -63,7 +64,8 @@ class TaskList(QObject):
         self._tasks.append(task)
         if not short:
             self.long_running.emit(True)
-            self._status.setText(f"{title}...")
+            loading = "" if torch_is_loaded() else " Loading torch takes some seconds."
+            self._status.setText(f"{title}...{loading}")
         task.start(work, *arguments)
 
     def cancel(self) -> None:

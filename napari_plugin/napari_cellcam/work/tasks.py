@@ -116,10 +116,12 @@ class Task(QObject, Generic[Result]):
 
     def _run(self, work: Callable[[Progress], Result]) -> None:
         try:
-            self.report_progress(0, 0)
             if self._needs_torch:
                 load_torch()
                 leave_a_core()
+            # Not before: napari draws the whole window for a new bar, and drawing is slow while
+            # another thread imports.
+            self.report_progress(0, 0)
             result = work(self.report_progress)
         except Exception as error:  # noqa: BLE001 - shown to the user, whatever it is
             self._raised.emit(error)

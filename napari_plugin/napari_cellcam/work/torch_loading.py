@@ -12,6 +12,11 @@ from pathlib import Path
 from napari_cellcam.work.garbage import without_collections
 
 
+def torch_is_loaded() -> bool:
+    """Whether `load_torch` would return at once."""
+    return "monai.networks.nets" in sys.modules
+
+
 def load_torch() -> None:
     """Import torch and MONAI, without Triton.
 
@@ -19,7 +24,7 @@ def load_torch() -> None:
     Triton ends the process (docs/decisions/0010). torchvision imports Triton if it can, but works
     without it. Only compiling needs Triton; other plugins can still import it afterwards.
     """
-    if "monai.networks.nets" in sys.modules:
+    if torch_is_loaded():
         return
     _load_libraries()
     hidden = sys.platform == "linux" and not {"triton", "monai"} & set(sys.modules)
