@@ -17,7 +17,7 @@ where pip works (10 MB; for Python 3.12 on Linux x86-64):
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
         --platform manylinux2014_x86_64 -d .whl pydantic pydantic_core==PAIR annotated-types \
         typing-inspection monai captum dask distributed zict tblib locket partd tornado \
-        ome-types xsdata pydantic-extra-types zarr donfig numcodecs google-crc32c
+        ome-types xsdata pydantic-extra-types zarr donfig numcodecs google-crc32c msgspec
     pip wheel -q --no-deps -w .whl grad-cam ttach
 
 where PAIR is the version that the metadata of that pydantic ask for (2.50.5 for 2.14.4). Then, for

@@ -83,9 +83,12 @@ def prefers_positions(x: Tensor, weight: Tensor) -> bool:
 
 
 def usual_execution(run: Callable[[Execution], object], device: torch.device) -> Execution:
-    """The network's own precision; on a CPU channels innermost, if the network accepts that."""
+    """The network's own precision, with channels innermost if the network accepts that.
+
+    They are faster on CPUs and on CUDA's cards; on others nothing was measured.
+    """
     channels_last = Execution(channels_last=True)
-    if device.type != "cpu":
+    if device.type not in ("cpu", "cuda"):
         return Execution()
     try:
         run(channels_last)
