@@ -243,6 +243,9 @@ def main() -> None:
         if str(message):  # empty where typer showed the help instead
             print(f"cellcam: {message}", file=sys.stderr)
         sys.exit(3 if isinstance(error, StoppedError) else 1)
+    except ImportError as error:
+        print(f"cellcam: A package is missing: {error}. Install CellCam again.", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         print(f"cellcam: {_file_problem(error)}", file=sys.stderr)
         sys.exit(3 if is_full_disk(error) else 1)

@@ -25,6 +25,10 @@ class StoppedError(CellCamError):
     """Work ended early: a full disk, an interrupt, a lost scheduler. It can be resumed."""
 
 
+# What reading a file can raise that says nothing about the file: a package may be missing.
+NOT_THE_FILE = (CellCamError, MemoryError, ImportError)
+
+
 def is_full_disk(error: OSError) -> bool:
     """Whether the disk is full, or the user's share of it."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 
 _LARGEST_XML = 2**28
 # Readers allocate lists of the declared lengths before they look for the planes.
@@ -93,6 +93,8 @@ def xml_in(companion: Path) -> str:
             with tifffile.TiffFile(companion) as tif:
                 return str(tif.pages.first.description)
         return content.decode("utf-8-sig")
+    except NOT_THE_FILE:
+        raise
     except Exception as error:  # a damaged file can make tifffile raise anything
         raise InputError(f"{companion} cannot be read: {error}. Copy it again.") from error
 

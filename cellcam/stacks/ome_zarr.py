@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.blocks import Part, reading_chunks
 from cellcam.stacks.image_file import ImageFile
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE, Stack, unnamed_channels
@@ -125,7 +125,7 @@ def open_zarr(path: Path, series: int | None = None) -> tuple[ZarrArray, dict[st
             group, metadata = _image_in(group, metadata, path, series)
         array: Any = group[metadata["multiscales"][0]["datasets"][0]["path"]]
         return array, metadata
-    except InputError:
+    except NOT_THE_FILE:
         raise
     except Exception as error:  # damaged metadata can make zarr raise anything
         raise InputError(f"{path} is no OME-Zarr image ({error!r}). Export it again.") from error
@@ -165,6 +165,8 @@ def open_ome_zarr(path: Path, axes: str | None = None, series: int | None = None
     try:
         names = axes_of(metadata["multiscales"][0])
         stated = metadata_of(metadata)
+    except NOT_THE_FILE:
+        raise
     except Exception as error:  # damaged metadata can be of any form
         raise InputError(
             f"{path}: its OME metadata are damaged ({error!r}). Export it again."

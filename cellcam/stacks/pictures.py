@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile
 
@@ -53,6 +53,8 @@ def open_picture(path: Path, axes: str | None = None, series: int | None = None)
         raise InputError(
             f"{path} declares more pixels than a picture has: {error} Save it as tiled TIFF."
         ) from error
+    except NOT_THE_FILE:
+        raise
     except Exception as error:  # a damaged file can make Pillow raise anything
         raise InputError(
             f"{path} is no picture that can be read: {error}. Save it again."
@@ -83,5 +85,7 @@ def _pixels(path: Path) -> NDArray[np.generic]:
             return np.asarray(picture.convert("RGB") if mode == "P" else picture).astype(
                 _MODES[mode][1]
             )
+    except NOT_THE_FILE:
+        raise
     except Exception as error:  # a damaged file can make Pillow raise anything
         raise InputError(f"{path} is damaged: {error}. Export it again.") from error

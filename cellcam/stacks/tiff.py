@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.file_kinds import check_kind
 from cellcam.stacks.image_file import ImageFile, StatedImage, UnstatedFactError
 from cellcam.stacks.ome_images import OmeImages
@@ -46,7 +46,7 @@ def _readable(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
     try:
         with complaints_as_errors(path), tiff_file(path) as (tif, ome):
             yield tif, ome
-    except (InputError, MemoryError):
+    except NOT_THE_FILE:
         raise
     except Exception as error:  # a damaged file can make tifffile raise anything
         raise InputError(

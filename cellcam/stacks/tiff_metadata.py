@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.image_file import Metadata
 from cellcam.stacks.stack import PixelSize
 
@@ -63,6 +63,8 @@ def _metadata_of_ome(file: str, description: str) -> Metadata:
     parser = {"context": _ome_context()}
     try:
         image = from_xml(description, validate=False, parser_kwargs=parser).images[0]
+    except NOT_THE_FILE:
+        raise
     except Exception as error:  # ome-types raises whatever its XML parser does
         raise InputError(
             f"{file}: the OME-XML cannot be read ({error}). Export it again."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.blocks import reading_chunks
 from cellcam.stacks.tiff_file import tiff_file
 
@@ -40,7 +40,7 @@ class TiffPixels:
     def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.generic]:
         try:
             return np.asarray(self._array()[region])
-        except (InputError, MemoryError):
+        except NOT_THE_FILE:
             raise
         except Exception as error:  # decoders raise what they like
             raise InputError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.errors import InputError
+from cellcam.errors import NOT_THE_FILE, InputError
 from cellcam.stacks.missing_pixels import MissingPixels
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ZarrPixels:
             self._check_whole(region)
         try:
             return np.asarray(self.array[region])
-        except MemoryError:
+        except NOT_THE_FILE:
             raise
         except Exception as error:  # codecs raise what they like
             raise InputError(
