@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QMessageBox,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -24,7 +22,7 @@ from qtpy.QtWidgets import (
 from cellcam.reporting.colours import class_colours
 from napari_cellcam.explain_dock.selected_cell import SelectedCell
 from napari_cellcam.state.training_cells import suggest_cells
-from napari_cellcam.widgets.buttons import button
+from napari_cellcam.widgets.buttons import NameButton, button
 
 if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
@@ -57,7 +55,7 @@ class ClassPanel(QWidget):
         super().__init__()
         self.session: Session | None = None
         self.selected: list[int] = []
-        self._class_buttons: dict[str, QPushButton] = {}
+        self._class_buttons: dict[str, NameButton] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self.cell = SelectedCell()
@@ -66,7 +64,8 @@ class ClassPanel(QWidget):
         column.addWidget(hint)
         self._grid = QGridLayout()
         column.addLayout(self._grid)
-        self.new_button = _class_button("New class...", self.ask_new_class)
+        self.new_button = NameButton(self.ask_new_class)
+        self.new_button.show_text("", "New class...", "")
         self.new_button.setToolTip("Add a class. Right click on a class to rename or delete it.")
         row = QHBoxLayout()
         self.undo_button = button("Undo", lambda: self.corrections.undo(), row)
@@ -152,8 +151,8 @@ class ClassPanel(QWidget):
         for i, name in enumerate(names):
             shown = self._button_of(name)
             key = f"{i + 1} " if i < 9 else ""
-            shown.setText(f"{key}{name} ({counts[name]})")
             shown.setIcon(_square(colours[name]))
+            shown.show_text(key, name, f" ({counts[name]})")
             self._grid.addWidget(shown, i // _PER_ROW, i % _PER_ROW)
         self._grid.addWidget(self.new_button, len(names) // _PER_ROW, len(names) % _PER_ROW)
         self.undo_button.setEnabled(self.corrections.can_undo)
@@ -165,9 +164,9 @@ class ClassPanel(QWidget):
             self.message.emit(f"Corrections are not saved: {self.corrections.unwritten}")
         self.changed.emit(true_classes)
 
-    def _button_of(self, name: str) -> QPushButton:
+    def _button_of(self, name: str) -> NameButton:
         if name not in self._class_buttons:
-            added = _class_button(name, lambda: self.assign(name))
+            added = NameButton(lambda: self.assign(name))
             added.setToolTip(f"The selected cells are {name}. Right click: rename or delete.")
             added.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
             added.customContextMenuRequested.connect(partial(self._offer_changes, name))
@@ -193,14 +192,6 @@ class ClassPanel(QWidget):
 
 
 _YES = QMessageBox.StandardButton.Yes
-
-
-def _class_button(text: str, action: Callable[[], object]) -> QPushButton:
-    """A button of the grid of classes: all have the same width, whatever they say."""
-    made = QPushButton(text)
-    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    made.clicked.connect(lambda: action())
-    return made
 
 
 def _square(colour: str) -> QIcon:
