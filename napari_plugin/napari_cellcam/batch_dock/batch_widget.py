@@ -22,6 +22,7 @@ from cellcam.errors import CellCamError
 from napari_cellcam.batch_dock.batch_form import BatchForm
 from napari_cellcam.batch_dock.batch_results import OpenedImage, read_results
 from napari_cellcam.batch_dock.batch_table import BatchTable
+from napari_cellcam.layers.viewer_state import remove_layers
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.model_choice import preferred_model
@@ -260,9 +261,7 @@ class BatchWidget(QScrollArea):
         self._read_progress()
 
     def _show_opened(self, opened: OpenedImage) -> None:
-        for layer in self._layers:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        remove_layers(self.viewer, self._layers)
         from napari.layers import Layer
 
         self._layers = [self.viewer.add_layer(Layer.create(*data)) for data in opened.layers]

@@ -64,7 +64,6 @@ from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
-from napari_cellcam.work.garbage import ShortCollections
 from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
@@ -109,7 +108,6 @@ class ExplainWidget(QScrollArea):
         self.choices.drafted.connect(self.classify)
         self.choices.choose_model(preferred_model())
         napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
-        self.collections = ShortCollections(napari_viewer, self)
         self.keys = DockKeys(self, self._key_actions(), self._has_cells)
 
     @property
@@ -127,7 +125,6 @@ class ExplainWidget(QScrollArea):
         self.close_question.release()
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
-        self.collections.release()
         self.choices.release()
         self.preview.release()
         self.revisions.release()

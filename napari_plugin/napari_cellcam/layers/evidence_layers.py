@@ -29,7 +29,7 @@ class EvidenceLayers:
 
     The user's own layers keep their colours: they lie under the grey layer and are seen again
     when the evidence is switched off. The layers stay when the evidence is exchanged: napari
-    collects garbage for every layer that is removed, which takes up to half a second.
+    collects garbage when a layer is removed, which takes a tenth of a second.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from napari_cellcam.layers.evidence_layers import EvidenceLayers
 from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.stack_from_layers import layer_placement
 from napari_cellcam.layers.stack_layers import CellCamMetadata, cellcam_metadata
-from napari_cellcam.layers.viewer_state import add_inactive, view_kept
+from napari_cellcam.layers.viewer_state import add_inactive, removed_together, view_kept
 from napari_cellcam.state.evidence import EvidenceMaps
 from napari_cellcam.state.explanation_choices import ExplanationChoices
 from napari_cellcam.state.session import Session
@@ -88,13 +88,14 @@ class ResultLayers:
     def remove(self) -> None:
         """Remove the result layers from the viewer."""
         self.viewer.dims.events.ndisplay.disconnect(self._show_plane_of_choice)
-        self.in_3d.end()
-        self._mark.remove()
-        for evidence in (self.evidence, self._emptied):
-            if evidence is not None:
-                evidence.remove()
-        if self.cells in self.viewer.layers:
-            self.viewer.layers.remove(self.cells)
+        with removed_together(self.viewer):
+            self.in_3d.end()
+            self._mark.remove()
+            for evidence in (self.evidence, self._emptied):
+                if evidence is not None:
+                    evidence.remove()
+            if self.cells in self.viewer.layers:
+                self.viewer.layers.remove(self.cells)
 
     def appear(self) -> Iterator[None]:
         """Show the cells, and prepare their mark: the first click shall not wait for it."""

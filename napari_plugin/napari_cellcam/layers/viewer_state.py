@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
+
+# Viewers whose removals are held together; napari's own switch for it does not nest.
+_IN_REMOVAL: set[int] = set()
 
 
 @contextmanager
@@ -57,13 +60,27 @@ def add_inactive(viewer: napari.viewer.Viewer, layer: Layer, index: int | None =
         layers.selection.active = active
 
 
-def remove_layers(viewer: napari.viewer.Viewer, layers: Iterable[Layer]) -> None:
-    """Remove those of the layers that are in the viewer.
+@contextmanager
+def removed_together(viewer: napari.viewer.Viewer) -> Iterator[None]:
+    """Within it, all removals of layers count as one; it may be entered within itself.
 
-    All at once: napari collects garbage whenever it has removed layers, which takes 0.2 s.
+    napari collects garbage whenever it has removed layers, which takes a tenth of a second.
     """
-    batched = getattr(viewer.layers, "batched_update", nullcontext)  # since napari 0.9
-    with batched():
+    batched = getattr(viewer.layers, "batched_update", None)  # since napari 0.9
+    if batched is None or id(viewer) in _IN_REMOVAL:
+        yield
+        return
+    _IN_REMOVAL.add(id(viewer))
+    try:
+        with batched():
+            yield
+    finally:
+        _IN_REMOVAL.discard(id(viewer))
+
+
+def remove_layers(viewer: napari.viewer.Viewer, layers: Iterable[Layer]) -> None:
+    """Remove those of the layers that are in the viewer, all at once."""
+    with removed_together(viewer):
         for layer in layers:
             if layer in viewer.layers:
                 viewer.layers.remove(layer)

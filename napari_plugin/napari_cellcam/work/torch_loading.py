@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from napari_cellcam.work.garbage import without_collections
+from napari_cellcam.work.garbage import left_out_of_collections
 
 
 def torch_is_loaded() -> bool:
@@ -31,7 +31,7 @@ def load_torch() -> None:
     if hidden:
         sys.modules["triton"] = None  # type: ignore[assignment] # an import of it fails
     try:
-        with without_collections():
+        with left_out_of_collections():
             import monai.networks.nets  # noqa: F401
     finally:
         if hidden:
