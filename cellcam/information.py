@@ -43,10 +43,10 @@ def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
 
 
 def about_model(folder: Path) -> dict[str, JsonValue]:
-    """Description of a model; its weights are not opened."""
-    from cellcam.models.bundle import read_spec
+    """Description of a model that can be used; `ModelError` if it cannot."""
+    from cellcam.models.bundle import load_model
 
-    spec = read_spec(folder)
+    spec = load_model(folder, "cpu").spec
     pixel = " x ".join(f"{edge:g}" for edge in spec.pixel_size_um or ())
     return {
         "model": str(folder),

@@ -102,8 +102,11 @@ def _client(
     }
     with dask.config.set(settings):
         if scheduler is None:
-            with _local_cluster(workers, scratch, device) as cluster, Client(cluster) as client:
-                yield client
+            try:
+                with _local_cluster(workers, scratch, device) as cluster, Client(cluster) as client:
+                    yield client
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
         else:
             try:
                 client = _connected(scheduler)

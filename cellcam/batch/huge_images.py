@@ -25,7 +25,7 @@ from cellcam.batch.records import (
     damaged_part_stops,
     outcome_of,
     record_path,
-    stop_if_full,
+    stop_if_all_would_fail,
 )
 from cellcam.batch.shared_model import call_and_explain
 from cellcam.cells.finder import Labels
@@ -77,7 +77,7 @@ def run_block(
         result, first, seen = _explained_block(image, block, job)
         check_unchanged(image)
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
-        stop_if_full(error)
+        stop_if_all_would_fail(error)
         end_broken_process(error)
         return [outcome_of(error, image.name)], []
     t, plane = block.place.t, _plane(block)

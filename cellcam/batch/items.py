@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from cellcam.batch.executors import (
     end_broken_process,
@@ -162,7 +163,7 @@ def run_items(
         record_path(job.out, item.key).unlink(missing_ok=True)
     suspects = []
     for item, future in _completed(pool, items, job, stop):
-        if (error := _error_of(future)) is None:
+        if (error := error_of(future)) is None:
             done(future.result())
         elif len(item.images) > 1 or is_killed_worker(error):
             suspects += image_by_image(item, job)
@@ -170,7 +171,7 @@ def run_items(
             done(_record_failure(item, job, error))
     for item in suspects:
         for _, future in _completed(pool, [item], job, stop):
-            error = _error_of(future)
+            error = error_of(future)
             done(future.result() if error is None else _record_failure(item, job, error))
 
 
@@ -200,8 +201,8 @@ def _completed(
             future.cancel()
 
 
-def _error_of(future: Future[ItemResult]) -> Exception | None:
-    """Error of this item alone; an error that ends the whole run is raised."""
+def error_of(future: Future[Any]) -> Exception | None:
+    """Error of this piece of work alone; an error that ends the whole run is raised."""
     try:
         error = future.exception()
     except CancelledError as cancelled:

@@ -11,11 +11,11 @@ from pathlib import Path
 from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job, digest
 from cellcam.batch.opening import open_image, open_in_blocks
-from cellcam.batch.records import Outcome, disk_full_stops, outcome_of, stop_if_full
+from cellcam.batch.records import Outcome, disk_full_stops, outcome_of, stop_if_all_would_fail
 from cellcam.cells.finder import CellFinder, FieldView
 from cellcam.cells.no_data import REACH, Fill
 from cellcam.cells.user_labels import UserLabels, mask_is_too_large
-from cellcam.errors import InputError, StoppedError, UsageError
+from cellcam.errors import InputError, UsageError
 from cellcam.models.network_input import NetworkInput
 from cellcam.pipeline.find_field import with_fill
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes
@@ -176,10 +176,10 @@ def _workload(image: InputImage, job: Job) -> Workload:
             raise InputError(_why_not_in_blocks(image.name, matched.finder))
         blocks = _blocks(open_in_blocks(image, job), places)
         return Workload(image, pixels=pixels, blocks=tuple(blocks))
-    except (StoppedError, UsageError):
+    except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
-        stop_if_full(error)
+        stop_if_all_would_fail(error)
         return Workload(image, outcome_of(error, image.name))
 
 

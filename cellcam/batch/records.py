@@ -125,12 +125,14 @@ def disk_full_stops() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        stop_if_full(error)
+        stop_if_all_would_fail(error)
         raise
 
 
-def stop_if_full(error: Exception) -> None:
-    """Raise `StoppedError` if ``error`` says that the disk is full."""
+def stop_if_all_would_fail(error: Exception) -> None:
+    """Raise `StoppedError` if every other item would fail, too: a full disk, a lost model."""
+    if isinstance(error, StoppedError):
+        raise error
     if isinstance(error, OSError) and is_full_disk(error):
         raise full_disk(error) from error
 

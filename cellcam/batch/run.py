@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from cellcam.batch.earlier_run import EarlierRun
 from cellcam.batch.executors import executor, is_killed_worker
 from cellcam.batch.huge_images import finish_image, finished, image_key, prepare_image
 from cellcam.batch.images import InputImage, check_pattern, list_images
-from cellcam.batch.items import ItemResult, killed, left_to_do, run_items
+from cellcam.batch.items import ItemResult, error_of, killed, left_to_do, run_items
 from cellcam.batch.job import Job
 from cellcam.batch.merge import BatchResult, merge, verify
 from cellcam.batch.opening import remove_unpacked
@@ -36,8 +36,8 @@ from cellcam.batch.plan import (
 )
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
-from cellcam.batch.shared_model import why_no_openvino
-from cellcam.errors import UsageError
+from cellcam.batch.shared_model import why_no_model
+from cellcam.errors import CellCamError, StoppedError, UsageError
 from cellcam.models.engine import facts_of
 from cellcam.models.engine_choice import check_engine
 from cellcam.pipeline.matching import map_planes
@@ -98,8 +98,9 @@ def run_batch(
 
     Raises
     ------
-    UsageError
-        If the request makes no sense, or another run works in the folder.
+    ModelError, UsageError
+        If the model cannot be used, the request makes no sense, or another run works in the folder.
+        Nothing is written then, and results of an earlier run are as they were.
     StoppedError
         If the run ended early. The same call goes on where it was.
     """
@@ -111,7 +112,6 @@ def run_batch(
     check_pattern(pattern)
     writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
-    job.out.mkdir(parents=True, exist_ok=True)
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
     scheduler = "threads" if resources.shard else resources.scheduler
     with (
@@ -119,8 +119,7 @@ def run_batch(
         _interrupts() as stop,
         executor(scheduler, resources.workers, job.out, resources.device) as pool,
     ):
-        if job.engine != "torch" and (reason := pool.submit(why_no_openvino, job).result()):
-            raise UsageError(reason)
+        _check_model(pool, job)
         if resources.shard is None:
             _forget_earlier_run(job.out)
         plan = make_plan(images, job, lambda some: _workloads(pool, some, job))
@@ -142,6 +141,20 @@ def run_batch(
         remove_unpacked(job.out)
         said = earlier.sentences(plan, names, job)
         return replace(done, written=(*done.written, report), earlier=said)
+
+
+def _check_model(pool: Executor, job: Job) -> None:
+    """Load the model once, where the work will be done, before anything is planned or written."""
+    future = pool.submit(why_no_model, job)
+    error = error_of(future) or future.result()
+    if error is None:
+        return
+    if is_killed_worker(error):
+        raise StoppedError(
+            f"A worker died while it loaded {job.model}, most likely for lack of memory: start "
+            "fewer --workers."
+        ) from error
+    raise error
 
 
 def _workloads(pool: Executor, images: Sequence[InputImage], job: Job) -> Iterator[Workload]:
@@ -243,8 +256,9 @@ def _is_below(image: InputImage, out: Path) -> bool:
 def _only_run_in(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
     """Allow one run at a time in a folder; the shards of a run may work side by side."""
     parts = out / "parts"
-    parts.mkdir(exist_ok=True)
     lock = parts / (f"shard-{shard[0]}-of-{shard[1]}.lock" if shard else "run.lock")
+    new = [path for path in (lock, parts, *parts.parents) if not path.exists()]
+    parts.mkdir(parents=True, exist_ok=True)
     others = [] if shard else sorted(parts.glob("shard-*.lock"))
     with ExitStack() as held:
         try:
@@ -254,7 +268,18 @@ def _only_run_in(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
             raise UsageError(
                 f"Another run works in {out}. Wait for its end, or choose another --out."
             ) from error
-        yield
+        try:
+            yield
+        except CellCamError:
+            _remove_empty(new)
+            raise
+
+
+def _remove_empty(new: Sequence[Path]) -> None:
+    """Remove the lock and the folders of a refused run, as far as nothing else is in them."""
+    for path in new:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellcam.batch.job import Job
-from cellcam.errors import StoppedError, UsageError
+from cellcam.batch.executors import end_broken_process
+from cellcam.batch.job import Job, check_description, lost_model
+from cellcam.errors import ModelError, UsageError
 from cellcam.models.bundle import load_model
 from cellcam.models.device import give_back_memory
 from cellcam.pipeline.classify_field import classify_fields
@@ -45,14 +46,18 @@ def explain_cell(found: FoundCells, label: int, call: str, job: Job) -> FieldRes
         return explain_fields(called, model, request, chosen=chosen)[0]
 
 
-def why_no_openvino(job: Job) -> str:
-    """Why the job's engine, OpenVINO, cannot be used in this process; empty if it can."""
+def why_no_model(job: Job) -> ModelError | UsageError | None:
+    """Why this process cannot use the job's model, with its device and engine; None if it can."""
     with _TURN:
+        _model.cache_clear()  # its files may be lost since an earlier run in this process
         try:
-            _model(job.model, job.device, job.engine, job.fingerprint)
-        except UsageError as error:
-            return str(error)
-    return ""
+            _loaded(job)
+        except (ModelError, UsageError) as error:
+            return error
+        except Exception as error:
+            end_broken_process(error)
+            raise
+    return None
 
 
 def _model_of(job: Job) -> CellModel:
@@ -61,18 +66,24 @@ def _model_of(job: Job) -> CellModel:
     Raises
     ------
     StoppedError
-        If this process cannot use the engine that another one could.
+        If this process cannot use the model, engine or device that another one could.
     """
     try:
-        return _model(job.model, job.device, job.engine, job.fingerprint)
-    except UsageError as error:
-        raise StoppedError(f"A worker cannot do what others can. {error}") from error
+        return _loaded(job)
+    except (ModelError, UsageError) as error:
+        raise lost_model(error) from error
+
+
+def _loaded(job: Job) -> CellModel:
+    return _model(job.model, job.device, job.engine, job.description)
 
 
 @lru_cache(1)
-def _model(folder: Path, device: str, engine: str, fingerprint: str) -> CellModel:
+def _model(folder: Path, device: str, engine: str, description: str) -> CellModel:
     # Without it the last bit of MKL's matrix products depends on the number of threads, and a
     # shard would not give the tables of a cluster. Read when MKL is first called; costs nothing
     # that can be measured.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-    return load_model(folder, device, engine)
+    model = load_model(folder, device, engine)
+    check_description(model.spec, folder, description)
+    return model

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cellcam.batch.images import InputImage, check_unchanged
 from cellcam.batch.job import Job
 from cellcam.batch.opening import open_image
-from cellcam.batch.records import Outcome, cells_path, outcome_of, stop_if_full
+from cellcam.batch.records import Outcome, cells_path, outcome_of, stop_if_all_would_fail
 from cellcam.batch.shared_model import call_and_explain
 from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import FoundCells, find_field
@@ -38,7 +38,7 @@ def run_images(images: Sequence[InputImage], job: Job) -> tuple[list[Outcome], l
             check_unchanged(image)
             found.append((matched, fields))
         except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
-            stop_if_full(error)
+            stop_if_all_would_fail(error)
             outcomes.append(outcome_of(error, image.name))
     results = iter(call_and_explain([field for _, fields in found for field in fields], job))
     files: list[Path] = []

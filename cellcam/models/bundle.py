@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
-from cellcam.errors import CellCamError, ModelError
-from cellcam.models.device import choose_device
+from cellcam.errors import ModelError, UsageError
+from cellcam.explain.memory import is_out_of_memory
+from cellcam.models.device import choose_device, is_broken
 from cellcam.models.engine_choice import choose_engine
+from cellcam.models.folder_files import (
+    COPY_AGAIN,
+    read_json,
+    read_tensors,
+    refuse_active_content,
+    unreadable_is_refused,
+)
 from cellcam.models.model import CellModel
 from cellcam.models.model_card import bundle_metadata, model_card
 from cellcam.models.registry import build_network
@@ -28,10 +35,7 @@ SPEC = Path("configs/inference.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 
-_PASSIVE_ENDINGS = {".json", ".safetensors", ".md", ".txt", ".csv", ".png", ".html"}
-_PASSIVE_NAMES = {"LICENSE", ".DS_Store", "Thumbs.db", "desktop.ini"}
-_MAX_JSON_BYTES = 2**22
-_COMMAND_PREFIXES = ("$", "@", "%")
+_FORMAT = 1  # of the description, see `ModelSpec.format_version`
 
 
 def save_model(model: CellModel, folder: str | Path) -> CellModel:
@@ -76,103 +80,68 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     UsageError
         If device or engine cannot be used here.
     ModelError
-        If something in the folder could carry code, the description is not valid, or the
-        weights do not fit it tensor by tensor or are not finite. Nothing in the folder is
-        ever executed.
+        If something in the folder cannot be read or could carry code, the description is not
+        valid, the weights do not fit it tensor by tensor or are not finite, or a crop cannot be
+        called and explained. Nothing in the folder is ever executed.
     """
     folder = Path(folder)
     chosen = choose_device(device)
     spec = read_spec(folder)
-    tensors = _read_weights(folder, spec)
+    with unreadable_is_refused(folder):
+        tensors = _read_weights(folder, spec)
+        known = read_training_cells(folder, spec)
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
-    _check_target_layer(network, spec, folder)
     network.load_state_dict(tensors, strict=True)
-    known = read_training_cells(folder, spec)
-    network = network.to(chosen).eval()
-    calls_by = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
-    return CellModel(spec, network, chosen, known, calls_by)
+    model = CellModel(spec, network, chosen, known)
+    _check_on_a_crop(model, folder)
+    if engine != model.engine.facts.name:
+        model.engine = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
+    return model
 
 
 def read_spec(folder: Path) -> ModelSpec:
     """The checked description of a model folder, without its weights."""
-    if not (folder / SPEC).is_file():
+    with unreadable_is_refused(folder):
+        if not (folder / SPEC).is_file():
+            raise ModelError(
+                f"{folder} is no CellCam model: {SPEC} is missing, or no file. "
+                "Give the folder that 'cellcam train --out' wrote."
+            )
+        refuse_active_content(folder)
+        content = read_json(folder / SPEC)
+    _refuse_later_format(content, folder)
+    try:
+        return ModelSpec.model_validate(content)
+    except ValidationError as error:
+        why = _first_problem(error)
+        raise ModelError(f"{folder / SPEC} describes no model ({why}). {COPY_AGAIN}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first of the problems, in one line; names in the file may be of any length."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    text = ": ".join(filter(None, [where, first["msg"].removeprefix("Value error, ")]))
+    return " ".join(text.split())[:300]
+
+
+def _refuse_later_format(content: JsonValue, folder: Path) -> None:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > _FORMAT:
         raise ModelError(
-            f"{folder} is no CellCam model: {SPEC} is missing. "
-            "Give the folder that 'cellcam train --out' wrote."
+            f"{folder / SPEC} was written by a later CellCam (format {version}; this one reads "
+            f"{_FORMAT}). Update CellCam."
         )
-    _refuse_active_content(folder)
-    try:
-        return ModelSpec.model_validate(_read_json(folder / SPEC))
-    except (ValidationError, CellCamError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{folder / SPEC} does not describe a model: {error}") from error
-
-
-def _refuse_active_content(folder: Path) -> None:
-    """Refuse files that can carry code: pickles, scripts, JSON with bundle expressions."""
-    inside = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        if not path.resolve().is_relative_to(inside):
-            raise ModelError(f"{path} is a link that leads out of the model folder. Refused.")
-        if path.is_dir() or path.name in _PASSIVE_NAMES:
-            continue
-        if path.suffix not in _PASSIVE_ENDINGS:
-            raise ModelError(
-                f"{path} is no file that CellCam writes; such files can carry code. "
-                "Weights are read from models/model.safetensors alone. Refused."
-            )
-        if path.suffix == ".json":
-            _refuse_commands(_read_json(path), path)
-
-
-def _read_json(path: Path) -> JsonValue:
-    if path.stat().st_size > _MAX_JSON_BYTES:
-        raise ModelError(f"{path} is larger than any description of a model. Refused.")
-    try:
-        content: JsonValue = json.loads(path.read_text("utf-8"))
-        return content
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no valid JSON: {error}.") from error
-
-
-def _refuse_commands(content: JsonValue, path: Path) -> None:
-    """Refuse strings that MONAI would evaluate ("$...") or instantiate ("_target_")."""
-    pending = [content]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            pending += [*value.keys(), *value.values()]
-        elif isinstance(value, list):
-            pending += value
-        elif isinstance(value, str) and (
-            value.lstrip().startswith(_COMMAND_PREFIXES) or value == "_target_"
-        ):
-            raise ModelError(
-                f"{path} contains {value[:60]!r}, which MONAI would execute or look up. "
-                "A CellCam model is plain data. Refused."
-            )
 
 
 def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     """Weights of the described network, checked tensor by tensor."""
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise ModelError(f"{folder} has no weights: {WEIGHTS} is missing.")
     expected = _expected_tensors(spec)
     room = sum(t.numel() * t.element_size() for t in expected.values()) + 100_000
-    if path.stat().st_size > 2 * room:
-        raise ModelError(f"{path} is larger than a {spec.network} can be. Refused.")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != spec.weights_sha256:
-        raise ModelError(f"{path} is not the file that {SPEC} was written for (sha256 differs).")
-    try:
-        tensors = load(content)
-    except (SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} is no safetensors file: {error}.") from error
+    tensors = read_tensors(path, spec.weights_sha256, 2 * room, load)
     _check_tensors(tensors, expected, path)
     return tensors
 
@@ -188,26 +157,54 @@ def _expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
-def _check_target_layer(network: nn.Module, spec: ModelSpec, folder: Path) -> None:
-    names = {name for name, _ in network.named_modules() if name}
-    if spec.target_layer not in names:
-        raise ModelError(
-            f"{folder / SPEC} names the layer {spec.target_layer!r}, which {spec.network} lacks."
-        )
-
-
 def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
     import torch
 
     odd = sorted(set(tensors) ^ set(expected))
     if odd:
-        raise ModelError(f"{path} does not fit the network: {odd[0]} is missing or unknown.")
+        raise ModelError(
+            f"{path} does not fit the network: {odd[0]} is missing or unknown. {COPY_AGAIN}"
+        )
     for name, tensor in tensors.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise ModelError(
                 f"{path} does not fit the network: {name} is {tensor.dtype} "
-                f"{tuple(tensor.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}."
+                f"{tuple(tensor.shape)}, expected {wanted.dtype} {tuple(wanted.shape)}. "
+                f"{COPY_AGAIN}"
             )
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path} holds NaN or infinite values in {name}. Train it again.")
+
+
+def _check_on_a_crop(model: CellModel, folder: Path) -> None:
+    """Call a crop without light, and find the layer of its maps."""
+    import numpy as np
+
+    spec = model.spec
+    size = " x ".join(map(str, spec.crop_size))
+    try:
+        called = model.probabilities(np.zeros((1, *spec.input_shape), np.uint16))
+        layers = model.layers
+    except Exception as error:
+        if is_broken(error):
+            raise
+        if is_out_of_memory(error) or isinstance(error, MemoryError):
+            raise UsageError(
+                f"The device {model.device} has not enough free memory for one crop of {size} "
+                "pixels. Free some, or use another --device."
+            ) from error
+        raise ModelError(
+            f"{folder / SPEC} describes no model: {spec.network} cannot see crops of {size} "
+            f"pixels ({str(error).partition(chr(10))[0]}). {COPY_AGAIN}"
+        ) from error
+    if not np.isfinite(called).all():
+        raise ModelError(
+            f"{folder} gives no probabilities: numbers in its weights, normalisation or "
+            "temperature are too large or too small. Train the model again."
+        )
+    if spec.target_layer not in layers:
+        raise ModelError(
+            f"{folder / SPEC} names the layer {spec.target_layer!r}, of which {spec.network} makes "
+            f"no maps. {COPY_AGAIN}"
+        )

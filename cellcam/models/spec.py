@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, PositiveFloat, model_validator
@@ -11,6 +12,8 @@ from cellcam.models.plain_data import PlainData
 from cellcam.models.registry import network_entry
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
+# Of a crop in all channels: any network needs many times their memory for one crop.
+_MOST_VALUES = 2**26
 _Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -103,6 +106,8 @@ class ModelSpec(PlainData):
         for name, (values, length) in lengths.items():
             if values is not None and len(values) != length:
                 raise ValueError(f"{name} must hold {length} values, not {len(values)}")
+        if math.prod(self.input_shape) > _MOST_VALUES:
+            raise ValueError(f"crops of {' x '.join(map(str, self.input_shape))} are too large")
         self.normalisation.check_channels(len(self.channels))
         for name, names in {"channels": self.channels, "classes": self.classes}.items():
             if len(set(names)) != len(names):

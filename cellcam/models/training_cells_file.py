@@ -9,6 +9,7 @@ import numpy as np
 
 from cellcam.errors import ModelError
 from cellcam.models.appearance import Measures
+from cellcam.models.folder_files import COPY_AGAIN, read_tensors
 from cellcam.models.spec import KnownCells, ModelSpec
 from cellcam.models.training_cells import TrainingCells
 from cellcam.stacks.writing import whole_file
@@ -40,29 +41,23 @@ def read_training_cells(folder: Path, spec: ModelSpec) -> TrainingCells | None:
     ModelError
         If the file is missing, is another one than described, or does not fit the model.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     known, path = spec.known_cells, folder / TRAINING_CELLS
     if known is None:
         return None
-    if not path.is_file():
-        raise ModelError(f"{folder} is not complete: {TRAINING_CELLS} is missing. Copy it again.")
-    if path.stat().st_size > _MOST_BYTES:
-        raise ModelError(f"{path} is larger than the measures of training cells. Refused.")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != known.sha256:
-        raise ModelError(f"{path} is not the file that the model was saved with (sha256 differs).")
+    tensors = read_tensors(path, known.sha256, _MOST_BYTES, load)
     try:
-        tensors = load(content)
         reference, whitening = tensors["reference"], tensors["whitening"]
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is no file of measures: {error}.") from error
+    except KeyError as error:
+        raise ModelError(
+            f"{path} is no file of measures: {error} is missing. {COPY_AGAIN}"
+        ) from error
     shape = (len(spec.channels), len(Measures._fields))
     flat = shape[0] * shape[1]
     fits = reference.shape[1:] == shape and len(reference) > 1 and whitening.shape == (flat, flat)
     if not fits or not all(
         a.dtype == np.float32 and np.isfinite(a).all() for a in (reference, whitening)
     ):
-        raise ModelError(f"{path} does not fit the model: train it again.")
+        raise ModelError(f"{path} does not fit the model. {COPY_AGAIN}")
     return TrainingCells(reference, whitening, known.farthest, known.sparsest, known.false_alarms)

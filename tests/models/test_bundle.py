@@ -200,7 +200,7 @@ class TestWeightsThatDoNotFit:
     @pytest.mark.fault("30 a model folder without weights", "refused")
     def test_missing(self, folder: Path) -> None:
         (folder / WEIGHTS).unlink()
-        with pytest.raises(ModelError, match="no weights"):
+        with pytest.raises(ModelError, match="models/model.safetensors is missing"):
             load_model(folder)
 
 

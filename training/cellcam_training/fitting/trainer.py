@@ -121,12 +121,17 @@ def read_all_crops(table: CellTable, recipe: Recipe, scratch: Path) -> CropSet:
     """Crops of a table, stored below ``scratch``; the first process reads the images.
 
     A training that goes on from a model sees fields as that model does.
+
+    Raises
+    ------
+    ModelError
+        If that model cannot be used; no image is read then.
     """
-    settings, why = recipe.crop_settings(), None
-    if recipe.start_from is not None and table.place not in ("index", "whole"):
-        spec = read_spec(recipe.start_from)
+    settings, why, start = recipe.crop_settings(), None, recipe.start_from
+    spec = load_model(start, "cpu").spec if start else None
+    if start and spec and table.place not in ("index", "whole"):
         if settings.crop_size is None:
-            settings, why = replace(settings, crop_size=spec.crop_size), recipe.start_from.name
+            settings, why = replace(settings, crop_size=spec.crop_size), start.name
         if settings.pixel_size_um is None:
             settings = replace(settings, pixel_size_um=spec.pixel_size_um)
     with first_process_first():
