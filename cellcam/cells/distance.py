@@ -7,10 +7,10 @@ are left to scipy. Both are exact: no result depends on which was taken.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
+
+from cellcam.cells.gaussian import with_odd_rows
 
 Mask = NDArray[np.bool_]
 
@@ -18,6 +18,9 @@ Mask = NDArray[np.bool_]
 _FARTHEST = 180
 # Pixels of a strip of rows whose arrays stay in a processor core's cache.
 _STRIP = 2**16
+
+# Steps along x between looks whether farther ones can matter; a look takes as long as half a step.
+_LOOK = 4
 
 
 def distance_to_background(mask: Mask, spacing: tuple[float, ...]) -> NDArray[np.float64]:
@@ -46,8 +49,8 @@ def _distance_in_plane(mask: Mask) -> NDArray[np.float64] | None:
     """Distance in pixels, (Y, X); None if a pixel is `_FARTHEST` pixels from the background."""
     along_y = _distance_along_y(mask)
     n_rows, n_columns = mask.shape
-    rows = max(1, _STRIP // (n_columns + 2 * _FARTHEST))
-    distance = np.empty(mask.shape)
+    rows = max(1, _STRIP // n_columns)
+    distance: NDArray[np.float64] = with_odd_rows(mask.shape, np.float64)
     for top in range(0, n_rows, rows):
         squares = _squared_distance(along_y[top : top + rows])
         if squares.max() >= _FARTHEST**2:
@@ -57,27 +60,34 @@ def _distance_in_plane(mask: Mask) -> NDArray[np.float64] | None:
 
 
 def _distance_along_y(mask: Mask) -> NDArray[np.uint16]:
-    """Distance from the nearest background in the same column, at most `_FARTHEST`."""
-    distance = mask.astype(np.uint16) * np.uint16(_FARTHEST)
-    through = np.empty(mask.shape[1], np.uint16)
-    for rows in (distance, distance[::-1]):
-        for previous, row in pairwise(rows):
-            np.minimum(row, np.add(previous, 1, out=through), out=row)
+    """Distance from the nearest background in the same column, at most `_FARTHEST`.
+
+    Distances below ``step`` are known; looking that far up and down doubles what is known.
+    """
+    distance = mask.astype(np.uint16)
+    distance *= np.uint16(_FARTHEST)
+    step = 1
+    while step < _FARTHEST and step <= distance.max():
+        for near, far in ((slice(step, None), slice(-step)), (slice(-step), slice(step, None))):
+            np.minimum(distance[near], distance[far] + np.uint16(step), out=distance[near])
+        step *= 2
     return distance
 
 
 def _squared_distance(along_y: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Least sum of squares of the distances along y and x, for whole rows."""
     n_columns = along_y.shape[1]
-    far = _FARTHEST
+    far = int(along_y.max())  # nothing farther along x is nearer
     squares = np.pad(along_y**2, ((0, 0), (far, far)), constant_values=far**2)
     least = squares[:, far : far + n_columns].copy()
+    sides = np.empty_like(least)
     for step in range(1, far):
-        if step**2 >= least.max():
+        if step % _LOOK == 0 and step**2 >= least.max():
             break
-        sides = np.minimum(
+        np.minimum(
             squares[:, far - step : far - step + n_columns],
             squares[:, far + step : far + step + n_columns],
+            out=sides,
         )
         sides += np.uint16(step**2)
         np.minimum(least, sides, out=least)

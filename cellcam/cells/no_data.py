@@ -143,11 +143,25 @@ def _candidates(samples: Sequence[FieldSample], whole: bool) -> list[tuple[float
     extra = [] if whole else [zero]
     if not len(values):
         return extra
-    kinds, which = np.unique(values, axis=0, return_inverse=True)
-    counts = np.bincount(which.ravel(), weights)
+    kinds, counts = _kinds(values, weights)
     order = np.argsort(-counts, kind="stable")[:_MOST_VALUES]
     frequent = [tuple(kinds[i].tolist()) for i in order if counts[i] >= _SMALLEST_PART * size]
     return list(dict.fromkeys([*frequent, *extra]))
+
+
+def _kinds(
+    values: NDArray[np.float64], weights: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Different rows (K, C) of values (P, C), ascending, and the sum of the weights of each.
+
+    As ``numpy.unique`` along an axis, which compares rows as bytes and takes ten times as long.
+    """
+    order = np.lexsort(values.T[::-1])
+    values = values[order]
+    is_first = np.ones(len(values), bool)
+    is_first[1:] = (values[1:] != values[:-1]).any(1)
+    first = np.flatnonzero(is_first)
+    return values[first], np.add.reduceat(weights[order], first)
 
 
 def _runs(pixels: Pixels, axis: int) -> Mask:

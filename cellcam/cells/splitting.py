@@ -38,10 +38,9 @@ def split_parts(parts: Parts, sizes: Index, depth: Depth, min_distance: int) -> 
     only_peak = np.zeros(len(sizes) + 1, np.int32)
     only_peak[part] = number
     only_peak[several] = 0
-    cells: Parts = only_peak[parts]
-    if several.any():
-        many = several[part]
-        cells += flooded(parts, several, depth, peaks[many], number[many])
+    many = several[part]
+    cells = flooded(parts, several, depth, peaks[many], number[many])
+    cells += only_peak.take(parts)
     return in_reading_order(cells)
 
 
@@ -73,7 +72,7 @@ def in_reading_order(labels: NDArray[np.integer]) -> Parts:
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < flat.size)]
     renumbered = np.zeros(len(first), np.int32)
     renumbered[order] = np.arange(1, len(order) + 1)
-    return renumbered[labels]
+    return renumbered.take(labels)
 
 
 def _highest_of_neighbours(mask: Mask, depth: Depth) -> Index:

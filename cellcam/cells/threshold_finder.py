@@ -16,7 +16,9 @@ from cellcam.cells.connected_parts import (
 )
 from cellcam.cells.distance import distance_to_background
 from cellcam.cells.finder import FieldView, Labels, Pixels
+from cellcam.cells.gaussian import gaussian_mean, with_odd_rows
 from cellcam.cells.no_data import Mask
+from cellcam.cells.otsu import contrast, otsu_of_root
 from cellcam.cells.splitting import split_parts
 from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack, ZChoice
@@ -26,7 +28,7 @@ _UNKNOWN_DIAMETER = 20.0
 # Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
 _MIN_CONTRAST_IN_NOISE = 5.0
 # Differences of neighbours that are enough for their median.
-_STEPS = 2**17
+_STEPS = 2**15
 # Without a model to say how large a crop is: pixels in which a field holds more than one cell.
 _CROP = 64
 # Four diameters hold a cell, its neighbour and the reach of all filters.
@@ -113,7 +115,10 @@ class ThresholdFinder:
         spacing = _spacing(view.stack.pixel_size_um[-len(view.shape) :])
         image = view.kept.pop(self._channel(view), None)
         image = image if isinstance(image, _Image) else self._image(view)
-        return _labelled(image, measured, spacing)
+        is_bright = image.smoothed(_sigma(measured.smoothing, spacing)) > measured.threshold
+        mask, data = image.only_data(is_bright), image.data
+        del image, is_bright  # labelling takes as much memory again
+        return _labelled(mask, data, measured, spacing)
 
     def border(self, measured: object) -> int:
         """Four diameters, in pixels."""
@@ -146,9 +151,12 @@ class _Image:
     def of(cls, pixels: Pixels, missing: Mask | None) -> _Image:
         if missing is None and pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             missing = ~np.isfinite(pixels)
+        image: NDArray[np.float32] = with_odd_rows(pixels.shape, np.float32)
+        image[...] = pixels
         if missing is None:
-            return cls(pixels.astype(np.float32))
-        return cls(np.where(missing, 0, pixels).astype(np.float32), ~missing)
+            return cls(image)
+        image[missing] = 0
+        return cls(image, ~missing)
 
     def smoothed(self, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
         """Gaussian mean of the pixels with data; 0 where none are near."""
@@ -158,28 +166,29 @@ class _Image:
         return self.means[key]
 
     def _smoothed(self, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
-        from scipy import ndimage
-
-        total: NDArray[np.float32] = ndimage.gaussian_filter(self.pixels, sigma)
+        total = gaussian_mean(self.pixels, sigma)
         if self.data is None:
             return total
-        weight = ndimage.gaussian_filter(self.data.astype(np.float32), sigma)
+        weight: NDArray[np.float32] = with_odd_rows(self.data.shape, np.float32)
+        weight[...] = self.data
+        gaussian_mean(weight, sigma, in_place=True)
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-3)
 
     def with_data(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values (P,) of the pixels with data."""
-        return values.ravel() if self.data is None else values[self.data]
+        """Values of the pixels with data: (P,), or of the shape of the image if all have."""
+        return values if self.data is None else values[self.data]
 
     def only_data(self, mask: Mask) -> Mask:
         """The mask without the pixels that have no data."""
         return mask if self.data is None else mask & self.data
 
-    def steps(self) -> NDArray[np.float32]:
-        """Absolute differences (P,) of neighbours along x that both have data."""
-        steps = np.abs(np.diff(self.pixels, axis=-1))
+    def steps(self, each: int) -> NDArray[np.float32]:
+        """Absolute differences (P,) of neighbours along x with data, in each so many-th row."""
+        steps = np.abs(np.diff(self.pixels[..., ::each, :], axis=-1))
         if self.data is None:
             return steps.ravel()
-        return steps[self.data[..., 1:] & self.data[..., :-1]]
+        data = self.data[..., ::each, :]
+        return steps[data[..., 1:] & data[..., :-1]]
 
 
 def find_cells(
@@ -226,26 +235,27 @@ def _finding_channel(stack: Stack, channel: str | None = None) -> str:
     return channel or stack.channels[0]
 
 
-def _labelled(image: _Image, scale: FieldScale, spacing: tuple[float, ...]) -> Labels:
-    """Label image of an image whose scale is known.
+def _labelled(
+    mask: Mask, data: Mask | None, scale: FieldScale, spacing: tuple[float, ...]
+) -> Labels:
+    """Label image of the pixels above the threshold; ``data``: which pixels have data, None if all.
 
     No step looks further than a few diameters, so that a block that is read with a border holds
     the same cells as the whole field.
     """
-    from scipy import ndimage
-
-    mask = image.only_data(image.smoothed(_sigma(scale.smoothing, spacing)) > scale.threshold)
     if scale.diameter is None or not mask.any():
         return np.zeros(mask.shape, np.int32)
     diameter = scale.diameter
     volume = _ball_volume(diameter / 2, spacing)
     # A ring of cells around empty field is no cell: only holes smaller than a cell are filled.
-    mask = image.only_data(without_small_holes(mask, int(volume)))
+    mask = without_small_holes(mask, int(volume))
+    mask = mask if data is None else mask & data
     parts, sizes = parts_larger_than(mask, max(4, int(volume / 6)))
     mask = parts > 0
     depth = distance_to_background(mask, spacing)
     # Smoothing keeps a ragged outline from cutting one cell in two.
-    depth = ndimage.gaussian_filter(depth, diameter / 12 / np.array(spacing)) * mask
+    gaussian_mean(depth, diameter / 12 / np.array(spacing), in_place=True)
+    depth *= mask
     return split_parts(parts, sizes, depth, max(1, round(diameter / 4)))
 
 
@@ -313,33 +323,20 @@ def _otsu_above_noise(
     Taken on the square root above the background: photon noise is even there, so that cells
     four times dimmer than their neighbours are still found.
     """
-    from skimage.filters import threshold_otsu
-
     pairs = zip(images, smooth_images, strict=True)
-    smooth = np.concatenate([image.with_data(one) for image, one in pairs])
-    if not len(smooth) or smooth.min() == smooth.max():
+    smooth = np.concatenate([image.with_data(one) for image, one in pairs], axis=None)
+    smooth.sort()
+    if not len(smooth) or smooth[0] == smooth[-1]:
         return float("inf")
-    background = float(np.percentile(smooth, 1))
-    root = np.sqrt(np.clip(smooth - background, 0, None))
-    threshold = float(threshold_otsu(root)) ** 2 + background
+    threshold = otsu_of_root(smooth)
     # Pixel noise from differences of neighbours (median, so that edges do not count), and
     # what Gaussian smoothing leaves of it.
-    steps = np.concatenate([image.steps() for image in images])
-    steps = steps[:: max(1, len(steps) // _STEPS)]
+    each = max(1, sum(image.pixels.size for image in images) // _STEPS) | 1
+    steps = np.concatenate([image.steps(each) for image in images])
     noise = np.median(steps) / (0.6745 * np.sqrt(2)) if len(steps) else 0.0
     noise /= float(np.prod(np.sqrt(2 * np.sqrt(np.pi) * sigma)))
-    contrast = _contrast(smooth, threshold)
-    return threshold if contrast > _MIN_CONTRAST_IN_NOISE * noise else float("inf")
-
-
-def _contrast(values: NDArray[np.float32], threshold: float) -> float:
-    """Mean (P,) of the values above a threshold less that of the others."""
-    is_above = values > threshold
-    count, total = int(is_above.sum()), float(values.sum(dtype=np.float64))
-    above = float((values * is_above).sum(dtype=np.float64))
-    if not 0 < count < len(values):
-        return float("nan")
-    return above / count - (total - above) / (len(values) - count)
+    is_signal = contrast(smooth, threshold) > _MIN_CONTRAST_IN_NOISE * noise
+    return threshold if is_signal else float("inf")
 
 
 def _median_diameter(

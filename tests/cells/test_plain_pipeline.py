@@ -11,16 +11,24 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.morphology import remove_small_holes, remove_small_objects
-from support.plain_finder import in_reading_order, plain_cells, plain_split, plain_watershed
+from support.plain_finder import (
+    in_reading_order,
+    plain_cells,
+    plain_split,
+    plain_threshold,
+    plain_watershed,
+)
 
 from cellcam import find_cells, open_stack
-from cellcam.cells import distance, no_data, splitting
+from cellcam.cells import distance, flooding, no_data, splitting
 from cellcam.cells.connected_parts import (
     parts_larger_than,
     sizes_without_holes,
     without_small_holes,
 )
 from cellcam.cells.distance import distance_to_background
+from cellcam.cells.gaussian import gaussian_mean, with_odd_rows
+from cellcam.cells.otsu import contrast, otsu_of_root
 from cellcam.cells.splitting import peaks_of_parts, split_parts
 from cellcam.stacks.stack import PixelSize, Stack
 
@@ -129,6 +137,102 @@ def test_splitting_is_that_of_scikit_image(
     np.testing.assert_array_equal(split_parts(parts, sizes, depth, min_distance), expected)
 
 
+@given(
+    mask=masks(),
+    relief=st.sampled_from(["noise", "steps", "distance", "smooth distance"]),
+    levels=st.sampled_from([2, 6, 20]),
+    count=st.integers(1, 12),
+    seed=st.integers(0, 9999),
+)
+@settings(max_examples=300, deadline=None)
+def test_flooding_is_that_of_scikit_image(
+    mask: np.ndarray, relief: str, levels: int, count: int, seed: int
+) -> None:
+    """From any pixels, peaks or not: hollows without a peak, wide plateaus, equal neighbours."""
+    random = np.random.default_rng(seed)
+    parts, sizes = parts_larger_than(mask, 0)
+    noise = ndimage.gaussian_filter(random.random(mask.shape), 1) + 0.1
+    distance = ndimage.distance_transform_edt(mask)
+    depth = (
+        mask
+        * {
+            "noise": noise,
+            "steps": np.ceil(noise * levels),
+            "distance": distance,
+            "smooth distance": ndimage.gaussian_filter(distance, 1),
+        }[relief]
+    )
+    inside = np.argwhere(mask)
+    chosen_ones = random.choice(len(inside), min(count, len(inside)), replace=False)
+    sources = inside[np.sort(chosen_ones)]
+    if not len(sources):
+        return
+    chosen = np.zeros(len(sizes) + 1, bool)
+    chosen[parts[tuple(sources.T)]] = True
+    number = np.arange(1, len(sources) + 1, dtype=np.int32)
+    found = flooding.flooded(parts, chosen, depth, sources, number)
+    expected = plain_watershed(depth, sources, chosen[parts])
+    np.testing.assert_array_equal(in_reading_order(found), in_reading_order(expected))
+
+
+def test_flooding_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = ndimage.gaussian_filter(np.random.default_rng(0).random((50, 60)), 1)
+    parts, sizes = parts_larger_than(depth > 0.48, 4)
+    whole = split_parts(parts, sizes, depth * (parts > 0), 3)
+    monkeypatch.setattr(flooding, "_CHUNK", 7)
+    np.testing.assert_array_equal(split_parts(parts, sizes, depth * (parts > 0), 3), whole)
+
+
+@given(
+    count=st.integers(2, 3000),
+    kind=st.sampled_from(["even", "whole", "few", "wide"]),
+    seed=st.integers(0, 9999),
+)
+@settings(max_examples=150, deadline=None)
+def test_threshold_is_that_of_scikit_image(count: int, kind: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = {
+        "even": random.random(count),
+        "whole": random.integers(0, 256, count),
+        "few": random.integers(0, 3, count),
+        "wide": np.exp(4 * random.standard_normal(count)),
+    }[kind].astype(np.float32)
+    if values.min() < values.max():
+        assert otsu_of_root(np.sort(values)) == plain_threshold(values)
+        threshold = float(values.mean())
+        expected = values[values > threshold].mean() - values[values <= threshold].mean()
+        assert contrast(np.sort(values), threshold) == pytest.approx(expected, rel=1e-3)
+
+
+@given(
+    shape=st.one_of(
+        st.tuples(st.integers(1, 70), st.integers(1, 70)),
+        st.tuples(st.integers(1, 8), st.integers(1, 20), st.integers(1, 70)),
+    ),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    sigma=st.floats(0.3, 6),
+    in_place=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_means_are_those_of_scipy(
+    shape: tuple[int, ...], dtype: type, sigma: float, in_place: bool
+) -> None:
+    image = with_odd_rows(shape, dtype)
+    image[...] = np.random.default_rng(0).random(shape)
+    sigmas = np.linspace(sigma, 0.5, len(shape))
+    expected = ndimage.gaussian_filter(image.copy(), sigmas)
+    means = gaussian_mean(image, sigmas, in_place=in_place)
+    assert (means is image) == in_place
+    np.testing.assert_array_equal(means, expected)
+
+
+def test_rows_are_an_odd_number_of_cache_lines_apart() -> None:
+    for width in (1, 15, 16, 17, 1024, 1400):
+        rows = with_odd_rows((3, width), np.float32)
+        assert rows.shape == (3, width)
+        assert rows.strides[0] % 128 == 64
+
+
 def test_windows_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     depth = ndimage.gaussian_filter(np.random.default_rng(0).random((50, 60)), 1)
     parts, sizes = parts_larger_than(depth > 0.48, 4)
@@ -148,6 +252,18 @@ def test_windows_are_those_of_scipy(mask: np.ndarray, edge: int, by: int) -> Non
     )
     size = (*along, 2 * by + 1, 2 * by + 1)
     np.testing.assert_array_equal(no_data._grown(mask, by), ndimage.maximum_filter(mask, size))
+
+
+@given(count=st.integers(1, 200), channels=st.integers(1, 3), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_kinds_of_pixels_are_those_of_numpy(count: int, channels: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = random.integers(-2, 3, (count, channels)).astype(float)
+    weights = random.integers(1, 9, count)
+    kinds, sums = no_data._kinds(values, weights)
+    expected, which = np.unique(values, axis=0, return_inverse=True)
+    np.testing.assert_array_equal(kinds, expected)
+    np.testing.assert_array_equal(sums, np.bincount(which.ravel(), weights))
 
 
 def _blobs(shape: tuple[int, ...], diameter: float, seed: int) -> np.ndarray:
