@@ -75,7 +75,11 @@ class LoopWatch:
         gaps = np.sort(np.diff(self.times))
         worst = ", ".join(f"{gap:.3f}" for gap in gaps[:-6:-1])
         print(f"{name}: {np.ptp(self.times):.1f} s, longest gaps {worst} s", flush=True)
-        self.times.clear()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the rounds until now. A gap may begin at once, before the next round."""
+        self.times[:] = [time.perf_counter()]
 
 
 def many_cells() -> tuple[NDArray[np.generic], NDArray[np.int32]]:
@@ -105,7 +109,7 @@ def first_use() -> None:
     """Print the gaps when a new process opens the dock and a file, classifies, clicks, explains."""
     viewer, watch = napari.Viewer(), LoopWatch()
     settle(3)
-    watch.times.clear()
+    watch.restart()
     docks: list[ExplainWidget] = []
 
     def step(name: str, action: Callable[[], object]) -> None:
@@ -138,7 +142,7 @@ def open_files(folder: Path) -> None:
     settle(3)
     gaps = []
     for path in sorted(folder.rglob("*.tif*")):
-        watch.times.clear()
+        watch.restart()
         QTimer.singleShot(0, partial(open_one, viewer, str(path)))
         settle()
         if viewer.layers:

@@ -32,6 +32,7 @@ class Node:
 
     def __init__(self) -> None:
         self.itself = self
+        self.held: object = None
 
 
 def test_collections_do_not_look_through_torch() -> None:
@@ -56,6 +57,34 @@ def test_what_was_there_before_an_import_is_freed_by_later_collections() -> None
     gc.unfreeze()
     gc.collect()
     assert stays() is None
+
+
+def test_what_functions_hold_is_freed_by_later_collections() -> None:
+    def cycle() -> weakref.ref[Node]:
+        closed_over, default = Node(), Node()
+
+        class Local:
+            held = closed_over
+
+        closed_over.held = [lambda: closed_over, lambda node=default: node, Local]
+        default.held = closed_over
+        return weakref.ref(default)
+
+    gone = cycle()
+    with left_out_of_collections():
+        pass
+    gc.collect()
+    gc.unfreeze()
+    assert gone() is None
+
+
+def test_modules_and_classes_are_left_out_of_collections() -> None:
+    with left_out_of_collections():
+        pass
+    looked_at = {id(each) for each in gc.get_objects()}
+    gc.unfreeze()
+    code = [gc, Node, vars(sys.modules[__name__]), Node.__init__, np.ndarray]
+    assert not looked_at & {id(each) for each in code}
 
 
 def test_pixels_of_a_layer_that_was_open_before_torch_was_loaded_are_freed(
