@@ -11,7 +11,7 @@ import numpy as np
 
 from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job, digest
-from cellcam.cells.label_files import open_labels
+from cellcam.exchange.labels import open_labels
 from cellcam.cells.user_labels import UserLabels
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.stacks.stack import Stack

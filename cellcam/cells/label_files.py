@@ -18,10 +18,12 @@ _HOW_TO_SAY = (
 )
 
 
-def open_labels(
+def open_label_image(
     path: str | Path, image: Stack, axes: str | None = None, series: int | None = None
 ) -> UserLabels:
     """Open the user's label image of an image; the rules are those of `UserLabels`.
+
+    `cellcam.exchange.labels.open_labels` takes outlines, too.
 
     A file that does not say which of its axes are time points or planes, as Cellpose and napari
     write it, has the image's axes where its shape fits them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,22 +100,70 @@ def numbers_of(names: Sequence[str], planes: NDArray[np.int64]) -> NDArray[np.in
     return np.arange(1, len(names) + 1)
 
 
-def centre_of(outline: Outline) -> tuple[float, float]:
-    """Centroid x, y of the area of an outline."""
-    total, x_sum, y_sum = 0.0, 0.0, 0.0
-    for polygon in outline:
-        for n, ring in enumerate(polygon):
-            corners = np.asarray(ring, np.float64)
-            first = corners[0]
-            x, y = (corners - first).T  # of small numbers, whose products are exact enough
-            next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-            cross = x * next_y - next_x * y
-            sign = (1 if n == 0 else -1) * (1 if cross.sum() >= 0 else -1)
-            area = sign * cross.sum() / 2
-            total += area
-            x_sum += sign * ((x + next_x) * cross).sum() / 6 + area * first[0]
-            y_sum += sign * ((y + next_y) * cross).sum() / 6 + area * first[1]
-    if total <= 0:
-        corners = np.concatenate([polygon[0] for polygon in outline])
-        return float(corners[:, 0].mean()), float(corners[:, 1].mean())
-    return x_sum / total, y_sum / total
+class Edges(NamedTuple):
+    """All E edges of outlines.
+
+    Attributes
+    ----------
+    start, end : (E, 2) x, y
+    cell : (E,) which outline
+    ring : (E,) which ring, counted over all outlines
+    is_hole : (E,) whether the ring is a hole
+    """
+
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    cell: NDArray[np.int64]
+    ring: NDArray[np.int64]
+    is_hole: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, outlines: Sequence[Outline]) -> Edges:
+        """Edges of outlines, ring by ring."""
+        rings = [ring for outline in outlines for polygon in outline for ring in polygon]
+        if not rings:
+            none = np.empty(0, np.int64)
+            return cls(np.empty((0, 2)), np.empty((0, 2)), none, none, none.astype(bool))
+        lengths = np.array([len(ring) for ring in rings])
+        hole = [n > 0 for outline in outlines for polygon in outline for n in range(len(polygon))]
+        cell = np.repeat(np.arange(len(outlines)), [sum(map(len, one)) for one in outlines])
+        start = np.concatenate(rings).astype(np.float64)
+        following = np.arange(1, len(start) + 1)
+        following[np.cumsum(lengths) - 1] = np.cumsum(lengths) - lengths
+        return cls(
+            start,
+            start[following],
+            np.repeat(cell, lengths),
+            np.repeat(np.arange(len(rings)), lengths),
+            np.repeat(np.array(hole), lengths),
+        )
+
+
+def centres_of(outlines: Sequence[Outline]) -> NDArray[np.float64]:
+    """Centroids (N, 2) x, y of the areas of outlines; NaN of an outline without area."""
+    edges = Edges.of(outlines)
+    n_rings = int(edges.ring.max(initial=-1)) + 1
+    first = np.zeros((n_rings, 2))
+    first[edges.ring[::-1]] = edges.start[::-1]
+    cell_of_ring = np.zeros(n_rings, np.int64)
+    cell_of_ring[edges.ring] = edges.cell
+    is_hole = np.zeros(n_rings, bool)
+    is_hole[edges.ring] = edges.is_hole
+    # From a corner of the ring: products of large numbers would not be exact enough.
+    (x, y), (next_x, next_y) = (
+        (edges.start - first[edges.ring]).T,
+        (edges.end - first[edges.ring]).T,
+    )
+    cross = x * next_y - next_x * y
+    area = np.bincount(edges.ring, cross, n_rings) / 2
+    moments = [
+        np.bincount(edges.ring, (place + following) * cross, n_rings) / 6 + area * corner
+        for place, following, corner in zip((x, y), (next_x, next_y), first.T, strict=True)
+    ]
+    # Whichever way round rings run, holes take away from the area.
+    sign = np.where(is_hole, -1, 1) * np.where(area < 0, -1, 1)
+    total, x_sum, y_sum = (
+        np.bincount(cell_of_ring, sign * part, len(outlines)) for part in (area, *moments)
+    )
+    total[total <= 0] = np.nan
+    return np.column_stack([x_sum, y_sum]) / total[:, None]

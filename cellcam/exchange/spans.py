@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.exchange.cells import Outline
+from cellcam.exchange.cells import Edges, Outline
 
 _Ints = NDArray[np.int64]
 
@@ -56,7 +56,9 @@ def spans_of(outlines: Sequence[Outline], numbers: _Ints, shape: tuple[int, int]
     shape : (y, x) of the image
     """
     height, width = shape
-    start, end, cell = _edges(outlines)
+    edges = Edges.of(outlines)
+    rising = edges.start[:, 1] != edges.end[:, 1]
+    start, end, cell = edges.start[rising], edges.end[rising], edges.cell[rising]
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
     top = _first_centre(low, height)
     n_rows = _first_centre(high, height) - top
@@ -74,25 +76,7 @@ def spans_of(outlines: Sequence[Outline], numbers: _Ints, shape: tuple[int, int]
     n_pixels = np.bincount(cells, stop - first, minlength=len(numbers)).astype(np.int64)
     order = np.lexsort((-cells, rows))
     shared = _shared(rows * (width + 1) + first, stop - first)
-    return Spans(
-        rows[order], first[order], stop[order], numbers[cells[order]], n_pixels, shared
-    )
-
-
-def _edges(outlines: Sequence[Outline]) -> tuple[NDArray[np.float64], NDArray[np.float64], _Ints]:
-    """Begin and end (E, 2) of the edges of outlines that are not horizontal, and their cells."""
-    rings = [ring for outline in outlines for polygon in outline for ring in polygon]
-    if not rings:
-        return np.empty((0, 2)), np.empty((0, 2)), np.empty(0, np.int64)
-    per_cell = [sum(map(len, outline)) for outline in outlines]
-    lengths = np.array([len(ring) for ring in rings])
-    cell = np.repeat(np.repeat(np.arange(len(outlines)), per_cell), lengths)
-    start = np.concatenate(rings).astype(np.float64)
-    following = np.arange(1, len(start) + 1)
-    following[np.cumsum(lengths) - 1] = np.cumsum(lengths) - lengths
-    end = start[following]
-    rising = start[:, 1] != end[:, 1]
-    return start[rising], end[rising], cell[rising]
+    return Spans(rows[order], first[order], stop[order], numbers[cells[order]], n_pixels, shared)
 
 
 def _first_centre(place: NDArray[np.float64], length: int) -> _Ints:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import CellPositions
 from cellcam.cells.finder import FieldView, Labels
-from cellcam.cells.label_files import open_labels
+from cellcam.exchange.labels import open_labels
 from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack, ZChoice
 
