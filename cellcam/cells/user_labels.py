@@ -247,7 +247,11 @@ class UserLabels:
 
     def _refuse_inverted(self, pieces: Pieces, view: FieldView) -> None:
         """A single cell from edge to edge with several holes is a background."""
-        if self.outlined or len(pieces.number) != 1 or (pieces.stop - pieces.start)[0].tolist() != [*view.shape]:
+        if (
+            self.outlined
+            or len(pieces.number) != 1
+            or (pieces.stop - pieces.start)[0].tolist() != [*view.shape]
+        ):
             return
         pixels = self._pixels(view)
         if (pixels != 0).mean() > 0.5 and _n_pieces(pixels == 0) > 1:

@@ -165,5 +165,5 @@ def centres_of(outlines: Sequence[Outline]) -> NDArray[np.float64]:
     total, x_sum, y_sum = (
         np.bincount(cell_of_ring, sign * part, len(outlines)) for part in (area, *moments)
     )
-    total[total <= 0] = np.nan
+    total = np.where(total > 0, total, np.nan)
     return np.column_stack([x_sum, y_sum]) / total[:, None]

@@ -9,8 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cellcam.exchange.cells import Cells
+
+# Cells of one image, cells of several images, or a label image with any axes.
+Contents: TypeAlias = Cells | list[Cells] | NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ class CellFormat:
     reader: str = ""
     writer: str = ""
 
-    def read(self, path: Path) -> Cells:
-        """Cells of a file; `InputError` if it cannot be read."""
-        function: Callable[[Path], Cells] = resolve_name(self.reader)
+    def read(self, path: Path) -> Contents:
+        """What a file holds; `InputError` if it cannot be read."""
+        function: Callable[[Path], Contents] = resolve_name(self.reader)
         return function(path)
 
     def write(self, cells: Cells, target: Path) -> None:
@@ -48,6 +55,20 @@ FORMATS = (
         f"{_HERE}.qupath:read_geojson",
         f"{_HERE}.qupath:write_geojson",
     ),
+    CellFormat(
+        "ROIs of ImageJ",
+        (".zip", ".roi"),
+        f"{_HERE}.imagej:read_rois",
+        f"{_HERE}.imagej:write_rois",
+    ),
+    CellFormat("COCO", (".json",), f"{_HERE}.coco:read_json", f"{_HERE}.coco:write_coco"),
+    CellFormat(
+        "napari's shapes",
+        (".csv",),
+        f"{_HERE}.napari_shapes:read_shapes",
+        f"{_HERE}.napari_shapes:write_shapes",
+    ),
+    CellFormat("NumPy and Cellpose", (".npy",), f"{_HERE}.npy:read_npy"),
 )
 
 

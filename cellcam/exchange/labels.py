@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.label_files import open_label_image
+from cellcam.cells.label_files import labels_from_array, open_label_image
 from cellcam.cells.user_labels import LARGEST_LABEL, UserLabels
 from cellcam.errors import InputError
 from cellcam.exchange.cells import NOT_STATED, Cells
-from cellcam.exchange.formats import CellFormat, reading_format
+from cellcam.exchange.formats import CellFormat, Contents, reading_format
 from cellcam.exchange.spans import Spans, spans_of
+from cellcam.stacks.formats import name_without_ending
 from cellcam.stacks.stack import Stack
 
 # What is read of a plane at a time.
@@ -50,7 +51,10 @@ def open_labels(
     known = reading_format(path)
     if known is None:
         return open_label_image(path, image, axes, series)
-    cells = _read(path, known, _state(path))
+    found = _read(path, known, _state(path))
+    if isinstance(found, np.ndarray):
+        return labels_from_array(found, path, image, axes)
+    cells = found if isinstance(found, Cells) else _of_image(found, path, image)
     return _labels_of(cells, path, image)
 
 
@@ -63,8 +67,22 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(4)  # the blocks of a huge image open it one by one
-def _read(path: Path, known: CellFormat, state: tuple[int, int]) -> Cells:
+def _read(path: Path, known: CellFormat, state: tuple[int, int]) -> Contents:
     return known.read(path)
+
+
+def _of_image(images: Sequence[Cells], path: Path, image: Stack) -> Cells:
+    """The cells of this image, by its name, in a file of several images."""
+    if len(images) == 1:
+        return images[0]
+    found = [cells for cells in images if name_without_ending(cells.image.name) == image.name]
+    if len(found) != 1:
+        names = ", ".join(cells.image.name for cells in images[:_MOST_NAMED])
+        raise InputError(
+            f"{path} holds the cells of {len(images)} images ({names}), of which {len(found)} have "
+            f"the name {image.name}. Give a file with the cells of this image."
+        )
+    return found[0]
 
 
 def _labels_of(cells: Cells, path: Path, image: Stack) -> UserLabels:
@@ -109,8 +127,13 @@ def _check_image(cells: Cells, path: Path, image: Stack) -> None:
 
 def _planes(cells: Cells, path: Path, image: Stack) -> NDArray[np.int64]:
     """Time point and plane of each cell: (N, 2), 0 where it is not stated."""
-    planes = np.where(cells.planes == NOT_STATED, 0, cells.planes)
     n_times, _, n_planes = image.data.shape[:3]
+    stated = cells.planes != NOT_STATED
+    planes = np.where(stated, cells.planes, 0)
+    if n_planes == 1 < n_times:
+        # A format with one number for both, such as a position in a stack of ImageJ.
+        either = ~stated[:, 0] & stated[:, 1]
+        planes[either] = planes[either][:, ::-1]
     outside = (planes < 0) | (planes >= (n_times, n_planes))
     if outside.any():
         first = int(np.flatnonzero(outside.any(axis=1))[0])
@@ -150,9 +173,7 @@ def _spans(
     if cut.any():
         notes.append(f"Cut off at the edge of the image: {_listed(names, cut)} of {path.name}.")
     if (empty := found.n_pixels == 0).any():
-        notes.append(
-            f"Smaller than a pixel, and left out: {_listed(names, empty)} of {path.name}."
-        )
+        notes.append(f"Smaller than a pixel, and left out: {_listed(names, empty)} of {path.name}.")
     if found.n_shared:
         notes.append(
             f"Cells of {path.name} overlap in {found.n_shared} pixels, which belong to the cell "
@@ -167,8 +188,8 @@ def _box(rings: Sequence[NDArray[np.number]]) -> tuple[NDArray[np.number], NDArr
     return corners.min(axis=0), corners.max(axis=0)
 
 
-def _listed(names: Sequence[str], chosen: NDArray[np.bool_]) -> str:
-    found = [name for name, is_one in zip(names, chosen, strict=True) if is_one]
+def _listed(names: Sequence[str], chosen: NDArray[np.bool_] | np.bool_) -> str:
+    found = [name for name, is_one in zip(names, np.atleast_1d(chosen), strict=True) if is_one]
     more = ", ..." if len(found) > _MOST_NAMED else ""
     cells = "1 cell" if len(found) == 1 else f"{len(found)} cells"
     return f"{cells} ({', '.join(found[:_MOST_NAMED])}{more})"
@@ -182,18 +203,24 @@ class _OutlinePixels:
     def __init__(self, spans: dict[tuple[int, int], Spans], shape: tuple[int, ...]) -> None:
         self.spans, self.shape = spans, shape
 
-    def __getitem__(self, region: tuple[slice, ...]) -> NDArray[np.int32]:
+    def __getitem__(self, region: tuple[slice | int, ...]) -> NDArray[np.int32]:
         times, _, planes, rows, columns = (
-            range(*part.indices(n)) for part, n in zip(region, self.shape, strict=True)
+            np.arange(n)[part] for part, n in zip(region, self.shape, strict=True)
         )
-        size = (len(times), 1, len(planes), len(rows), len(columns))
+        window = _limits(rows) + _limits(columns)
+        size = (times.size, 1, planes.size, window[1] - window[0], window[3] - window[2])
         painted = np.zeros(size, np.int32)
-        for i, t in enumerate(times):
-            for j, z in enumerate(planes):
+        for i, t in enumerate(times.ravel().tolist()):
+            for j, z in enumerate(planes.ravel().tolist()):
                 if (t, z) in self.spans:
-                    window = rows.start, rows.stop, columns.start, columns.stop
                     painted[i, 0, j] = self.spans[t, z].paint(*window)
-        return painted
+        chosen = (0 if isinstance(part, int | np.integer) else slice(None) for part in region)
+        return np.asarray(painted[tuple(chosen)])
+
+
+def _limits(places: NDArray[np.intp]) -> tuple[int, int]:
+    """First and last of consecutive places, half-open."""
+    return (int(places.min()), int(places.max()) + 1) if places.size else (0, 0)
 
 
 def _stack(spans: dict[tuple[int, int], Spans], shape: tuple[int, ...], name: str) -> Stack:

@@ -57,7 +57,21 @@ def read_geojson(path: Path) -> Cells:
     InputError
         If it is no GeoJSON, or an object's outline cannot be read.
     """
-    content = _content(path)
+    return cells_of_geojson(json_content(path), path)
+
+
+def json_content(path: Path) -> Any:
+    """Plain data in a JSON file; `InputError` if it is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no JSON that can be read: {error}. {_HOW_TO_EXPORT}"
+        ) from error
+
+
+def cells_of_geojson(content: Any, path: Path) -> Cells:
+    """Cells of a GeoJSON file that is read already, see `read_geojson`."""
     kept, notes = _chosen(list(_objects(content, path)))
     if not kept:
         raise InputError(f"{path} holds no cell: there is no object in it. {_HOW_TO_EXPORT}")
@@ -130,13 +144,6 @@ def _closed(ring: Ring) -> list[list[float]]:
 def _uuid(name: str) -> str:
     is_one = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", name, re.IGNORECASE)
     return name if is_one else str(uuid5(NAMESPACE_OID, name))
-
-
-def _content(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no GeoJSON: {error}. {_HOW_TO_EXPORT}") from error
 
 
 def _objects(content: Any, path: Path) -> Iterator[dict[str, Any]]:

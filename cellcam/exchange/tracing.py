@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.cells.numbering import compacted
-from cellcam.exchange.cells import Outline, Polygon, Ring
+from cellcam.exchange.cells import Outline, Ring
+from cellcam.exchange.polygons import polygons_of_rings
 
 
 class _Corners(NamedTuple):
@@ -60,7 +61,7 @@ def outlines_of(labels: NDArray[np.integer]) -> dict[int, Outline]:
     for i, cell in enumerate(cells):
         ring = points[ends[i] : ends[i + 1]]
         by_cell.setdefault(cell, []).extend(_split(ring) if touching[i] else [ring])
-    return {int(numbers[cell - 1]): _polygons(by_cell[cell]) for cell in sorted(by_cell)}
+    return {int(numbers[cell - 1]): polygons_of_rings(by_cell[cell]) for cell in sorted(by_cell)}
 
 
 def _corners(compact: NDArray[np.int32]) -> _Corners:
@@ -163,34 +164,3 @@ def _split(ring: Ring) -> Iterator[Ring]:
         seen[place] = len(path)
         path.append(corner)
     yield ring[path]
-
-
-def _polygons(rings: list[Ring]) -> list[Polygon]:
-    """Rings of one cell as polygons with their holes."""
-    if len(rings) == 1:
-        return [rings]
-    areas = [signed_area(ring) for ring in rings]
-    outer = sorted((area, i) for i, area in enumerate(areas) if area > 0)
-    polygons = {i: [rings[i]] for _, i in outer}
-    for ring, area in zip(rings, areas, strict=True):
-        if area < 0:
-            around = (i for _, i in outer if len(outer) == 1 or _holds(rings[i], ring))
-            polygons[next(around)].append(ring)
-    return [polygons[i] for i in sorted(polygons)]
-
-
-def _holds(outer: Ring, hole: Ring) -> bool:
-    """Whether a hole is in an outer ring: the middle of a pixel of the cell at the hole's edge."""
-    (x0, y0), (x1, y1) = hole[0], hole[1]
-    # A hole has the cell on the right of its edges, too.
-    step = np.sign([x1 - x0, y1 - y0])
-    x, y = np.array([x0, y0]) + step / 2 + np.array([-step[1], step[0]]) / 2
-    next_x, next_y = np.roll(outer, -1, axis=0).T
-    crosses = (outer[:, 1] > y) != (next_y > y)
-    return bool((crosses & (outer[:, 0] > x) & (next_x == outer[:, 0])).sum() % 2)
-
-
-def signed_area(ring: Ring) -> float:
-    """Area of a ring by the shoelace formula."""
-    x, y = np.asarray(ring, np.float64).T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2

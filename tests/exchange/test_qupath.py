@@ -6,38 +6,20 @@ import json
 import warnings
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import geojson
 import geopandas
 import numpy as np
 import pytest
 import shapely
-from support.many_cells import many_cells
+from support.many_cells import cells_of, many_cells
 
 from cellcam import InputError
-from cellcam.exchange.cells import NOT_STATED, Cells, ImageFacts, centres_of
+from cellcam.exchange.cells import NOT_STATED, Cells, ImageFacts
 from cellcam.exchange.qupath import read_geojson, write_geojson
 from cellcam.exchange.spans import spans_of
-from cellcam.exchange.tracing import outlines_of
 
 SQUARE = [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]
-
-
-def cells_of(labels: np.ndarray, classes: tuple[str, ...] = ("G1", "M", "")) -> Cells:
-    outlines = outlines_of(labels)
-    n = len(outlines)
-    return Cells(
-        ids=tuple(str(UUID(int=number)) for number in outlines),
-        numbers=np.array(list(outlines)),
-        planes=np.full((n, 2), NOT_STATED),
-        centres=centres_of(list(outlines.values())),
-        outlines=tuple(outlines.values()),
-        classes=tuple(classes[number % len(classes)] for number in outlines),
-        colours={"G1": "#cc8800", "M": "#00ddff"},
-        measurements={"area": np.arange(n) + 0.5, "p_M": np.where(np.arange(n) % 2, 0.25, np.nan)},
-        remarks={"flags": ["edge" if i % 3 == 0 else "" for i in range(n)]},
-    )
 
 
 def feature(geometry: dict[str, Any], **properties: Any) -> dict[str, Any]:
@@ -200,8 +182,8 @@ class TestAsQuPathWrites:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no GeoJSON"),
-        ("[" * 100_000, "is no GeoJSON"),
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
         ('{"a": 1}', "no list of features"),
         ("[1]", "no list of features"),
         ("[]", "holds no cell"),

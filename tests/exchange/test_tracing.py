@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from support.many_cells import many_cells
 
 from cellcam.exchange.cells import Outline, centres_of
+from cellcam.exchange.polygons import signed_area
 from cellcam.exchange.spans import spans_of
-from cellcam.exchange.tracing import outlines_of, signed_area
+from cellcam.exchange.tracing import outlines_of
 
 LABELS = arrays(
     np.int32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 3)

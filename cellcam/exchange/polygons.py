@@ -1,0 +1,46 @@
+"""Rings without order, as several formats list them, sorted into polygons with holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cellcam.exchange.cells import Outline, Ring
+
+
+def signed_area(ring: Ring) -> float:
+    """Area of a ring by the shoelace formula."""
+    x, y = np.asarray(ring, np.float64).T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def polygons_of_rings(rings: Sequence[Ring]) -> Outline:
+    """Polygons with their holes, of rings that do not cross each other.
+
+    A ring inside an odd number of others is a hole, of the smallest of them.
+    """
+    if len(rings) == 1:
+        return [[rings[0]]]
+    order = sorted(range(len(rings)), key=lambda i: -abs(signed_area(rings[i])))
+    around = {
+        i: [j for j in order[:place] if _holds(rings[j], rings[i])] for place, i in enumerate(order)
+    }
+    polygons = {i: [rings[i]] for i in order if len(around[i]) % 2 == 0}
+    for i in order:
+        if len(around[i]) % 2:
+            polygons[around[i][-1]].append(rings[i])
+    return [polygons[i] for i in sorted(polygons)]
+
+
+def _holds(outer: Ring, inner: Ring) -> bool:
+    """Whether a ring lies in another: the middle of an edge, a little inside the ring."""
+    (x0, y0), (x1, y1) = np.asarray(inner[:2], np.float64)
+    inward = np.array([y0 - y1, x1 - x0]) * (1 if signed_area(inner) > 0 else -1)
+    step = min(1e-3, 1e-3 / max(np.hypot(*inward), 1e-9))
+    x, y = np.array([x0 + x1, y0 + y1]) / 2 + inward * step
+    start, end = np.asarray(outer, np.float64), np.roll(outer, -1, axis=0)
+    crossed = (start[:, 1] > y) != (end[:, 1] > y)
+    start, end = start[crossed], end[crossed]
+    at = start[:, 0] + (y - start[:, 1]) / (end[:, 1] - start[:, 1]) * (end[:, 0] - start[:, 0])
+    return bool((at > x).sum() % 2)
