@@ -58,7 +58,10 @@ def explain(
     model: Model,
     out: Out,
     request: Request,
-    labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Your cells: a label image, GeoJSON, COCO, ROIs, _seg.npy, ..."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -115,7 +118,7 @@ def batch(
     request: Request,
     labels: Annotated[
         str | None,
-        typer.Option(help="Your label images: masks/{name}.tif, seen from the image's folder."),
+        typer.Option(help="Your cells: masks/{name}.tif, .geojson, ..., seen from the image."),
     ] = None,
     pattern: Annotated[
         str | None,

@@ -1,5 +1,6 @@
-"""The CSV that napari saves of a shapes layer: corners of shapes, in pixels from the centre of the
-first pixel.
+"""The CSV that napari saves of a shapes layer.
+
+Its corners are in pixels from the centre of the first pixel, half a pixel less than in `Cells`.
 """
 
 from __future__ import annotations

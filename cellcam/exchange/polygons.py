@@ -22,14 +22,24 @@ def polygons_of_rings(rings: Sequence[Ring]) -> Outline:
     """
     if len(rings) == 1:
         return [[rings[0]]]
-    order = sorted(range(len(rings)), key=lambda i: -abs(signed_area(rings[i])))
-    around = {
-        i: [j for j in order[:place] if _holds(rings[j], rings[i])] for place, i in enumerate(order)
-    }
-    polygons = {i: [rings[i]] for i in order if len(around[i]) % 2 == 0}
-    for i in order:
-        if len(around[i]) % 2:
-            polygons[around[i][-1]].append(rings[i])
+    areas = np.array([signed_area(ring) for ring in rings])
+    outer = np.flatnonzero(areas > 0)
+    if len(outer) == 1 and ((areas < 0).sum() == len(rings) - 1):
+        # Outlines of one part, with holes that run the other way round.
+        first = int(outer[0])
+        return [[rings[first], *(ring for i, ring in enumerate(rings) if i != first)]]
+    low = np.array([ring.min(axis=0) for ring in rings])
+    high = np.array([ring.max(axis=0) for ring in rings])
+    order = np.argsort(-np.abs(areas), kind="stable")
+    around: dict[int, list[int]] = {}
+    for place, i in enumerate(order.tolist()):
+        larger = order[:place]
+        boxed = ((low[larger] <= low[i]) & (high[larger] >= high[i])).all(axis=1)
+        around[i] = [j for j in larger[boxed].tolist() if _holds(rings[j], rings[i])]
+    polygons = {i: [rings[i]] for i in around if len(around[i]) % 2 == 0}
+    for i, others in around.items():
+        if len(others) % 2:
+            polygons[others[-1]].append(rings[i])
     return [polygons[i] for i in sorted(polygons)]
 
 

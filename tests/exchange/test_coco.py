@@ -17,9 +17,12 @@ from cellcam.exchange.cells import Cells, ImageFacts
 from cellcam.exchange.coco import read_json, write_coco
 from cellcam.exchange.spans import spans_of
 
-# As COCO's own tools (pycocotools 2.0.11) encode these pixels, 1 where there is a cell.
-COMPRESSED = "11201N2N20O0"
-PIXELS = np.array([[0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0]])
+Y, X = np.indices((50, 70))
+PIXELS = (np.hypot(Y - 22, X - 31) < 17) & (np.hypot(Y - 20, X - 35) > 4)
+# These pixels, as COCO's own tools (pycocotools 2.0.11) encode them.
+COMPRESSED = (
+    "og0;U14L4M2M4N0O2N2O0O2O0O2O00000000]O@4`0JD4<KF4:LF4:KH48MF4;KE4<MB4?M]O4d0=1N2N102L3N3L4LmQ1"
+)
 
 
 def painted(cells: Cells, shape: tuple[int, int]) -> np.ndarray:
@@ -60,7 +63,9 @@ def test_a_thousand_cells_are_the_same(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "cells.json").read_text())["annotations"]
     assert {type(one["segmentation"]) for one in written} == {list, dict}
     # The area of each is the number of its pixels, also by its run lengths.
-    areas = dict(zip(cells.numbers.tolist(), np.bincount(labels.ravel())[cells.numbers], strict=True))
+    areas = dict(
+        zip(cells.numbers.tolist(), np.bincount(labels.ravel())[cells.numbers], strict=True)
+    )
     for one in written:
         assert one["area"] == areas[one["attributes"]["label"]]
         if isinstance(one["segmentation"], dict):
@@ -93,8 +98,8 @@ def test_polygons_and_run_lengths(tmp_path: Path) -> None:
 
 
 def test_compressed_run_lengths_of_cocos_own_tools(tmp_path: Path) -> None:
-    found = read(tmp_path / "a.json", content({"size": [3, 4], "counts": COMPRESSED}))
-    np.testing.assert_array_equal(painted(found, (3, 4)), PIXELS)
+    found = read(tmp_path / "a.json", content({"size": [50, 70], "counts": COMPRESSED}))
+    np.testing.assert_array_equal(painted(found, PIXELS.shape), PIXELS)
 
 
 def test_of_several_images_the_name_decides(tmp_path: Path) -> None:

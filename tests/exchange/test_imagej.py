@@ -144,7 +144,9 @@ class TestHostile:
                 assert all(np.isfinite(ring).all() for one in found.outlines for ring in one[0])
 
     def test_billions_of_corners_that_are_not_there(self, tmp_path: Path) -> None:
-        content = bytearray(roifile.ImagejRoi.frompoints(np.array([[0, 0], [9, 0], [9, 9]])).tobytes())
+        content = bytearray(
+            roifile.ImagejRoi.frompoints(np.array([[0, 0], [9, 0], [9, 9]])).tobytes()
+        )
         content[16:18] = b"\0\0"
         content[18:22] = struct.pack(">i", 2**31 - 1)
         (tmp_path / "a.roi").write_bytes(content)
