@@ -54,34 +54,36 @@ def write_coco(cells: Cells, target: Path) -> None:
         categories.insert(0, {"id": 0, "name": ""})
     numbers = {category["name"]: category["id"] for category in categories}
     image = {"id": 1, "file_name": cells.image.name, "height": height, "width": width}
+    areas = spans_of(cells.outlines, cells.numbers, cells.image.shape).n_pixels.tolist()
     content = {
         "images": [image],
         "categories": categories,
-        "annotations": [_annotation(cells, i, numbers) for i in range(len(cells))],
+        "annotations": [_annotation(cells, i, numbers, areas[i]) for i in range(len(cells))],
     }
     with whole_file(target) as temporary:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text, "utf-8")
 
 
-def _annotation(cells: Cells, i: int, categories: Mapping[Any, Any]) -> dict[str, object]:
+def _annotation(
+    cells: Cells, i: int, categories: Mapping[Any, Any], area: int
+) -> dict[str, object]:
     outline = cells.outlines[i]
     rings = [polygon[0] for polygon in outline]
     corners = np.concatenate(rings) if rings else cells.centres[i][None]
     low, high = corners.min(axis=0), corners.max(axis=0)
-    assert cells.image.shape is not None
-    spans = spans_of([outline], np.array([1]), cells.image.shape)
     annotation: dict[str, object] = {
         "id": i + 1,
         "image_id": 1,
         "category_id": categories[cells.classes[i]],
         "bbox": [*low.tolist(), *(high - low).tolist()],
-        "area": int(spans.n_pixels[0]),
+        "area": area,
         "iscrowd": 0,
         "segmentation": [ring.ravel().tolist() for ring in rings],
         "attributes": {"label": int(cells.numbers[i]), "name": cells.ids[i], **cells.measured(i)},
     }
     if any(len(polygon) > 1 for polygon in outline):
+        assert cells.image.shape is not None
         annotation["segmentation"] = _run_lengths(outline, cells.image.shape)
     t, z = cells.planes[i].tolist()
     if NOT_STATED not in (t, z):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cellcam.cells.label_files import labels_from_array, open_label_image
 from cellcam.cells.user_labels import LARGEST_LABEL, UserLabels
 from cellcam.errors import InputError
-from cellcam.exchange.cells import NOT_STATED, Cells
+from cellcam.exchange.cells import NOT_STATED, Cells, Outline
 from cellcam.exchange.formats import CellFormat, Contents, reading_format
 from cellcam.exchange.spans import Spans, spans_of
 from cellcam.stacks.formats import name_without_ending
@@ -150,15 +150,35 @@ def _spans(
 ) -> tuple[Spans, list[str]]:
     """Pixels of the cells of one plane, and what the user must know about them."""
     outlines = [cells.outlines[i] for i in chosen]
+    names = [cells.ids[i] for i in chosen]
     numbers = cells.numbers[chosen]
     if int(numbers.max()) > LARGEST_LABEL:
         raise InputError(
             f"{path} holds the number {numbers.max()}; labels lie between 1 and {LARGEST_LABEL}. "
             "Number the cells again, from 1."
         )
+    cut = _check_inside(outlines, names, path, image)
     height, width = image.data.shape[-2:]
     found = spans_of(outlines, numbers, (height, width))
-    names = [cells.ids[i] for i in chosen]
+    notes = []
+    if cut.any():
+        notes.append(f"Cut off at the edge of the image: {_listed(names, cut)} of {path.name}.")
+    if (found.n_pixels == 0).any():
+        listed = _listed(names, np.asarray(found.n_pixels == 0))
+        notes.append(f"Smaller than a pixel, and left out: {listed} of {path.name}.")
+    if found.n_shared:
+        notes.append(
+            f"Cells of {path.name} overlap in {found.n_shared} pixels, which belong to the cell "
+            "that is listed first."
+        )
+    return found, notes
+
+
+def _check_inside(
+    outlines: Sequence[Outline], names: Sequence[str], path: Path, image: Stack
+) -> NDArray[np.bool_]:
+    """Which outlines reach out of the image by more than a pixel; one outside is refused."""
+    height, width = image.data.shape[-2:]
     boxes = [_box([polygon[0] for polygon in outline]) for outline in outlines]
     low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
     outside = (high <= 0).any(axis=1) | (low >= (width, height)).any(axis=1)
@@ -168,18 +188,8 @@ def _spans(
             f"{_listed(names, outside)}. Outlines are in pixels of the full resolution, from the "
             "upper left corner of the image they were drawn on."
         )
-    notes = []
     cut = (low < -1).any(axis=1) | (high > (width + 1, height + 1)).any(axis=1)
-    if cut.any():
-        notes.append(f"Cut off at the edge of the image: {_listed(names, cut)} of {path.name}.")
-    if (empty := found.n_pixels == 0).any():
-        notes.append(f"Smaller than a pixel, and left out: {_listed(names, empty)} of {path.name}.")
-    if found.n_shared:
-        notes.append(
-            f"Cells of {path.name} overlap in {found.n_shared} pixels, which belong to the cell "
-            "that is listed first."
-        )
-    return found, notes
+    return np.asarray(cut)
 
 
 def _box(rings: Sequence[NDArray[np.number]]) -> tuple[NDArray[np.number], NDArray[np.number]]:
@@ -188,8 +198,8 @@ def _box(rings: Sequence[NDArray[np.number]]) -> tuple[NDArray[np.number], NDArr
     return corners.min(axis=0), corners.max(axis=0)
 
 
-def _listed(names: Sequence[str], chosen: NDArray[np.bool_] | np.bool_) -> str:
-    found = [name for name, is_one in zip(names, np.atleast_1d(chosen), strict=True) if is_one]
+def _listed(names: Sequence[str], chosen: NDArray[np.bool_]) -> str:
+    found = [name for name, is_one in zip(names, chosen, strict=True) if is_one]
     more = ", ..." if len(found) > _MOST_NAMED else ""
     cells = "1 cell" if len(found) == 1 else f"{len(found)} cells"
     return f"{cells} ({', '.join(found[:_MOST_NAMED])}{more})"
