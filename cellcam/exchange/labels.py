@@ -181,7 +181,7 @@ def _check_inside(
     height, width = image.data.shape[-2:]
     boxes = [_box([polygon[0] for polygon in outline]) for outline in outlines]
     low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
-    outside = (high <= 0).any(axis=1) | (low >= (width, height)).any(axis=1)
+    outside = np.asarray((high <= 0).any(axis=1) | (low >= (width, height)).any(axis=1))
     if outside.any():
         raise InputError(
             f"{path}: outside {image.name}, which has {height} x {width} pixels (y, x), lie "
