@@ -3,6 +3,7 @@
     xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python benchmarks/window.py
     ... --part first                                  # the first use in a new process
     ... --part files --files ../shared/data/tiff_zoo  # opens every file
+    ... --part layers                                 # layers come and go, beside napari alone
 
 5,082 cells: the demo's plane side by side in both directions, with its true cells. Everything is
 measured in the real window, from outside the plugin.
@@ -161,6 +162,55 @@ def open_one(viewer: napari.Viewer, path: str) -> None:
         viewer.open(path, plugin="cellcam")
 
 
+def layers() -> None:
+    """Print the longest gaps when layers come and go: napari alone, then with results."""
+    viewer, watch = napari.Viewer(), LoopWatch()
+    path = str(samples.sample_path(samples.DEMO_STACK))
+    settle(3)
+
+    def gap(action: Callable[[], object]) -> float:
+        watch.restart()
+        QTimer.singleShot(0, action)
+        settle()
+        return float(np.diff(watch.times).max())
+
+    def come_and_go(add_results: Callable[[], object]) -> dict[str, float]:
+        opening = gap(lambda: viewer.open(path, plugin="cellcam"))
+        add_results()
+        settle()
+        n = len(viewer.layers)
+        removing = gap(lambda: viewer.layers.remove(viewer.layers[0]))
+        viewer.layers.clear()
+        settle()
+        viewer.open(path, plugin="cellcam")
+        add_results()
+        settle()
+        clearing = gap(viewer.layers.clear)
+        return {"opening 3": opening, f"removing 1 of {n}": removing, f"clearing {n}": clearing}
+
+    def add_layers_alike() -> None:
+        images = [layer.data for layer in viewer.layers]
+        viewer.add_labels(np.zeros(images[0].shape[-2:], np.int32))
+        for image in images[:2]:
+            viewer.add_image(image)
+        viewer.add_vectors(np.zeros((3, 2, 2)))
+
+    for _ in range(2):  # the first time napari makes the controls of a kind of layers
+        alone = come_and_go(add_layers_alike)
+    _, dock = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+
+    def add_results() -> None:
+        for action in (dock.classify, dock.explain):
+            action()
+            wait(lambda: not dock.busy)
+
+    for _ in range(2):
+        ours = come_and_go(add_results)
+    for name, times in {"napari alone": alone, "with results": ours}.items():
+        print(name, ", ".join(f"{step} layers {gap:.3f} s" for step, gap in times.items()))
+    viewer.close()
+
+
 def in_the_window(device: str) -> None:
     """Classify, explain and click cells; print the gaps in the event loop."""
     viewer = napari.Viewer()
@@ -239,7 +289,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--part", choices=["all", "first", "files", "window", "starts"], default="all"
+        "--part", choices=["all", "first", "files", "layers", "window", "starts"], default="all"
     )
     parser.add_argument("--files", type=Path, help="folder of TIFFs to open, with --part files")
     given = parser.parse_args()
@@ -247,6 +297,8 @@ if __name__ == "__main__":
         first_use()
     if given.part == "files":
         open_files(given.files)
+    if given.part in ("all", "layers"):
+        layers()
     if given.part in ("all", "window"):
         in_the_window(given.device)
     if given.part in ("all", "starts"):

@@ -14,7 +14,6 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 # Of these libraries, as of Python's own, a module holds what it needs to the end, and no layers.
 _LIBRARIES = {"OpenGL", "pint", "pydantic", "pydantic_core", "sip"}
@@ -45,7 +44,8 @@ def _without_lasting(objects: list[object]) -> list[object]:
     They are two thirds of napari's objects. What layers, widgets and other instances hold is looked
     at further, whatever it is.
     """
-    may_last = {id(each): each for each in objects if _may_last(type(each))}
+    kinds = {kind for kind in set(map(type, objects)) if _may_last(kind)}
+    may_last = {id(each): each for each in objects if type(each) in kinds}
     rest = [each for each in objects if id(each) not in may_last]
     found: list[object] = [each for each in objects if type(each) is types.ModuleType]
     while found:
@@ -56,7 +56,6 @@ def _without_lasting(objects: list[object]) -> list[object]:
     return rest + list(may_last.values())
 
 
-@cache
 def _may_last(kind: type) -> bool:
     """Whether an object of this type lasts until the process ends, if a module holds it."""
     library = str(kind.__module__).partition(".")[0]
