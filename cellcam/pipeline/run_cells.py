@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Cells whose box begins in the same square of this edge are traced together.
 _SQUARE = 4096
-_REMARKS = ("flags", "differs", "model")
+_REMARKS = ("flags", "differs", "model", "true class")
 _NO_LABELS = (
     "The results of {} hold no label image: its cells were written as points. Outlines are in the "
     "label image that you gave (--labels)."
@@ -79,41 +79,55 @@ def images_of_run(run: Path) -> list[ImageResult]:
 
 
 def cells_of(result: ImageResult) -> Cells:
-    """The cells of an image with their outlines, calls and figures.
-
-    A cell of a volume has an outline, and so an entry, on each of its planes.
-    """
+    """The cells of an image with their outlines, calls and figures, see `cells_of_table`."""
     import pandas as pd
 
-    table = pd.read_parquet(result.table)
     labels = open_stack(result.labels) if result.labels else None
+    table = pd.read_parquet(result.table)
+    return cells_of_table(result.name, table, labels, _model_classes(result.run))
+
+
+def cells_of_table(
+    name: str, table: pd.DataFrame, labels: Stack | None, classes: Sequence[str] = ()
+) -> Cells:
+    """The cells of a cell table with their outlines, calls and figures.
+
+    A cell of a volume has an outline, and so an entry, on each of its planes.
+
+    Parameters
+    ----------
+    name : of the image
+    table : see `cell_table`; a table without calls gives cells without classes
+    labels : label image of all its fields; without it cells are points
+    classes : of the model in its order, so that they have the colours of the reports
+    """
     traced = list(_traced(table, labels) if labels else _points(table))
     rows = np.array([row for row, _, _ in traced], int)
     planes = np.array([plane for _, plane, _ in traced], np.int64).reshape(-1, 2)
     chosen = table.iloc[rows]
-    classes = tuple(chosen["class"].fillna("").astype(str))
+    called = _texts(chosen, "class") if "class" in chosen else [""] * len(chosen)
     numbers = chosen["label"].to_numpy(np.int64)
     return Cells(
-        ids=tuple(_ids(result.name, planes, numbers)),
+        ids=tuple(_ids(name, planes, numbers)),
         numbers=numbers,
         planes=planes,
         centres=chosen[["x", "y"]].to_numpy(np.float64) + 0.5,
         outlines=tuple(outline for _, _, outline in traced),
-        classes=classes,
-        colours=class_colours(_model_classes(result.run) or sorted(set(classes) - {""})),
+        classes=tuple(called),
+        colours=class_colours(list(classes) or sorted({*called} - {""})),
         measurements={
-            name: chosen[name].to_numpy(np.float64)
-            for name in [*measured_columns(chosen), CELL_3D]
-            if name in chosen
+            column: chosen[column].to_numpy(np.float64)
+            for column in [*measured_columns(chosen), CELL_3D]
+            if column in chosen
         },
-        remarks={
-            name: chosen[name].fillna("").astype(str).tolist()
-            for name in _REMARKS
-            if name in chosen
-        },
-        image=_facts(result.name, labels, planes),
-        notes=() if labels else (_NO_LABELS.format(result.name),),
+        remarks={column: _texts(chosen, column) for column in _REMARKS if column in chosen},
+        image=_facts(name, labels, planes),
+        notes=() if labels else (_NO_LABELS.format(name),),
     )
+
+
+def _texts(table: pd.DataFrame, column: str) -> list[str]:
+    return table[column].fillna("").astype(str).tolist()
 
 
 def _tables(run: Path) -> Iterator[Path]:
@@ -194,7 +208,7 @@ def _facts(name: str, labels: Stack | None, planes: NDArray[np.int64]) -> ImageF
 
 
 def _model_classes(run: Path) -> list[str]:
-    """Classes of the model in its order, so that they have the colours of the reports."""
+    """Classes of the model in its order; none where they are not known."""
     try:
         return [str(name) for name in json.loads(run.read_text("utf-8"))["model"]["classes"]]
     except (OSError, ValueError, KeyError, TypeError):
