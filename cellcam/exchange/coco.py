@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cellcam.errors import InputError
 from cellcam.exchange.cells import NOT_STATED, Cells, ImageFacts, Outline, Ring, centres_of
 from cellcam.exchange.qupath import cells_of_geojson, json_content
-from cellcam.exchange.reading import measurement_columns
+from cellcam.exchange.reading import measurement_columns, without_collections
 from cellcam.exchange.spans import spans_of
 from cellcam.exchange.tracing import outlines_of
 from cellcam.stacks.writing import whole_file
@@ -34,10 +34,11 @@ def read_json(path: Path) -> list[Cells] | Cells:
     InputError
         If it is neither, or an object cannot be read.
     """
-    content = json_content(path)
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        return _images(content, path)
-    return cells_of_geojson(content, path)
+    with without_collections():
+        content = json_content(path)
+        if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+            return _images(content, path)
+        return cells_of_geojson(content, path)
 
 
 def write_coco(cells: Cells, target: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from cellcam.errors import InputError
 from cellcam.exchange.cells import NOT_STATED, Cells, Outline, Polygon, Ring, centres_of, numbers_of
-from cellcam.exchange.reading import measurement_columns, text_columns
+from cellcam.exchange.reading import measurement_columns, text_columns, without_collections
 from cellcam.stacks.writing import whole_file
 
 # What version 0.2 called the types of objects.
@@ -57,7 +57,8 @@ def read_geojson(path: Path) -> Cells:
     InputError
         If it is no GeoJSON, or an object's outline cannot be read.
     """
-    return cells_of_geojson(json_content(path), path)
+    with without_collections():
+        return cells_of_geojson(json_content(path), path)
 
 
 def json_content(path: Path) -> Any:
@@ -232,13 +233,14 @@ def _polygon(rings: Any) -> Polygon:
 
 
 def _ring(corners: Any) -> Ring:
+    if len(corners) > 3 and corners[0] == corners[-1]:
+        corners = corners[:-1]
     ring = np.array(corners, np.float64)
     if ring.ndim != 2 or ring.shape[1] not in (2, 3) or len(ring) < 3:
         raise ValueError("a ring needs three corners of x and y")
     if not np.isfinite(ring).all():
         raise ValueError("a corner is not finite")
-    ring = ring[:, :2]
-    return ring[:-1] if len(ring) > 3 and (ring[0] == ring[-1]).all() else ring
+    return ring[:, :2]
 
 
 def _ellipse(ring: Ring) -> Ring:

@@ -75,6 +75,9 @@ def images_of_run(run: Path) -> list[ImageResult]:
             f"{run} holds no cells. Name the output folder of a finished `cellcam explain` or "
             "`cellcam batch`."
         )
+    leaving = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+    if leaving:
+        raise InputError(f"{run} names an image outside its folder, {leaving[0]}. Refused.")
     return [_result(folder, name, run) for name in names]
 
 
