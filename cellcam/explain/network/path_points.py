@@ -78,6 +78,11 @@ class PathEvaluator:
         """Whether the gradient is the same everywhere on every path."""
         return self.score == "logit" and self.facts.affine
 
+    @property
+    def has_slopes(self) -> bool:
+        """Whether scores can be differentiated by slopes, and their gradient varies at all."""
+        return self.score == "logit" and self.facts.slopes and not self.facts.affine
+
     def paths(self, start: Tensor, x: Tensor, class_idx: ClassIndex) -> Paths:
         """Paths from baselines to images, both (N, C, *spatial), at most a batch of them."""
         self.tick()
