@@ -155,10 +155,11 @@ def _explain_batch(
     evaluator: PathEvaluator, start: Tensor, x: Tensor, class_idx: ClassIndex, run: Settings
 ) -> Explanation:
     """Explanation of as many images as go through the network at once."""
-    images = paths = evaluator.paths(start, x, class_idx)
+    by_slopes = evaluator.has_slopes and run.formula == "complete" and run.tolerance is not None
+    images = paths = evaluator.paths(start, x, class_idx, with_gradient=not by_slopes)
     if run.channels:
         paths = evaluator.single_channel_paths(images)
-    integral = _integrated(evaluator, paths, run)
+    integral = _integrated(evaluator, paths, run, by_slopes)
     difference = paths.scores - paths.start_scores
     found = Explanation(
         maps=_as_images(integral.maps, evaluator.facts.split.map_shape, x, run.upsample),
@@ -175,12 +176,12 @@ def _explain_batch(
     return found
 
 
-def _integrated(evaluator: PathEvaluator, paths: Paths, run: Settings) -> Integral:
+def _integrated(evaluator: PathEvaluator, paths: Paths, run: Settings, by_slopes: bool) -> Integral:
     """Integrals along all paths, as many at a time as fit."""
-    by_slopes = run.formula == "complete" and evaluator.has_slopes
-    at_once = paths_at_once(evaluator, paths, run.formula)
     if by_slopes:
         at_once = paths_by_slopes_at_once(paths)
+    else:
+        at_once = paths_at_once(evaluator, paths, run.formula)
     integrals = []
     for rows in slices(paths.n, at_once):
         some = paths.of(rows)

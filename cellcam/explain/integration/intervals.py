@@ -10,7 +10,7 @@ from torch import Tensor
 from cellcam.explain.integration.integral import differ, position_terms
 from cellcam.explain.memory import slices
 from cellcam.explain.network.path_points import PathEvaluator, Paths
-from cellcam.explain.network.slopes import SlopePass
+from cellcam.explain.network.slopes import Ends, SlopePass, joined_ends
 from cellcam.explain.network.splitting import at_least_float32
 from cellcam.explain.scores import gradients
 
@@ -63,26 +63,23 @@ def _of_chains(
         return SlopePass(evaluator.facts.split, paths.points(by_point, positions.T.flatten()))
 
     begin, middle, end = run(ends[:, :1]), run(ends[:, 1::2]), run(ends[:, 2::2])
-    before = [
-        torch.cat([first, later[:-n_chains]])
-        for first, later in zip(begin.inputs, end.inputs, strict=True)
-    ]
+    before = joined_ends(begin.ends, [values.of(slice(-n_chains)) for values in end.ends])
     activations = begin.values.activations, end.values.activations
     before_activations = torch.cat([activations[0], activations[1][:-n_chains]])
     classes = paths.classes[rows].repeat(n_panels, 1)
 
     def maps(
-        done: SlopePass, inputs: list[Tensor], since: Tensor, last: bool
+        done: SlopePass, ends: list[Ends], since: Tensor, last: bool
     ) -> tuple[Tensor, Tensor]:
         """Maps of the intervals that end at these points, chain by chain, and mean slopes."""
-        done.begin_at(inputs)
+        done.begin_at(ends)
         multipliers = _multipliers(evaluator, done, classes, last)
         change = (done.values.activations - since).flatten(2)
         found = position_terms(multipliers, change)
         by_chain = found.unflatten(0, (n_panels, n_chains)).transpose(0, 1).flatten(0, 1)
         return by_chain, multipliers.mean(-1)
 
-    second, slopes = maps(end, middle.inputs, middle.values.activations, last=not with_whole)
+    second, slopes = maps(end, middle.ends, middle.values.activations, last=not with_whole)
     first, earlier = maps(middle, before, before_activations, last=True)
     whole = maps(end, before, before_activations, last=True)[0] if with_whole else None
     by_panel = torch.stack([earlier, slopes]).unflatten(1, (n_panels, n_chains))

@@ -12,7 +12,7 @@ of the other where straight lines between their values cross. What is linear kee
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ def has_known_slopes(split: SplitNetwork, example: Tensor) -> bool:
         first, last = (SlopePass(split, x) for x in (torch.zeros_like(example), example))
     except (RuntimeError, TypeError):
         return False
-    last.begin_at(first.inputs)
+    last.begin_at(first.ends)
     classes = torch.arange(split.n_classes, device=split.device).unsqueeze(0)
     multipliers = gradients(last.values.scores, classes, last.values.leaf)
     change = last.values.leaf.detach() - first.values.leaf.detach()
@@ -61,80 +61,86 @@ def has_known_slopes(split: SplitNetwork, example: Tensor) -> bool:
     return agree(found, plain[1] - plain[0])
 
 
+class Ends(NamedTuple):
+    """Values of a bending function at M points."""
+
+    input: Tensor  # (M, C, *space)
+    output: Tensor  # (M, C, *space)
+    index: Tensor | None = None  # (M, C, *space) of max pooling: where the largest inputs are
+
+    def of(self, points: slice) -> Ends:
+        """Values at some of the points."""
+        index = None if self.index is None else self.index[points]
+        return Ends(self.input[points], self.output[points], index)
+
+
 class SlopePass:
     """A pass through trunk and head that can be differentiated by slopes.
 
     Attributes
     ----------
     values : activations (M, C, *space), leaf and scores, as of `SplitNetwork.scores`
-    inputs : inputs of the head's bending functions, in the order in which they run
+    ends : values of the head's bending functions, in the order in which they run
     """
 
     def __init__(self, split: SplitNetwork, x: Tensor) -> None:
-        self.inputs: list[Tensor] = []
-        self._before: list[Tensor] = []
-        self._slopes: dict[int, Any] = {}
+        self.ends: list[Ends] = []
+        self.before: list[Ends] = []
+        self.slopes: dict[int, Any] = {}  # by number of the function, for the next class
         with _Kept(self):
             self.values: Pass = split.scores(x)
 
-    def begin_at(self, before: list[Tensor]) -> None:
-        """Let each of the M intervals begin where the inputs were ``before``, and end here."""
-        self._before = before
-        self._slopes = {}
-
-    def interval(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs of bending function ``number`` at the beginning and at the end of the intervals."""
-        return self._before[number], self.inputs[number]
-
-    def kept(self, number: int, slopes: Any) -> Any:
-        """Keep what was computed for one class for the next."""
-        self._slopes[number] = slopes
-        return slopes
-
-    def found(self, number: int) -> Any:
-        """What was computed for another class, or None."""
-        return self._slopes.get(number)
+    def begin_at(self, before: list[Ends]) -> None:
+        """Let each of M intervals begin where the functions had values ``before``, and end here."""
+        self.before, self.slopes = before, {}
 
 
 class _Kept(TorchFunctionMode):
-    """Within it, bending functions behind the layer, where autograd is on, are differentiated so."""
+    """Within it, bending functions behind the layer, where autograd is on, keep their values."""
 
     def __init__(self, done: SlopePass) -> None:
         super().__init__()
         self._done = done
+        self._normalised: tuple[Tensor, Tensor] | None = None  # and what it was before
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch.is_grad_enabled():
-            if func in _RELU:
-                return _Relu.apply(args[0], self._done)
-            if func in _MAX_POOL and not kwargs.get("return_indices"):
-                return _pooled(self._done, _MAX_POOL[func], *args, **kwargs)
-        return func(*args, **kwargs)
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if func in _RELU:
+            x = args[0]
+            # Behind a batch norm, the slope of both together: one multiplication instead of two.
+            both = self._normalised is not None and self._normalised[0] is x
+            return _Relu.apply(self._normalised[1] if both else x, x.detach(), self._done)
+        if func in _MAX_POOL and not kwargs.get("return_indices"):
+            return _pooled(self._done, _MAX_POOL[func], *args, **kwargs)
+        found = func(*args, **kwargs)
+        if func is functional.batch_norm:
+            self._normalised = found, args[0]
+        return found
 
 
 class _Relu(Function):
-    """ReLU with the slope between two of its inputs."""
+    """ReLU with the slope between two points."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, done: SlopePass) -> Tensor:
-        ctx.done, ctx.number = done, len(done.inputs)
-        done.inputs.append(x)
-        return x.relu()
+    def forward(ctx: Any, x: Tensor, normalised: Tensor, done: SlopePass) -> Tensor:
+        ctx.done, ctx.number = done, len(done.ends)
+        output = normalised.relu()
+        done.ends.append(Ends(x.detach(), output.detach()))
+        return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        slope = ctx.done.found(ctx.number)
-        if slope is None:
-            slope = ctx.done.kept(ctx.number, relu_slope(*ctx.done.interval(ctx.number)))
-        return gradient * slope, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        done, number = ctx.done, ctx.number
+        if number not in done.slopes:
+            done.slopes[number] = slope(done.before[number], done.ends[number])
+        return gradient * done.slopes[number], None, None
 
 
-def relu_slope(before: Tensor, after: Tensor) -> Tensor:
-    """Slope of the ReLU between two inputs; its derivative where they are equal."""
-    change = after - before
-    slope = after.relu().sub_(before.relu()).div_(change)
-    return torch.where(change == 0, (after > 0).to(slope), slope)
+def slope(before: Ends, after: Ends) -> Tensor:
+    """Change of the output over that of the input; 0 where nothing changes."""
+    return (after.output - before.output).div_(after.input - before.input).nan_to_num_(0.0)
 
 
 def _pooled(
@@ -163,39 +169,31 @@ class _MaxPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, done: SlopePass, n_axes: int, how: Any) -> Tensor:
-        ctx.done, ctx.number, ctx.n_axes, ctx.how = done, len(done.inputs), n_axes, how
-        done.inputs.append(x)
-        largest, ctx.index = _WITH_INDICES[n_axes](x, *how)
-        return largest
+        ctx.done, ctx.number, ctx.n_axes, ctx.how = done, len(done.ends), n_axes, how
+        output, index = _WITH_INDICES[n_axes](x, *how)
+        done.ends.append(Ends(x.detach(), output.detach(), index))
+        return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        before, after = ctx.done.interval(ctx.number)
-        found = ctx.done.found(ctx.number)
-        if found is None:
-            index = _WITH_INDICES[ctx.n_axes](before, *ctx.how)[1]
-            share = handed_over_at(before, after, index, ctx.index)
-            found = ctx.done.kept(ctx.number, (index, share))
-        index, share = found
-        first = gradient * share
+        done, number = ctx.done, ctx.number
+        before, after = done.before[number], done.ends[number]
+        if number not in done.slopes:
+            done.slopes[number] = handed_over_at(before, after)
+        first = gradient * done.slopes[number]
         backward = _BACKWARD[ctx.n_axes]
-        by_input = backward(first, after, *ctx.how, index)
-        by_input += backward(gradient - first, after, *ctx.how, ctx.index)
+        by_input = backward(first, after.input, *ctx.how, before.index)
+        by_input += backward(gradient - first, after.input, *ctx.how, after.index)
         return by_input, None, None, None
 
 
-def handed_over_at(before: Tensor, after: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Part of the interval in which the input at ``first`` is larger than that at ``last``.
-
-    Parameters
-    ----------
-    before, after : (M, C, *space) inputs at both ends
-    first, last : (M, C, *pooled) positions of the largest in each window at the two ends
-    """
-    lead = _at(before, first) - _at(before, last)
-    overtaken_by = _at(after, last) - _at(after, first)
-    total = lead + overtaken_by
-    return torch.where(total > 0, lead / total, 0.5)
+def handed_over_at(before: Ends, after: Ends) -> Tensor:
+    """Part of the interval in which the input that was largest before is the largest."""
+    assert before.index is not None
+    assert after.index is not None
+    lead = before.output - _at(before.input, after.index)
+    total = (after.output - _at(after.input, before.index)).add_(lead)
+    return lead.div_(total).nan_to_num_(0.5)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
@@ -204,3 +202,13 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
     by_position, positions = values.movedim(1, -1), index.movedim(1, -1)
     found = by_position.flatten(1, -2).gather(1, positions.flatten(1, -2))
     return found.view(positions.shape).movedim(-1, 1)
+
+
+def joined_ends(first: list[Ends], last: list[Ends]) -> list[Ends]:
+    """Values at the points of both, one after the other."""
+
+    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else torch.cat([a, b])
+
+    pairs = zip(first, last, strict=True)
+    return [Ends(*(both(x, y) for x, y in zip(a, b, strict=True))) for a, b in pairs]  # type: ignore[arg-type]
