@@ -16,10 +16,10 @@ from cellcam.explain.scores import gradients
 
 
 class IntervalMaps(NamedTuple):
-    """Maps of T panels, each of two intervals that meet in its middle."""
+    """Maps of M chains of q panels, each of two intervals that meet in its middle."""
 
-    halves: Tensor  # (T, 2, K, U) maps of both intervals
-    whole: Tensor | None  # (T, K, U) map of the panel as a single interval
+    halves: Tensor  # (M, q, 2, K, U) maps of both intervals
+    whole: Tensor | None  # (M, q, K, U) map of the panel as a single interval
     vary: Tensor  # (M, K) whether the mean slopes differ within a chain of panels
 
 
@@ -33,18 +33,33 @@ def interval_maps(
     ends : (M, 2 q + 1) positions in ascending order: of a chain of q panels, the beginning, and
         middle and end of each panel
     with_whole : whether to give the maps of whole panels, too
-
-    Returns
-    -------
-    maps of M q panels, chain by chain
     """
-    parts = []
-    for part in slices(len(rows), evaluator.batch_size // ends.shape[1]):
-        parts.append(_of_chains(evaluator, paths, rows[part], ends[part], with_whole))
-    halves = torch.cat([part.halves for part in parts])
+    # A chain that is longer than a batch is cut; each pass then begins where the last one ended.
+    length = min(ends.shape[1] // 2, max(1, (evaluator.batch_size - 1) // 2))
+    by_rows = []
+    for part in slices(len(rows), evaluator.batch_size // (2 * length + 1)):
+        chain = [
+            _of_chains(evaluator, paths, rows[part], cut, with_whole)
+            for cut in _cut(ends[part], length)
+        ]
+        by_rows.append(_joined(chain, 1))
+    return _joined(by_rows, 0)
+
+
+def _cut(ends: Tensor, length: int) -> list[Tensor]:
+    """Chains (M, 2 q + 1) cut into shorter ones, of ``length`` panels."""
+    panels = slices(ends.shape[1] // 2, length)
+    return [ends[:, 2 * part.start : 2 * part.stop + 1] for part in panels]
+
+
+def _joined(parts: list[IntervalMaps], axis: int) -> IntervalMaps:
     wholes = [part.whole for part in parts if part.whole is not None]
-    vary = torch.cat([part.vary for part in parts])
-    return IntervalMaps(halves, torch.cat(wholes) if wholes else None, vary)
+    vary = [part.vary for part in parts]
+    return IntervalMaps(
+        torch.cat([part.halves for part in parts], axis),
+        torch.cat(wholes, axis) if wholes else None,
+        torch.cat(vary) if axis == 0 else torch.stack(vary).any(0),
+    )
 
 
 def _of_chains(
@@ -76,15 +91,14 @@ def _of_chains(
         multipliers = _multipliers(evaluator, done, classes, last)
         change = (done.values.activations - since).flatten(2)
         found = position_terms(multipliers, change)
-        by_chain = found.unflatten(0, (n_panels, n_chains)).transpose(0, 1).flatten(0, 1)
-        return by_chain, multipliers.mean(-1)
+        return found.unflatten(0, (n_panels, n_chains)).transpose(0, 1), multipliers.mean(-1)
 
     second, slopes = maps(end, middle.ends, middle.values.activations, last=not with_whole)
     first, earlier = maps(middle, before, before_activations, last=True)
     whole = maps(end, before, before_activations, last=True)[0] if with_whole else None
     by_panel = torch.stack([earlier, slopes]).unflatten(1, (n_panels, n_chains))
     vary = differ(by_panel, by_panel[-1, -1]).flatten(0, 1).any(0)
-    return IntervalMaps(torch.stack([first, second], 1), whole, vary)
+    return IntervalMaps(torch.stack([first, second], 2), whole, vary)
 
 
 def _multipliers(

@@ -22,8 +22,8 @@ from cellcam.explain.network.path_points import PathEvaluator, Paths
 _MARGIN, _SHRINKS = 0.65, 1 / 8
 # Panels to begin with, for this error; fewer for larger ones, more for smaller.
 _FIRST_PANELS, _AT_RTOL, _POWER = 5, 0.05, 0.6
-# Halving aims a little below the error that is asked for; a panel's two new points need both ends.
-_AIM, _POINTS_TO_HALVE = 0.95, 4
+# Halving aims a little below the error that is asked for.
+_AIM = 0.95
 
 
 @dataclass
@@ -61,7 +61,7 @@ def integrate_by_slopes(evaluator: PathEvaluator, paths: Paths, tolerance: Toler
         doubt = relative(_MARGIN * panels.doubt, size[panels.path])
         chosen = _worst(panels.path, doubt.square(), (_AIM * tolerance.rtol) ** 2)
         chosen &= ~done[panels.path]
-        n_evaluations += _POINTS_TO_HALVE * torch.bincount(panels.path[chosen], minlength=paths.n)
+        n_evaluations += 2 * torch.bincount(panels.path[chosen], minlength=paths.n)
         panels = _with_halved(evaluator, paths, panels, chosen)
 
 
@@ -76,8 +76,9 @@ def _first_panels(
     found = interval_maps(evaluator, paths, rows, along.expand(paths.n, -1), with_whole=True)
     ends = along.unfold(0, 3, 2).repeat(paths.n, 1)
     assert found.whole is not None
-    doubt = _doubt(found.halves, found.whole)
-    panels = _Panels(rows.repeat_interleave(n_panels), ends, found.halves, doubt)
+    halves = found.halves.flatten(0, 1)
+    doubt = _doubt(halves, found.whole.flatten(0, 1))
+    panels = _Panels(rows.repeat_interleave(n_panels), ends, halves, doubt)
     return panels, found.vary
 
 
@@ -90,11 +91,12 @@ def _with_halved(
     # Beginning, new middle, middle, new middle, end.
     chain = torch.stack([ends[:, 0], middles[:, 0], ends[:, 1], middles[:, 1], ends[:, 2]], 1)
     found = interval_maps(evaluator, paths, path, chain, with_whole=False)
+    halves = found.halves.flatten(0, 1)
     new = _Panels(
         path.repeat_interleave(2),
         chain.unfold(1, 3, 2).flatten(0, 1),
-        found.halves,
-        _doubt(found.halves, panels.halves[chosen].flatten(0, 1)),
+        halves,
+        _doubt(halves, panels.halves[chosen].flatten(0, 1)),
     )
     kept = ~chosen
     return _Panels(
