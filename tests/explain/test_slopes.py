@@ -48,8 +48,8 @@ def test_max_pooling_hands_over_where_the_lines_cross() -> None:
 
     handed = handed_over_at(ends(4, 1, 0, 0), ends(5, 9, 0, 0))
     assert handed.item() == pytest.approx(3 / 7)
-    # In all: 3/7 of the first one's change, and 4/7 of the second one's: from 4 to 9.
-    assert 3 / 7 * 1 + 4 / 7 * 8 == pytest.approx(9 - 4)
+    # 3/7 of the first one's change and 4/7 of the second one's make the change from 4 to 9.
+    assert handed.item() * (5 - 4) + (1 - handed.item()) * (9 - 1) == pytest.approx(9 - 4)
 
 
 def test_relu_behind_the_layer_is_exact_in_closed_form() -> None:
@@ -85,7 +85,7 @@ def test_maps_add_up_to_the_score_difference(name: str, layer: str, dims: int) -
     with torch.no_grad():
         difference = network(x) - network(torch.zeros_like(x))
     torch.testing.assert_close(found.maps.flatten(2).sum(2), difference)
-    assert found.completeness_gap.max() < 1e-8
+    assert found.completeness_gap.max() < 1e-6
     assert found.weights_vary.all()
 
 
@@ -129,7 +129,7 @@ def test_functions_with_known_slopes(bend: nn.Module) -> None:
     assert has_known_slopes(*_with(bend))
 
 
-@pytest.mark.parametrize("bend", [nn.GELU(), nn.Softmax(1), nn.GroupNorm(2, 4), nn.Sigmoid()])
+@pytest.mark.parametrize("bend", [nn.GELU(), nn.Softmax(1), nn.GroupNorm(2, 4), nn.ReLU6()])
 def test_other_functions_are_differentiated_at_points(bend: nn.Module) -> None:
     split, x = _with(bend)
     assert not has_known_slopes(split, x)
@@ -141,10 +141,18 @@ def test_other_functions_are_differentiated_at_points(bend: nn.Module) -> None:
 
 def _with(bend: nn.Module) -> tuple:
     torch.manual_seed(1)
-    network = nn.Sequential(
-        nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3), bend, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4, 3),
-    ).double().eval()
+    network = (
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3),
+            nn.Conv2d(4, 4, 3),
+            bend,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 3),
+        )
+        .double()
+        .eval()
+    )
     x = images(1)
     return split_network(network, "0", x), x
 
@@ -167,7 +175,7 @@ def test_a_function_that_runs_twice_keeps_both() -> None:
 
 
 def test_the_fewest_panels_that_suffice_are_halved() -> None:
-    """Squared doubts 8, 4, 1 and an aim of 7: halving the first leaves 1 + 4 + 1, the rest stays."""
+    """Squared doubts 8, 4, 1 and an aim of 7: halving the first leaves 1 + 4 + 1."""
     path = torch.tensor([0, 1, 0, 0, 1])
     doubt = torch.tensor([[1.0], [0.5], [8.0], [4.0], [0.25]], dtype=torch.float64)
     assert _worst(path, doubt, 7).tolist() == [False, False, True, False, False]

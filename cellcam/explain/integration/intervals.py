@@ -83,9 +83,7 @@ def _of_chains(
     before_activations = torch.cat([activations[0], activations[1][:-n_chains]])
     classes = paths.classes[rows].repeat(n_panels, 1)
 
-    def maps(
-        done: SlopePass, ends: list[Ends], since: Tensor, last: bool
-    ) -> tuple[Tensor, Tensor]:
+    def maps(done: SlopePass, ends: list[Ends], since: Tensor, last: bool) -> tuple[Tensor, Tensor]:
         """Maps of the intervals that end at these points, chain by chain, and mean slopes."""
         done.begin_at(ends)
         multipliers = _multipliers(evaluator, done, classes, last)
@@ -101,9 +99,7 @@ def _of_chains(
     return IntervalMaps(torch.stack([first, second], 2), whole, vary)
 
 
-def _multipliers(
-    evaluator: PathEvaluator, done: SlopePass, classes: Tensor, last: bool
-) -> Tensor:
+def _multipliers(evaluator: PathEvaluator, done: SlopePass, classes: Tensor, last: bool) -> Tensor:
     """Slopes (M, K, C, U or 1) of the scores by the activations."""
     scores, leaf = done.values.scores, done.values.leaf
     found = at_least_float32(gradients(scores, classes, leaf, keep=not last)).flatten(3)

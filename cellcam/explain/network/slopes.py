@@ -24,6 +24,7 @@ from cellcam.explain.network.heads import agree
 from cellcam.explain.network.splitting import Pass, SplitNetwork
 from cellcam.explain.scores import gradients
 
+_STRONG = 30.0
 _RELU = (torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu)
 _MAX_POOL = {
     functional.max_pool2d: 2,
@@ -44,21 +45,23 @@ _BACKWARD = {
 def has_known_slopes(split: SplitNetwork, example: Tensor) -> bool:
     """Whether slopes account for the scores of the head: all its bending functions are known.
 
-    Tested between the activations of a black image and of ``example`` (1, C, *spatial).
+    Tested between a black image, ``example`` (1, C, *spatial), and images so strong that functions
+    bend which are straight in the usual range.
     """
     if split.execution.autocast or split.dtype not in (torch.float32, torch.float64):
         return False  # differences of rounded values are noise
+    images = torch.cat([0 * example, example, -_STRONG * example, _STRONG * example])
+    scores = split.scores(images).scores.detach()
     try:
-        first, last = (SlopePass(split, x) for x in (torch.zeros_like(example), example))
-    except (RuntimeError, TypeError):
-        return False
-    last.begin_at(first.ends)
-    classes = torch.arange(split.n_classes, device=split.device).unsqueeze(0)
-    multipliers = gradients(last.values.scores, classes, last.values.leaf)
-    change = last.values.leaf.detach() - first.values.leaf.detach()
+        begin, end = SlopePass(split, images[:-1]), SlopePass(split, images[1:])
+        end.begin_at(begin.ends)
+        classes = torch.arange(split.n_classes, device=split.device).expand(len(images) - 1, -1)
+        multipliers = gradients(end.values.scores, classes, end.values.leaf)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return False  # e.g. which functions run depends on the image
+    change = end.values.leaf.detach() - begin.values.leaf.detach()
     found = (multipliers * change.unsqueeze(1)).flatten(2).sum(2)
-    plain = [split.scores(x).scores.detach() for x in (torch.zeros_like(example), example)]
-    return agree(found, plain[1] - plain[0])
+    return agree(found, scores[1:] - scores[:-1])
 
 
 class Ends(NamedTuple):
@@ -66,12 +69,12 @@ class Ends(NamedTuple):
 
     input: Tensor  # (M, C, *space)
     output: Tensor  # (M, C, *space)
-    index: Tensor | None = None  # (M, C, *space) of max pooling: where the largest inputs are
+    largest: Tensor | None = None  # (M, C, *space) of max pooling: positions of the outputs
 
     def of(self, points: slice) -> Ends:
         """Values at some of the points."""
-        index = None if self.index is None else self.index[points]
-        return Ends(self.input[points], self.output[points], index)
+        largest = None if self.largest is None else self.largest[points]
+        return Ends(self.input[points], self.output[points], largest)
 
 
 class SlopePass:
@@ -101,7 +104,8 @@ class _Kept(TorchFunctionMode):
     def __init__(self, done: SlopePass) -> None:
         super().__init__()
         self._done = done
-        self._normalised: tuple[Tensor, Tensor] | None = None  # and what it was before
+        # The last output of a batch norm, and its input.
+        self._normalised: tuple[Any, Any] = None, None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -110,8 +114,8 @@ class _Kept(TorchFunctionMode):
         if func in _RELU:
             x = args[0]
             # Behind a batch norm, the slope of both together: one multiplication instead of two.
-            both = self._normalised is not None and self._normalised[0] is x
-            return _Relu.apply(self._normalised[1] if both else x, x.detach(), self._done)
+            normalised, before = self._normalised
+            return _Relu.apply(before if x is normalised else x, x.detach(), self._done)
         if func in _MAX_POOL and not kwargs.get("return_indices"):
             return _pooled(self._done, _MAX_POOL[func], *args, **kwargs)
         found = func(*args, **kwargs)
@@ -182,17 +186,17 @@ class _MaxPool(Function):
             done.slopes[number] = handed_over_at(before, after)
         first = gradient * done.slopes[number]
         backward = _BACKWARD[ctx.n_axes]
-        by_input = backward(first, after.input, *ctx.how, before.index)
-        by_input += backward(gradient - first, after.input, *ctx.how, after.index)
+        by_input = backward(first, after.input, *ctx.how, before.largest)
+        by_input += backward(gradient - first, after.input, *ctx.how, after.largest)
         return by_input, None, None, None
 
 
 def handed_over_at(before: Ends, after: Ends) -> Tensor:
     """Part of the interval in which the input that was largest before is the largest."""
-    assert before.index is not None
-    assert after.index is not None
-    lead = before.output - _at(before.input, after.index)
-    total = (after.output - _at(after.input, before.index)).add_(lead)
+    assert before.largest is not None
+    assert after.largest is not None
+    lead = before.output - _at(before.input, after.largest)
+    total = (after.output - _at(after.input, before.largest)).add_(lead)
     return lead.div_(total).nan_to_num_(0.5)
 
 
