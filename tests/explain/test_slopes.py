@@ -101,9 +101,10 @@ def test_agrees_with_many_steps(layer: str) -> None:
 def test_parts_of_a_path_need_not_fit_into_a_batch() -> None:
     passes: list[int] = []
     network, x = small_network(), images()
-    together = complete(network, "features.1", rtol=0.05)(x, "all")
+    cam = complete(network, "features.1", rtol=0.05)
+    together = cam(x, "all")
     network.register_forward_pre_hook(lambda _m, args: passes.append(len(args[0])))
-    apart = complete(network, "features.1", rtol=0.05, internal_batch_size=1)(x, "all")
+    apart = cam(x, "all", internal_batch_size=1)
     assert max(passes) == 1
     torch.testing.assert_close(apart.maps, together.maps)
     assert torch.equal(apart.n_evaluations, together.n_evaluations)
@@ -112,8 +113,10 @@ def test_parts_of_a_path_need_not_fit_into_a_batch() -> None:
 def test_passes_are_no_larger_than_a_batch() -> None:
     passes: list[int] = []
     network, x = small_network(), images(6)
+    cam = complete(network, "features.1", rtol=0.02, internal_batch_size=8)
+    cam(x)
     network.register_forward_pre_hook(lambda _m, args: passes.append(len(args[0])))
-    complete(network, "features.1", rtol=0.02, internal_batch_size=8)(x, "all")
+    cam(x, "all")
     assert max(passes) <= 8
 
 
