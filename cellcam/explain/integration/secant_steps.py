@@ -19,9 +19,9 @@ from cellcam.explain.network.path_points import PathEvaluator, Paths
 
 # Error of the halves over the distance: where ReLUs bend independently of each other, in the
 # square mean the root of 1/5, and a half of its distance squared, 1/8, after another halving.
-_MARGIN, _SHRINKS = 0.65, 1 / 8
+_MARGIN, _SHRINKS = 0.7, 1 / 8
 # Panels to begin with, for this error; fewer for larger ones, more for smaller.
-_FIRST_PANELS, _AT_RTOL, _POWER = 5, 0.05, 0.6
+_FIRST_PANELS, _AT_RTOL, _POWER = 4, 0.05, 0.6
 # Halving aims a little below the error that is asked for.
 _AIM = 0.95
 
