@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, PositiveFloat, model_validator
+from pydantic import Field, JsonValue, NonNegativeFloat, PositiveFloat, model_validator
 
 from cellcam.models.normalisation import Normalisation
 from cellcam.models.plain_data import PlainData
@@ -24,6 +24,27 @@ class Finding(PlainData):
     diameter_um: PositiveFloat | None = None
 
 
+class KnownImages(PlainData):
+    """When an image, taken as a whole, is unlike the training images.
+
+    Attributes
+    ----------
+    values : of each training image, the median `unlike` of its cells, compared with the cells of
+        the other training images; ascending
+    fewest_cells : an image with fewer cells is not judged
+    false_alarms : share of images like those of the training that get a warning
+    """
+
+    values: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=10_000)]
+    fewest_cells: Annotated[int, Field(ge=1)]
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+
+    def is_unlike(self, value: float) -> bool:
+        """Whether an image of this value is among the farthest of all images, itself included."""
+        as_far = sum(other >= value for other in self.values)
+        return (1 + as_far) <= self.false_alarms * (1 + len(self.values))
+
+
 class KnownCells(PlainData):
     """When a cell is unlike the training cells; the measures are in a file beside the weights.
 
@@ -32,12 +53,15 @@ class KnownCells(PlainData):
     farthest, sparsest : thresholds, see `TrainingCells`
     false_alarms : share of held-out cells of the training's images that exceed one of them
     sha256 : of the file
+    images : when a whole image is unlike; None where the training had too few images, and in
+        folders of older versions
     """
 
     farthest: PositiveFloat
     sparsest: PositiveFloat
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     sha256: str
+    images: KnownImages | None = None
 
 
 class ModelSpec(PlainData):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cellcam.models.spec import ModelSpec
+from cellcam.models.spec import KnownCells, ModelSpec
 from cellcam.models.unlike import in_words
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def image_notes(notes: Iterable[str], cells: pd.DataFrame, spec: ModelSpec) -> t
     cells : its cell table
     spec : of the model that called them
     """
-    return each_once([*([spec.note] if spec.note else []), *notes, *unlike_notes(cells)])
+    about_cells = unlike_notes(cells) or unlike_image_notes(cells, spec.known_cells)
+    return each_once([*([spec.note] if spec.note else []), *notes, *about_cells])
 
 
 def unlike_notes(cells: pd.DataFrame) -> Sequence[str]:
@@ -36,15 +37,43 @@ def unlike_notes(cells: pd.DataFrame) -> Sequence[str]:
     known = int(cells["unlike"].notna().sum())
     if len(unlike) < max(min(_FEWEST, known), _MANY * known, 1):
         return []
-    counts = unlike["differs"].value_counts()
-    main = str(counts.index[0])
-    figures = unlike.loc[unlike["differs"] == main, "differs_by"].dropna()
-    by = float(figures.median()) if len(figures) else float("nan")
     text = (
         f"{len(unlike)} of {known} cells look unlike those the model was trained on: "
-        f"{in_words(main, by)}. Do not rely on their classes."
+        f"{_main_difference(unlike)}. Do not rely on their classes."
     )
     return [text]
+
+
+def unlike_image_notes(cells: pd.DataFrame, known: KnownCells | None) -> Sequence[str]:
+    """What differs in an image whose cells, together, are farther off than training images are.
+
+    Its value is the median of its cells' ``unlike``, which takes no notice of some odd ones.
+
+    Parameters
+    ----------
+    known : of the model; without images nothing is said
+    """
+    images = known and known.images
+    values = cells["unlike"].dropna()
+    if not images or len(values) < images.fewest_cells or not images.is_unlike(values.median()):
+        return []
+    unlike = cells[cells["unlike"] > 1]
+    what = "no single cell is striking"
+    if len(unlike):
+        what = f"in those that differ most, {_main_difference(unlike)}"
+    text = (
+        f"Taken together, the cells look unlike those of the training images: {what}. About 1 in "
+        f"{round(1 / images.false_alarms)} images of the training's kind gets this warning by "
+        "mistake. Check some of the classes."
+    )
+    return [text]
+
+
+def _main_difference(unlike: pd.DataFrame) -> str:
+    """What differs in most of the unlike cells, in words."""
+    main = str(unlike["differs"].value_counts().index[0])
+    figures = unlike.loc[unlike["differs"] == main, "differs_by"].dropna()
+    return in_words(main, float(figures.median()) if len(figures) else float("nan"))
 
 
 def each_once(notes: Iterable[str]) -> tuple[str, ...]:
