@@ -28,7 +28,9 @@ from cellcam_training.tables.crops import read_crops
 from numpy.typing import NDArray
 from unlike import _distortions
 
+from cellcam.models.missing_counts import missing_counts
 from cellcam.models.normalisation import Normalisation
+from cellcam.models.spec import KnownImages
 from cellcam.models.unlike import measures_of
 
 _FOLDS = 5
@@ -78,23 +80,28 @@ def _one_seed(pixels: NDArray[np.generic], images: NDArray[np.int64], seed: int)
             crops = pixels[images == image]
             if len(crops) < known.images.fewest_cells:
                 continue
+            images_of = {"unchanged": crops, **_all_distortions(crops)}
             values = {
                 name: known.unlike(measures_of(distorted, normalisation))
-                for name, distorted in {"unchanged": crops, **_all_distortions(crops)}.items()
+                for name, distorted in images_of.items()
             }
             for name, of in values.items():
                 warned = known.images.is_unlike(float(np.median(of)))
-                seen[name].append(((of > 1).mean(), warned))
+                stretched = is_stretched(images_of[name], known.images)
+                seen[name].append(((of > 1).mean(), warned, stretched))
             for share in _DEBRIS:
                 debris = np.arange(len(crops)) < round(share * len(crops))
                 of = np.where(debris, values["magnified 0.5 x"], values["unchanged"])
                 warned = known.images.is_unlike(float(np.median(of)))
-                seen[f"unchanged, {share:.0%} magnified 0.5 x"].append(((of > 1).mean(), warned))
+                seen[f"unchanged, {share:.0%} magnified 0.5 x"].append(
+                    ((of > 1).mean(), warned, False)
+                )
         print(f"fold {fold}: {len(known.images.values)} training images", flush=True)
-    print(f"seed {seed}: most of its cells, a fifth of its cells, whole image")
+    print(f"seed {seed}: most of its cells, a fifth, median of its cells, gaps, either")
     for name, rows in seen.items():
-        flagged, warned = np.array(rows).T
-        shares = (flagged > 0.5).mean(), (flagged >= 0.2).mean(), warned.mean()
+        flagged, warned, gaps = np.array(rows).T
+        either = np.maximum(warned, gaps).mean()
+        shares = (flagged > 0.5).mean(), (flagged >= 0.2).mean(), warned.mean(), gaps.mean(), either
         print(f"| {name} | {' | '.join(f'{s:.1%}' for s in shares)} |")
     print(f"of {len(rows)} images", flush=True)
 
@@ -104,7 +111,17 @@ def _all_distortions(pixels: NDArray[np.generic]) -> dict[str, NDArray[np.generi
     low, high = np.quantile(counts, [0.01, 0.998])
     most = 65535 if pixels.dtype.itemsize > 1 else 255
     stretched = np.clip((counts - low) / (high - low), 0, 1) * most
-    return {**_distortions(pixels), "stretched as a whole": stretched}
+    whole = (counts - counts.min()) / np.ptp(counts) * most
+    return {
+        **_distortions(pixels),
+        "stretched as a whole": np.round(stretched),
+        "stretched from darkest to brightest": np.round(whole),
+    }
+
+
+def is_stretched(crops: NDArray[np.generic], known: KnownImages) -> bool:
+    """Whether a note says so, see `stretched_notes`."""
+    return bool((missing_counts(crops) > np.add(known.missing_counts, 0.04)).any())
 
 
 def _print_exposures(pixels: NDArray[np.generic], images: NDArray[np.int64]) -> None:

@@ -33,11 +33,15 @@ class KnownImages(PlainData):
         the other training images; ascending
     fewest_cells : an image with fewer cells is not judged
     false_alarms : share of images like those of the training that get a warning
+    missing_counts : for each channel, the largest share in a training image, see `missing_counts`;
+        1 where it cannot be told
     """
 
     values: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=10_000)]
     fewest_cells: Annotated[int, Field(ge=1)]
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
+
+    missing_counts: tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
     def is_unlike(self, value: float) -> bool:
         """Whether an image of this value is among the farthest of all images, itself included."""
@@ -136,6 +140,9 @@ class ModelSpec(PlainData):
         for name, names in {"channels": self.channels, "classes": self.classes}.items():
             if len(set(names)) != len(names):
                 raise ValueError(f"{name} must differ from each other: {', '.join(names)}")
+        images = self.known_cells and self.known_cells.images
+        if images and len(images.missing_counts) != len(self.channels):
+            raise ValueError("missing_counts must hold a value for each channel")
         if (self.field == "volume") != (self.spatial_dims == 3):
             raise ValueError("a 3-D network sees volumes, a 2-D network planes or projections")
         return self

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcam.models.missing_counts import missing_counts
 from cellcam.models.spec import KnownCells, ModelSpec
 from cellcam.models.unlike import in_words
 
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
 
 # From this share of unlike cells on, and this number of cells, an image is said to differ.
 _MANY, _FEWEST = 0.2, 3
+# So much larger than in any training image is a share of missing counts that is worth a note.
+_MISSING = 0.04
 
 _SHARE = re.compile(r"(?:Up to )?(?:(\d+)|Less than 1) %")
 
@@ -67,6 +73,27 @@ def unlike_image_notes(cells: pd.DataFrame, known: KnownCells | None) -> Sequenc
         "mistake. Check some of the classes."
     )
     return [text]
+
+
+def stretched_notes(crops: NDArray[np.generic], spec: ModelSpec) -> Iterator[str]:
+    """Channels in which counts are missing that the training images have.
+
+    Parameters
+    ----------
+    crops : (N, C, *spatial) counts of cells of one image
+    spec : of the model; without training images nothing is said
+    """
+    images = spec.known_cells and spec.known_cells.images
+    if not images or not len(crops):
+        return
+    shares = zip(spec.channels, missing_counts(crops), images.missing_counts, strict=True)
+    for name, share, most in shares:
+        if share > most + _MISSING:  # not for NaN
+            yield (
+                f"{100 * share:.0f} % of the counts of {name} occur in no pixel, as after a "
+                f"stretched contrast; in training images, at most {most:.0%}. Use the image as it "
+                "was recorded."
+            )
 
 
 def _main_difference(unlike: pd.DataFrame) -> str:

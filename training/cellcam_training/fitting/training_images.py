@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.models.missing_counts import missing_counts
 from cellcam.models.normalisation import Normalisation
 from cellcam.models.spec import KnownImages
 from cellcam.models.training_cells import TrainingCells
@@ -66,10 +67,13 @@ def with_training_images(
         for image in inside:
             measures = measures_of(np.asarray(pixels[image]), normalisation)
             values.append(float(np.median(others.unlike(measures))))
+    missing = np.array([missing_counts(np.asarray(pixels[image])) for image in judged])
     known = KnownImages(
         values=tuple(sorted(values)),
         fewest_cells=min(map(len, judged)),
         false_alarms=FALSE_ALARMS,
+        # Where one image cannot be judged, nothing is known about others like it.
+        missing_counts=tuple(np.nan_to_num(missing, nan=1.0).max(0).tolist()),
     )
     return replace(cells, images=known)
 
