@@ -121,7 +121,7 @@ def _all_distortions(pixels: NDArray[np.generic]) -> dict[str, NDArray[np.generi
 
 def is_stretched(crops: NDArray[np.generic], known: KnownImages) -> bool:
     """Whether a note says so, see `stretched_notes`."""
-    return bool((missing_counts(crops) > np.add(known.missing_counts, 0.04)).any())
+    return bool((missing_counts(crops) > np.add(known.missing_counts, 0.02)).any())
 
 
 def _print_exposures(pixels: NDArray[np.generic], images: NDArray[np.int64]) -> None:

@@ -33,8 +33,8 @@ class KnownImages(PlainData):
         the other training images; ascending
     fewest_cells : an image with fewer cells is not judged
     false_alarms : share of images like those of the training that get a warning
-    missing_counts : for each channel, the largest share in a training image, see `missing_counts`;
-        1 where it cannot be told
+    missing_counts : for each channel, the share that this few training images reach, see
+        `missing_counts`; 1 where it cannot be told
     """
 
     values: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=10_000)]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # From this share of unlike cells on, and this number of cells, an image is said to differ.
 _MANY, _FEWEST = 0.2, 3
-# So much larger than in any training image is a share of missing counts that is worth a note.
-_MISSING = 0.04
+# A share of missing counts that is worth a note is so much larger than in the training images.
+_MISSING = 0.02
 
 _SHARE = re.compile(r"(?:Up to )?(?:(\d+)|Less than 1) %")
 
@@ -91,7 +91,7 @@ def stretched_notes(crops: NDArray[np.generic], spec: ModelSpec) -> Iterator[str
         if share > most + _MISSING:  # not for NaN
             yield (
                 f"{100 * share:.0f} % of the counts of {name} occur in no pixel, as after a "
-                f"stretched contrast; in training images, at most {most:.0%}. Use the image as it "
+                f"stretched contrast; in training images, up to {most:.0%}. Use the image as it "
                 "was recorded."
             )
 

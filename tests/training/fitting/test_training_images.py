@@ -43,8 +43,8 @@ def of_twenty() -> tuple[TrainingCells, Normalisation]:
 
 
 @pytest.fixture(scope="module")
-def of_sixty() -> tuple[TrainingCells, Normalisation]:
-    return known(60)
+def of_forty() -> tuple[TrainingCells, Normalisation]:
+    return known(40)
 
 
 def warned(known: tuple[TrainingCells, Normalisation], seeds: range, factor: float = 1.0) -> float:
@@ -80,19 +80,18 @@ def test_each_training_image_is_compared_with_the_cells_of_the_others(
 
 
 def test_images_of_the_same_kind_are_rarely_unlike(
-    of_sixty: tuple[TrainingCells, Normalisation],
+    of_forty: tuple[TrainingCells, Normalisation],
 ) -> None:
-    assert warned(of_sixty, range(1000, 1100)) <= 0.1
+    assert warned(of_forty, range(1000, 1060)) <= 0.1
 
 
-@pytest.mark.parametrize("factor", [0.4, 2.5])
-def test_another_exposure_is_noticed_though_single_cells_do_not_show_it(
-    of_sixty: tuple[TrainingCells, Normalisation], factor: float
+def test_another_exposure_is_noticed_though_most_cells_do_not_show_it(
+    of_forty: tuple[TrainingCells, Normalisation],
 ) -> None:
-    cells, normalisation = of_sixty
-    crops, _ = exposed_crops(range(1000, 1030), factor)
-    assert (cells.unlike(measures_of(crops, normalisation)) > 1).mean() < 0.3
-    assert warned(of_sixty, range(1000, 1030), factor) >= 0.9
+    cells, normalisation = of_forty
+    crops, _ = exposed_crops(range(1000, 1030), 0.33)
+    assert (cells.unlike(measures_of(crops, normalisation)) > 1).mean() < 0.4
+    assert warned(of_forty, range(1000, 1030), 0.33) >= 0.8
 
 
 def test_with_fewer_than_19_images_nothing_is_kept() -> None:

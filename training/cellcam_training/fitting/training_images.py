@@ -72,8 +72,7 @@ def with_training_images(
         values=tuple(sorted(values)),
         fewest_cells=min(map(len, judged)),
         false_alarms=FALSE_ALARMS,
-        # Where one image cannot be judged, nothing is known about others like it.
-        missing_counts=tuple(np.nan_to_num(missing, nan=1.0).max(0).tolist()),
+        missing_counts=tuple(map(_limit, missing.T)),
     )
     return replace(cells, images=known)
 
@@ -86,6 +85,12 @@ def _judged_cells(images: NDArray[np.integer], rng: np.random.Generator) -> list
         np.sort(rng.permutation(np.flatnonzero(images == name))[:_MOST_CELLS])
         for name in np.sort(chosen)
     ]
+
+
+def _limit(shares: NDArray[np.float32]) -> float:
+    """Share that few enough of the training images reach; NaN, not known, counts as 1."""
+    place = int(FALSE_ALARMS * (len(shares) + 1) + 1e-9)
+    return float(np.sort(np.nan_to_num(shares, nan=1.0))[-place])
 
 
 def _parts(
