@@ -69,4 +69,4 @@ def exposed_stack(seed: int, factor: float = 1.0) -> tuple[Stack, NDArray[np.int
     for number, (cy, cx) in enumerate(CENTRES, 1):
         labels[np.hypot(y - cy, x - cx) < 5] = number
     pixel = PixelSize(None, 0.5, 0.5)
-    return Stack.from_array(counts[None], "CYX", ["DNA"], pixel, f"field_{seed}"), labels
+    return Stack.from_array(counts[None], "CYX", ["DNA"], pixel, f"field_{seed}_{factor:g}"), labels
