@@ -83,7 +83,9 @@ def test_each_training_image_is_compared_with_the_cells_of_the_others(
 def test_images_of_the_same_kind_are_rarely_unlike(
     of_forty: tuple[TrainingCells, Normalisation],
 ) -> None:
-    assert warned(of_forty, range(1000, 1060)) <= 0.1
+    # Of 40 training images the second largest decides: for one training set the rate follows
+    # Beta(2, 39), 0.05 on average and 0.11 at most in 19 of 20 sets; 60 images scatter more.
+    assert warned(of_forty, range(1000, 1060)) <= 0.2
 
 
 def test_another_exposure_is_noticed_though_most_cells_do_not_show_it(
@@ -113,20 +115,22 @@ def test_images_with_few_cells_do_not_count(of_twenty: tuple[TrainingCells, Norm
 
 
 def test_whole_groups_are_left_out() -> None:
-    # Each image lies in a group together with a copy of itself: were only the image left out, its
-    # copy would make its cells look known.
-    crops, images = exposed_crops(range(20))
-    twice, of_image = np.concatenate([crops, crops]), np.concatenate([images, images + 20])
-    normalisation = Normalisation.measured(twice)
-    measures, rows = measured_cells(twice, normalisation, np.arange(len(twice)))
-    cells = measure_training_cells(measures, (of_image % 20)[rows])
+    # Each group holds an image and seven copies of it: were only the image left out, its copies
+    # would make its cells look known.
+    crops, of_cell = exposed_crops(range(6))
+    five = np.concatenate([np.flatnonzero(of_cell == i)[:5] for i in range(6)])
+    copies = np.concatenate([crops[five]] * 8)
+    groups, images = np.tile(of_cell[five], 8), np.repeat(np.arange(48), 5)
+    normalisation = Normalisation.measured(copies)
+    measures, rows = measured_cells(copies, normalisation, np.arange(len(copies)))
+    cells = measure_training_cells(measures, groups[rows])
 
     def values(groups: np.ndarray) -> tuple[float, ...]:
-        known = with_training_images(cells, normalisation, twice, groups, of_image).images
+        known = with_training_images(cells, normalisation, copies, groups, images).images
         assert known is not None
         return known.values
 
-    assert np.median(values(of_image % 20)) > 1.5 * np.median(values(of_image))
+    assert np.median(values(groups)) > 10 * np.median(values(images))
 
 
 @pytest.mark.fault(
