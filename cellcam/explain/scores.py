@@ -21,7 +21,7 @@ def class_scores(score: Score, logits: Tensor) -> Tensor:
     return logits.log_softmax(1)
 
 
-def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
+def gradients(scores: Tensor, classes: Tensor, leaf: Tensor, keep: bool = False) -> Tensor:
     """Gradients (N, K, C, ...) of the scores of ``classes`` by ``leaf``, in the leaf's layout.
 
     Parameters
@@ -29,13 +29,14 @@ def gradients(scores: Tensor, classes: Tensor, leaf: Tensor) -> Tensor:
     scores : (N, n_classes) tensor that depends on the leaf, image by image
     classes : (N, K) int64 tensor
     leaf : (N, C, ...) tensor
+    keep : whether the scores are differentiated again
     """
     with torch.enable_grad():
         chosen = scores.gather(1, classes).sum(0).unbind()
     by_class = []
     for k, score in enumerate(chosen):
         (gradient,) = torch.autograd.grad(
-            score, leaf, retain_graph=k < len(chosen) - 1, materialize_grads=True
+            score, leaf, retain_graph=keep or k < len(chosen) - 1, materialize_grads=True
         )
         by_class.append(gradient.movedim(1, -1))
     if by_class[0].is_contiguous():  # the channels lie innermost: no rearranging

@@ -21,7 +21,7 @@ def sees_means_only(split: SplitNetwork, example: Tensor) -> bool:
     """
     probes = _probes(split, example)
     try:
-        return _agree(split.head(example, means_over_space(probes)), split.head(example, probes))
+        return agree(split.head(example, means_over_space(probes)), split.head(example, probes))
     except (RuntimeError, ValueError, IndexError):  # of shapes that the network cannot take
         return False  # e.g. it mixes the activations with values that bypass the layer
 
@@ -31,7 +31,7 @@ def is_affine(split: SplitNetwork, example: Tensor) -> bool:
     leaf = means_over_space(_probes(split, example)).requires_grad_()
     classes = torch.arange(split.n_classes, device=leaf.device).expand(len(leaf), -1)
     found = gradients(split.head(example, leaf), classes, leaf)
-    return _agree(found, found[:1].expand_as(found))
+    return agree(found, found[:1].expand_as(found))
 
 
 def _probes(split: SplitNetwork, example: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def _probes(split: SplitNetwork, example: Tensor) -> Tensor:
     return torch.cat([actual, ((noise + level) * scale).to(actual)])
 
 
-def _agree(a: Tensor, b: Tensor) -> bool:
+def agree(a: Tensor, b: Tensor) -> bool:
     """Whether rows of ``a`` and ``b`` are equal but for rounding."""
     a, b = a.detach(), b.detach()
     tolerance = 1e-9 if a.dtype == torch.float64 else 1e-4 if a.dtype == torch.float32 else 3e-2
