@@ -2,8 +2,8 @@
 
     python benchmarks/exchange.py [N_CELLS [ENDING ...]]
 
-Prints a line for each format, or for those of the endings: seconds to write and to read N cells (100,000), the size of the
-file, and which part of the ids, the classes and the pixels came back.
+Prints a line for each format, or for those of the endings: seconds to write and to read N cells
+(100,000), the size of the file, and which part of ids, classes and pixels came back.
 """
 
 from __future__ import annotations
