@@ -7,8 +7,10 @@ descriptions of an array, which are checked before one is made.
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +41,7 @@ def read_npy(path: Path) -> NDArray[np.generic]:
     try:
         with open(path, "rb") as file:
             pickled = _is_object(file)
-            masks = _plain(_Unpickler(file).load()) if pickled else None
+            masks = _plain(_unpickled(file.read())) if pickled else None
         if not pickled:
             masks = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(masks, np.ndarray) and masks.dtype == object and masks.size == 1:
@@ -76,6 +78,18 @@ def _is_object(file: BinaryIO) -> bool:
     )
     _, _, dtype = read(file)
     return bool(dtype.hasobject)
+
+
+def _unpickled(content: bytes) -> Any:
+    """What a pickle describes.
+
+    A number in its memory takes as much room as all numbers below it, so one that no file of this
+    size needs would fill the memory.
+    """
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+            raise _RefusedError(f"{argument} remembered objects")
+    return _Unpickler(io.BytesIO(content)).load()
 
 
 class _RefusedError(Exception):

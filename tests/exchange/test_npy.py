@@ -176,6 +176,17 @@ class TestHostile:
         with pytest.raises(InputError, match="object 'x' of another file"):
             read_npy(save_pickle(tmp_path / "a.npy", b"Px\n."))
 
+    def test_a_place_in_the_memory_far_beyond_the_file(self, tmp_path: Path) -> None:
+        content = b"\x80\x04Nr" + (2**31 - 1).to_bytes(4, "little") + b"."
+        with pytest.raises(InputError, match="2147483647 remembered objects"):
+            read_npy(save_pickle(tmp_path / "a.npy", content))
+
+    @pytest.mark.parametrize("size", [2**20, 2**40, 2**62])
+    def test_bytes_that_are_not_there(self, tmp_path: Path, size: int) -> None:
+        content = b"\x80\x04\x8e" + size.to_bytes(8, "little") + b"x."
+        with pytest.raises(InputError, match="no NumPy file that can be read"):
+            read_npy(save_pickle(tmp_path / "a.npy", content))
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
