@@ -21,7 +21,7 @@ from cellcam.explain.network.path_points import PathEvaluator, Paths
 # square mean the root of 1/5, and a half of its distance squared, 1/8, after another halving.
 _MARGIN, _SHRINKS = 0.7, 1 / 8
 # Panels to begin with, for this error; fewer for larger ones, more for smaller.
-_FIRST_PANELS, _AT_RTOL, _POWER = 4, 0.05, 0.6
+_FIRST_PANELS, _AT_RTOL, _POWER = 5, 0.05, 0.6
 # Halving aims a little below the error that is asked for.
 _AIM = 0.95
 
