@@ -59,7 +59,9 @@ def integrate_by_slopes(evaluator: PathEvaluator, paths: Paths, tolerance: Toler
             error = relative(error, maps.norm(dim=2))
             return Integral(maps, error, maps.sum(2), n_evaluations, vary)
         doubt = relative(_MARGIN * panels.doubt, size[panels.path])
-        chosen = _worst(panels.path, doubt.square(), (_AIM * tolerance.rtol) ** 2)
+        # On the CPU, where running sums are the same each time.
+        chosen = _worst(panels.path.cpu(), doubt.square().cpu(), (_AIM * tolerance.rtol) ** 2)
+        chosen = chosen.to(done.device)
         chosen &= ~done[panels.path]
         n_evaluations += 2 * torch.bincount(panels.path[chosen], minlength=paths.n)
         panels = _with_halved(evaluator, paths, panels, chosen)
