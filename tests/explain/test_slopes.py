@@ -184,3 +184,20 @@ def test_the_fewest_panels_that_suffice_are_halved() -> None:
     assert _worst(path, doubt, 7).tolist() == [False, False, True, False, False]
     # For 2, halving two leaves 1 + 0.5 + 1, and all are halved; the other path has enough.
     assert _worst(path, doubt, 2).tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_gives_no_numbers_ends(value: float) -> None:
+    network, x = small_network(), images(2)
+    cam = complete(network, "features.1", rtol=0.05)
+    x[1] = value
+    found = cam(x, 0)
+    torch.testing.assert_close(found.maps[:1], cam(x[:1], 0).maps)
+    assert not found.maps[1].isfinite().all()
+
+
+def test_a_path_of_no_length_has_an_empty_map() -> None:
+    network = small_network()
+    found = complete(network, "features.1", rtol=0.05)(torch.zeros(1, 2, 16, 16).double(), "all")
+    assert (found.maps == 0).all()
+    assert (found.error == 0).all()
