@@ -1,9 +1,9 @@
 """Time and fidelity of round trips through other programs' formats.
 
-    python benchmarks/exchange.py [N_CELLS]
+    python benchmarks/exchange.py [N_CELLS [ENDING ...]]
 
-Prints a line for each format: seconds to write and to read N cells (100,000), the size of the
-file, and which part of the ids, the classes and the pixels came back.
+Prints a line for each format, or for those of the endings: seconds to write and to read N cells
+(100,000), the size of the file, and which part of ids, classes and pixels came back.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ def called(labels: np.ndarray) -> Cells:
 def main() -> None:
     """Measure every format that is written and read."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    wanted = set(sys.argv[2:])
     labels = cells_in_squares(n)
     height, width = labels.shape
     started = time.perf_counter()
     cells = called(labels)
     print(f"{n} cells in {height} x {width} pixels traced in {time.perf_counter() - started:.1f} s")
     for known in FORMATS:
-        if not (known.reader and known.writer):
+        if not (known.reader and known.writer) or (wanted and not wanted & {*known.endings}):
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"cells{known.endings[0]}"

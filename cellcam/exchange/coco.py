@@ -193,8 +193,11 @@ def _decoded(run_lengths: Mapping[str, Any]) -> Outline:
     inside = np.zeros((right - left) * height, np.int8)
     for begin, end in zip(first - left * height, last - left * height, strict=False):
         inside[begin:end] = 1
-    found = outlines_of(inside.reshape(-1, height).T)[1]
-    return [[ring + np.array([left, 0]) for ring in polygon] for polygon in found]
+    columns = inside.reshape(-1, height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    top = int(rows[0])
+    found = outlines_of(columns[:, top : int(rows[-1]) + 1].T)[1]
+    return [[ring + np.array([left, top]) for ring in polygon] for polygon in found]
 
 
 def _uncompressed(text: str) -> NDArray[np.int64]:
