@@ -22,8 +22,11 @@ from cellcam.explain.integration.integral import Integral, relative
 from cellcam.explain.memory import Batches, slices
 from cellcam.explain.network.execution import repeatable
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
+from cellcam.explain.network.layouts import LayoutChoice
+from cellcam.explain.network.outputs import OutputChoice
 from cellcam.explain.network.path_points import PathEvaluator
-from cellcam.explain.network.splitting import Layer, left_as_it_was
+from cellcam.explain.network.splitting import left_as_it_was
+from cellcam.explain.network.target import Layer, Target
 from cellcam.explain.scores import ClassIndex, check_class_idx, class_idx_of, n_classes
 from cellcam.explain.settings import SettingOptions, Settings
 
@@ -66,11 +69,14 @@ class IntegratedGradCAM:
         target_layers: Layer | list[Layer] | tuple[Layer, ...] | None = None,
         *,
         black: float | Tensor = 0.0,
+        layout: LayoutChoice = None,
+        output: OutputChoice = None,
         **settings: Unpack[SettingOptions],
     ) -> None:
         self.nn_module = nn_module
         self.target_layers = target_layers
         self.black = black
+        self.layout, self.output = layout, output
         self.settings = Settings().changed(**settings)
         self._facts: dict[object, NetworkFacts] = {}
 
@@ -140,12 +146,14 @@ class IntegratedGradCAM:
 
     def _facts_about(self, layer: Layer | None, x: Tensor, run: Settings) -> NetworkFacts:
         """Facts about the network; kept as long as its weights stay the same."""
-        key = (layer, x.shape[1:], x.dtype, run.precision)
+        target = Target(layer, self.layout, self.output, run.region)
+        # A region is known by its identity, and kept beside the facts.
+        key = (layer, x.shape[1:], x.dtype, run.precision, run.internal_batch_size == 1, run.region)
         facts = self._facts.get(key)
         if facts is None or facts.weights != fingerprint(self.nn_module):
             while len(self._facts) >= _MOST_FACTS:
                 self._facts.pop(next(iter(self._facts)))
-            facts = find_facts(self.nn_module, layer, x, run.precision, run.internal_batch_size)
+            facts = find_facts(self.nn_module, target, x, run.precision, run.internal_batch_size)
             self._facts[key] = facts
         return facts
 
@@ -165,16 +173,18 @@ def _explain_batch(
         else:
             integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
     integral = Integral(*map(torch.cat, zip(*integrals, strict=True)))
-    difference = paths.scores - paths.start_scores
+    difference, split = paths.scores - paths.start_scores, evaluator.facts.split
     found = Explanation(
-        maps=_as_images(integral.maps, evaluator.facts.split.map_shape, x, run.upsample),
+        maps=_as_images(integral.maps, split.layout.space, x, run.upsample),
         class_idx=images.classes,
         logits=images.logits,
         error=integral.error,
         n_evaluations=integral.n_evaluations,
         weights_vary=integral.weights_vary,
         completeness_gap=relative((integral.line - difference).abs(), difference.abs()),
-        target_layer=evaluator.facts.split.layer_name,
+        target_layer=split.layer_name,
+        layout=str(split.layout),
+        output=split.output.description,
     )
     if run.channels:
         found = by_channel(found, difference, images.scores - images.start_scores)

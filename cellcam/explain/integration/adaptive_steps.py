@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from cellcam.explain.integration.estimates import CompleteEstimator, PaperEstimator
-from cellcam.explain.integration.integral import Formula, Integral, relative
+from cellcam.explain.integration.integral import (
+    Formula,
+    Integral,
+    line_terms,
+    map_terms,
+    relative,
+)
 from cellcam.explain.network.path_points import PathEvaluator, Paths
 
 MOST_EVALUATIONS = 128
@@ -88,7 +94,9 @@ def integrate_adaptively(
 
 def _from_ends(paths: Paths) -> Integral:
     """The complete map of a constant gradient, from both ends alone; exact."""
-    maps = paths.at_end.weights @ (paths.at_end.activations - paths.start_activations)
+    end = paths.at_end
+    change = end.activations - paths.start_activations
+    maps, line = map_terms(end, change), line_terms(end.gradient, change)
     n_evaluations = torch.ones_like(paths.classes[:, 0])
     weights_vary = torch.zeros_like(paths.classes, dtype=torch.bool)
-    return Integral(maps, torch.zeros_like(maps[..., 0]), maps.sum(2), n_evaluations, weights_vary)
+    return Integral(maps, torch.zeros_like(line), line, n_evaluations, weights_vary)
