@@ -1,4 +1,4 @@
-"""Layouts of a layer's output: which of its values are features, and which place each belongs to."""
+"""Layouts of a layer's output: which values are features, and which place each belongs to."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +80,8 @@ def find_output(
     """
     item = _sole_item(returned) if choice is None else choice
     found = _item(returned, item)
+    if region is not None and found.ndim < 3:
+        raise ValueError("region= is for networks that return maps of scores; this one does not.")
     logits = ending.in_front_of(found)
     link: Link = "softmax" if logits is None else ending.link
     scores = _by_class(found if logits is None else logits, 1, region)
@@ -166,3 +168,17 @@ def _by_class(found: Tensor, n_images: int, region: Tensor | None) -> Tensor:
 def _are_probabilities(scores: Tensor) -> bool:
     """Whether numbers of one image, (1, n_classes), are between 0 and 1 and add up to 1."""
     return bool((scores >= 0).all() and (scores.sum(1) - 1).abs().max() < 1e-4)
+
+
+def check_region(region: Tensor | None, x: Tensor) -> None:
+    """Raise `ValueError` if a region is empty, or fits neither all images nor each of them."""
+    if region is None:
+        return
+    by_image = region.ndim == x.ndim - 1 and len(region) == len(x)
+    if not by_image and region.ndim != x.ndim - 2:
+        raise ValueError(
+            f"region of shape {tuple(region.shape)} must be (*space), or (N, *space) with a mask "
+            f"for each of {len(x)} images."
+        )
+    if not all(mask.any() for mask in (region if by_image else [region])):
+        raise ValueError("region is empty: it must be true somewhere, for each image.")

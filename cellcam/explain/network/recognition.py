@@ -82,9 +82,7 @@ def _is_channels_first(split: SplitNetwork, output: Tensor, x: Tensor) -> bool:
     return isinstance(module, _CHANNELS_FIRST) or output.shape[2:].numel() == 1
 
 
-def _judged(
-    split: SplitNetwork, x: Tensor, output: Tensor, possible: list[Layout]
-) -> list[Judged]:
+def _judged(split: SplitNetwork, x: Tensor, output: Tensor, possible: list[Layout]) -> list[Judged]:
     """Layouts from the best to the worst."""
     if not possible:
         return []

@@ -110,7 +110,9 @@ def _at_layer(split: SplitNetwork, trace: Trace, target: Target, sample: Sample)
     return _recognised(here, trace, target, sample, here.activations(sample.x))
 
 
-def _at_last_layer(split: SplitNetwork, trace: Trace, target: Target, sample: Sample) -> SplitNetwork:
+def _at_last_layer(
+    split: SplitNetwork, trace: Trace, target: Target, sample: Sample
+) -> SplitNetwork:
     """Split at the last layer that the scores depend on; see `split_network`."""
     bypassed, doubts = [], ["no output has several positions"]
     for run in _last_runs(trace, sample.x)[:_MOST_TRIED]:
