@@ -93,7 +93,7 @@ ARCHITECTURES = {
         (3, 56, 56),
     ),
     "timm BEiT": Case(
-        of_timm("beit_base_patch16_224", **vision_transformer), "blocks", tokens(3, 3, others=1)
+        of_timm("beit_base_patch16_224", **vision_transformer), "norm", tokens(3, 3, others=1)
     ),
     "timm Swin": Case(
         of_timm(
@@ -171,6 +171,8 @@ def network_and_image(case: Case) -> tuple[nn.Module, Tensor]:
             module.momentum = None
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        if getattr(module, "bias", None) is not None and isinstance(module.bias, Tensor):
+            nn.init.normal_(module.bias, std=0.3)
     with torch.no_grad():
         network.train()(torch.rand(4, *case.shape, dtype=torch.float64))
     return network.eval(), torch.rand(1, *case.shape, dtype=torch.float64) * 2

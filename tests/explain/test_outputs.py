@@ -30,7 +30,9 @@ class Returning(nn.Module):
 
 def maps(network: nn.Module, **settings: Any) -> Tensor:
     output = settings.pop("output", None)
-    return IntegratedGradCAM(network, LAYER, output=output)(images(), "all", n_steps=3, **settings).maps
+    return IntegratedGradCAM(network, LAYER, output=output)(
+        images(), "all", n_steps=3, **settings
+    ).maps
 
 
 def plain(**settings: Any) -> Tensor:

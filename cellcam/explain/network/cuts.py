@@ -12,7 +12,7 @@ _CUTS = (Tensor.detach, Tensor.data.__get__)  # type: ignore[attr-defined]
 
 
 class NothingCut(TorchFunctionMode):
-    """Within it and once ``on``, `detach` and `no_grad` leave gradients as they are.
+    """Within it and once ``on``, `detach`, `no_grad` and `inference_mode` cut no gradients.
 
     They are devices of training: the function that the network computes is the same without them.
     """
@@ -20,8 +20,9 @@ class NothingCut(TorchFunctionMode):
     on = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.on and func is torch._C._set_grad_enabled:
-            args = (True,)
-        if self.on and func in _CUTS:
+        if not self.on:
+            return func(*args, **(kwargs or {}))
+        if func in _CUTS:
             return args[0]
-        return func(*args, **(kwargs or {}))
+        with torch.inference_mode(False):  # autograd is on, too
+            return func(*args, **(kwargs or {}))

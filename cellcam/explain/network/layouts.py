@@ -122,8 +122,13 @@ def layout_by_function(function: Callable[[Tensor], Tensor], output: Tensor, ndi
             f"layout gives shape {tuple(places.shape)} for one image's {tuple(output.shape)}; it "
             f"must give (N, features, *space) with {ndim} axes."
         )
-    chosen = places.flatten().long()
-    if not torch.equal(chosen.double(), places.flatten()) or len(chosen.unique()) < len(chosen):
+    chosen = places.flatten().long().clamp(0, output.numel() - 1)
+    # Values that are only moved keep to their numbers whatever these are.
+    only_moved = all(
+        torch.equal(function(values.view(output.shape)).flatten(), values[chosen])
+        for values in (numbers, numbers.square())
+    )
+    if not only_moved or len(chosen.unique()) < len(chosen):
         raise ValueError(
             "layout must only choose and rearrange the values of a layer's output: the same "
             "function arranges their gradients."

@@ -48,6 +48,8 @@ class SplitNetwork:
     n_classes: int
     execution: Execution = field(default_factory=Execution)
     pooled: bool = False  # whether the head sees only each feature's mean over space
+    # Whether values without a place belong to the layer, and nothing bypasses it.
+    closed: bool = False
     uncut: bool = False  # whether `detach` and `no_grad` in the head are passed over
 
     def activations(self, x: Tensor) -> Tensor:

@@ -141,7 +141,8 @@ def _recognised(
 ) -> SplitNetwork:
     """The network with its layout, and with gradients."""
     known = recognised(split, sample.x, output, target.layout, trace.shapes)
-    return differentiable(known, sample, output)
+    known = differentiable(known, sample, output)
+    return replace(known, closed=known.layout.n_others > 0 and _passes_all(known, sample, output))
 
 
 def _last_runs(trace: Trace, x: Tensor) -> list[Run]:
