@@ -25,10 +25,11 @@ def image_noise(x: Tensor) -> Tensor:
     return noise_like(x) * (spread if spread > 0 else x.abs().max().clamp(min=1e-3))
 
 
-def agree(a: Tensor, b: Tensor) -> bool:
-    """Whether rows of ``a`` and ``b`` are equal but for rounding."""
+def agree(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
+    """Whether rows of ``a`` and ``b`` are equal but for rounding, or to a relative tolerance."""
     a, b = a.detach(), b.detach()
-    tolerance = 1e-9 if a.dtype == torch.float64 else 1e-4 if a.dtype == torch.float32 else 3e-2
+    if tolerance is None:
+        tolerance = 1e-9 if a.dtype == torch.float64 else 1e-4 if a.dtype == torch.float32 else 3e-2
     difference = (a - b).abs().amax(tuple(range(1, a.ndim)))
     size = b.abs().amax(tuple(range(1, b.ndim)))
     return bool((difference <= tolerance * size.clamp(min=tolerance)).all())

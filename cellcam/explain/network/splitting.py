@@ -84,8 +84,8 @@ class SplitNetwork:
     def head(self, x: Tensor, activations: Tensor) -> Tensor:
         """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""
 
-        def substitute(_activation: Tensor) -> Tensor:
-            return activations.clone()
+        def substitute(activation: Tensor) -> Tensor:
+            return activations.to(activation.dtype, copy=True)
 
         return self._pass(x, activations.shape[self.layout.image_axis], substitute)
 
