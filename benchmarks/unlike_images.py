@@ -1,17 +1,20 @@
-r"""Would whole images, compared with whole training images, show what single cells cannot?
+r"""Does CellCam notice whole images that its model cannot know?
 
-    python benchmarks/unlike_images.py ../shared/data/mitocheck_h2b/index.csv movie
+    python benchmarks/unlike_images.py ../shared/data/mitocheck_h2b/index.csv --group-column movie
+    python benchmarks/unlike_images.py ../shared/data/fov_boxes/boxes.csv --only "image=bccd/*" \
+        --crop-size 104 --seeds 1
 
-An image is each group of the table. Its figure is the mean logarithm of its cells' `unlike`. The
-image would be warned of if at most 5 % of the training images, each compared with the cells of
-other training images, have as large a figure (a rank among n + 1; so n must be 19 or more). Each
-image is held out once for each seed: from the normalisation, the reference and the ranks. Prints
-the share of images warned of, unchanged and after each distortion, beside the rules of today.
+An image is an image of the table, or with ``--group-column`` each of its groups. Each image is
+held out once for each seed. Prints the share of images warned of, unchanged and after each
+distortion: because most of its cells, or a fifth of them, are flagged; because of the median of
+all its cells (`KnownImages`); because of gaps between its counts. Then how often unchanged images
+would be warned of if some of their cells were not cells like those of the training.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,73 +22,88 @@ import torch
 import typer
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.training_cells import measure_training_cells, measured_cells
+from cellcam_training.fitting.training_images import with_training_images
 from cellcam_training.tables.cell_table import group_numbers, read_cell_table
 from cellcam_training.tables.crops import read_crops
 from numpy.typing import NDArray
 from unlike import _distortions
 
-from cellcam.models.appearance import Floats
+from cellcam.models.missing_counts import missing_counts
 from cellcam.models.normalisation import Normalisation
-from cellcam.models.training_cells import TrainingCells
+from cellcam.models.spec import KnownImages
 from cellcam.models.unlike import measures_of
 
-_FALSE_ALARMS, _FOLDS, _MANY_CELLS = 0.05, 5, 20
+_FOLDS = 5
+_DEBRIS = 0.1, 0.2, 0.3
 
 
-def main(table: Path, group_column: str, seeds: int = 2, threads: int = 2) -> None:
+def main(
+    table: Path,
+    group_column: str | None = None,
+    only: list[str] = [],  # noqa: B006 - typer wants a list
+    crop_size: int | None = None,
+    seeds: int = 2,
+    threads: int = 2,
+) -> None:
     """Print the figures of docs/unlike.md about whole images."""
     torch.set_num_threads(threads)
-    cells = read_cell_table(table, "cls", group_column)
-    pixels = read_crops(cells, Recipe().crop_settings()).pixels
-    images = group_numbers(cells.rows)
+    cells = read_cell_table(table, "cls", group_column, only)
+    settings = Recipe().crop_settings()
+    if crop_size:
+        settings = replace(settings, crop_size=(crop_size, crop_size))
+    pixels = read_crops(cells, settings).pixels
+    images = np.unique(cells.rows["image"].to_numpy(str), return_inverse=True)[1]
+    if group_column:
+        images = group_numbers(cells.rows)
     _print_exposures(pixels, images)
     for seed in range(1, seeds + 1):
         _one_seed(pixels, images, seed)
 
 
 def _one_seed(pixels: NDArray[np.generic], images: NDArray[np.int64], seed: int) -> None:
-    # By distortion: of each image cells, share of them flagged, and whether it would be warned of.
+    # By distortion: of each image, share of its cells flagged, and whether it is warned of.
     seen = defaultdict(list)
     part = np.random.default_rng(seed).permutation(int(images.max()) + 1) % _FOLDS
     for fold in range(_FOLDS):
         trained = part[images] != fold
         normalisation = Normalisation.measured(pixels, trained)
         measures, groups = measured_cells(pixels[trained], normalisation, images[trained])
-        known = measure_training_cells(measures, groups)
-        usual = _training_figures(measures, groups, seed)
+        known = with_training_images(
+            measure_training_cells(measures, groups),
+            normalisation,
+            pixels[trained],
+            images[trained],
+            images[trained],
+        )
+        assert known.images is not None
         for image in np.flatnonzero(part == fold):
             crops = pixels[images == image]
-            for name, distorted in {"unchanged": crops, **_all_distortions(crops)}.items():
-                of = measures_of(distorted, normalisation)
-                rank = (1 + (usual >= _figure(known, of)).sum()) / (len(usual) + 1)
-                flagged = (known.unlike(of) > 1).mean()
-                seen[name].append((len(crops), flagged, rank <= _FALSE_ALARMS))
-    print(
-        f"seed {seed}: most of its cells, a fifth of its cells, whole image; {_MANY_CELLS}+ cells"
-    )
+            if len(crops) < known.images.fewest_cells:
+                continue
+            images_of = {"unchanged": crops, **_all_distortions(crops)}
+            values = {
+                name: known.unlike(measures_of(distorted, normalisation))
+                for name, distorted in images_of.items()
+            }
+            for name, of in values.items():
+                warned = known.images.is_unlike(float(np.median(of)))
+                stretched = is_stretched(images_of[name], known.images)
+                seen[name].append(((of > 1).mean(), warned, stretched))
+            for share in _DEBRIS:
+                debris = np.arange(len(crops)) < round(share * len(crops))
+                of = np.where(debris, values["magnified 0.5 x"], values["unchanged"])
+                warned = known.images.is_unlike(float(np.median(of)))
+                seen[f"unchanged, {share:.0%} magnified 0.5 x"].append(
+                    ((of > 1).mean(), warned, False)
+                )
+        print(f"fold {fold}: {len(known.images.values)} training images", flush=True)
+    print(f"seed {seed}: most of its cells, a fifth, median of its cells, gaps, either")
     for name, rows in seen.items():
-        n, flagged, warned = np.array(rows).T
-        many = n >= _MANY_CELLS
-        shares = (flagged > 0.5).mean(), (flagged >= 0.2).mean(), warned.mean()
-        print(f"| {name} | {' | '.join(f'{s:.0%}' for s in shares)} | {warned[many].mean():.0%} |")
-    print(f"of {len(n)} images; {many.sum()} with {_MANY_CELLS} cells or more", flush=True)
-
-
-def _figure(known: TrainingCells, measures: Floats) -> float:
-    return float(np.log(known.unlike(measures) + 1e-6).mean())
-
-
-def _training_figures(measures: Floats, groups: NDArray[np.int64], seed: int) -> Floats:
-    """Figure of each training image, compared with the cells of the other parts."""
-    names, numbers = np.unique(groups, return_inverse=True)
-    part = np.random.default_rng(seed).permutation(len(names)) % _FOLDS
-    figures = np.zeros(len(names), np.float32)
-    for fold in range(_FOLDS):
-        others = part[numbers] != fold
-        known = measure_training_cells(measures[others], groups[others])
-        for i in np.flatnonzero(part == fold):
-            figures[i] = _figure(known, measures[numbers == i])
-    return figures
+        flagged, warned, gaps = np.array(rows).T
+        either = np.maximum(warned, gaps).mean()
+        shares = (flagged > 0.5).mean(), (flagged >= 0.2).mean(), warned.mean(), gaps.mean(), either
+        print(f"| {name} | {' | '.join(f'{s:.1%}' for s in shares)} |")
+    print(f"of {len(rows)} images", flush=True)
 
 
 def _all_distortions(pixels: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
@@ -93,7 +111,17 @@ def _all_distortions(pixels: NDArray[np.generic]) -> dict[str, NDArray[np.generi
     low, high = np.quantile(counts, [0.01, 0.998])
     most = 65535 if pixels.dtype.itemsize > 1 else 255
     stretched = np.clip((counts - low) / (high - low), 0, 1) * most
-    return {**_distortions(pixels), "stretched as a whole": stretched}
+    whole = (counts - counts.min()) / np.ptp(counts) * most
+    return {
+        **_distortions(pixels),
+        "stretched as a whole": np.round(stretched),
+        "stretched from darkest to brightest": np.round(whole),
+    }
+
+
+def is_stretched(crops: NDArray[np.generic], known: KnownImages) -> bool:
+    """Whether a note says so, see `stretched_notes`."""
+    return bool((missing_counts(crops) > np.add(known.missing_counts, 0.02)).any())
 
 
 def _print_exposures(pixels: NDArray[np.generic], images: NDArray[np.int64]) -> None:

@@ -13,12 +13,12 @@ from cellcam.versions import __version__ as __version__
 
 if TYPE_CHECKING:
     from cellcam.cells.finder import CellFinder as CellFinder
-    from cellcam.cells.label_files import open_labels as open_labels
     from cellcam.cells.threshold_finder import ThresholdFinder as ThresholdFinder
     from cellcam.cells.threshold_finder import find_cells as find_cells
     from cellcam.errors import CellCamError as CellCamError
     from cellcam.errors import InputError as InputError
     from cellcam.errors import ModelError as ModelError
+    from cellcam.exchange.labels import open_labels as open_labels
     from cellcam.explain.explanation import Explanation as Explanation
     from cellcam.explain.integrated_gradcam import IntegratedGradCAM as IntegratedGradCAM
     from cellcam.models.bundle import load_model as load_model
@@ -49,7 +49,7 @@ _HOME = {
     "explain_field": "cellcam.pipeline.explain_field",
     "find_cells": "cellcam.cells.threshold_finder",
     "load_model": "cellcam.models.bundle",
-    "open_labels": "cellcam.cells.label_files",
+    "open_labels": "cellcam.exchange.labels",
     "open_stack": "cellcam.stacks.opening",
     "save_model": "cellcam.models.bundle",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -58,13 +58,16 @@ def explain(
     model: Model,
     out: Out,
     request: Request,
-    labels: Annotated[Path | None, typer.Option(help="Your label image of the cells.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Your cells: a label image, GeoJSON, COCO, ROIs, _seg.npy, ..."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Call every cell of one stack and show where the evidence lies."""
-    from cellcam.cells.label_files import open_labels
+    from cellcam.exchange.labels import open_labels
     from cellcam.models.bundle import load_model, read_spec
     from cellcam.pipeline.explain_stack import explain_stack
     from cellcam.pipeline.matching import matching_channels
@@ -115,7 +118,7 @@ def batch(
     request: Request,
     labels: Annotated[
         str | None,
-        typer.Option(help="Your label images: masks/{name}.tif, seen from the image's folder."),
+        typer.Option(help="Your cells: masks/{name}.tif, .geojson, ..., seen from the image."),
     ] = None,
     pattern: Annotated[
         str | None,
@@ -190,13 +193,25 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="OME-TIFF to write; of a run's cell table, NAME.h5ad.", callback=writable_file
+            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath) or NAME.h5ad. Of "
+            "several images '{name}.geojson'.",
+            callback=writable_file,
         ),
     ],
     quiet: Quiet = False,
 ) -> None:
-    """Write an OME-Zarr result as one OME-TIFF, or the cells of a run as AnnData."""
-    if out.suffix == ".h5ad":
+    """Write an OME-Zarr result as one OME-TIFF, or the cells of a run for other programs."""
+    from cellcam.pipeline.export_cells import export_cells, is_cell_file
+
+    console = Console(quiet)
+    written: Sequence[Path] = [out]
+    if is_cell_file(out):
+        done = export_cells(image, out)
+        written = done.written
+        console.say(f"{done.cells} cells.")
+        for note in done.notes:
+            console.say(f"Note: {note}")
+    elif out.suffix == ".h5ad":
         from cellcam.exchange.anndata import export_anndata
 
         export_anndata(image, out)
@@ -204,7 +219,7 @@ def export(
         from cellcam.stacks.ome_zarr import export_tiff
 
         export_tiff(image, out)
-    _say_written(Console(quiet), [out])
+    _say_written(console, written)
 
 
 @app.command()

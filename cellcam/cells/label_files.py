@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cellcam.cells.finder import Pixels
 from cellcam.cells.user_labels import UserLabels
 from cellcam.errors import InputError
 from cellcam.stacks.image_file import UnstatedFactError
@@ -18,10 +19,12 @@ _HOW_TO_SAY = (
 )
 
 
-def open_labels(
+def open_label_image(
     path: str | Path, image: Stack, axes: str | None = None, series: int | None = None
 ) -> UserLabels:
     """Open the user's label image of an image; the rules are those of `UserLabels`.
+
+    `cellcam.exchange.labels.open_labels` takes outlines, too.
 
     A file that does not say which of its axes are time points or planes, as Cellpose and napari
     write it, has the image's axes where its shape fits them.
@@ -48,6 +51,31 @@ def open_labels(
         )
     labels = _opened(path, image, axes, series)
     return UserLabels(labels).for_stack(image, None, None)
+
+
+def labels_from_array(
+    labels: Pixels, path: Path, image: Stack, axes: str | None = None
+) -> UserLabels:
+    """The user's labels of an image in memory, whose axes are those of the image that fit.
+
+    Parameters
+    ----------
+    labels : with any axes before y and x
+    path : for messages
+    image, axes : see `open_label_image`
+
+    Raises
+    ------
+    InputError
+        If they do not fit the image.
+    """
+    if labels.dtype.kind not in "buif":
+        raise InputError(f"{path} holds {labels.dtype}; labels are whole numbers.")
+    names = _axes(labels.shape, image, axes, path)
+    short = tuple(i for i, axis in enumerate(names) if axis not in "TZYX")
+    kept = "".join(axis for axis in names if axis in "TZYX")
+    opened = Stack.from_array(labels.squeeze(short), kept, ["cells"], name=path.name)
+    return UserLabels(opened).for_stack(image, None, None)
 
 
 def _opened(path: Path, image: Stack, axes: str | None, series: int | None) -> Stack:

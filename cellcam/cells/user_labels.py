@@ -76,6 +76,7 @@ class UserLabels:
     labels : label image of one channel, of the image's height and width
         One plane serves all planes of the image, one time point all time points.
     decided : what was decided about its axes, for the user
+    outlined : whether its numbers are known to be cells, since they come from outlines
     """
 
     name: ClassVar[str] = "user labels"
@@ -83,6 +84,7 @@ class UserLabels:
 
     labels: Stack
     decided: tuple[str, ...] = ()
+    outlined: bool = False
 
     @classmethod
     def from_array(cls, labels: Pixels) -> UserLabels:
@@ -193,6 +195,8 @@ class UserLabels:
 
         One number lies on several pieces of a plane. True and false alone are a mask, too.
         """
+        if self.outlined:
+            return False
         if self.labels.data.dtype.kind == "b":
             return True
         return self._n_numbers == 1 and any(
@@ -243,7 +247,11 @@ class UserLabels:
 
     def _refuse_inverted(self, pieces: Pieces, view: FieldView) -> None:
         """A single cell from edge to edge with several holes is a background."""
-        if len(pieces.number) != 1 or (pieces.stop - pieces.start)[0].tolist() != [*view.shape]:
+        if (
+            self.outlined
+            or len(pieces.number) != 1
+            or (pieces.stop - pieces.start)[0].tolist() != [*view.shape]
+        ):
             return
         pixels = self._pixels(view)
         if (pixels != 0).mean() > 0.5 and _n_pieces(pixels == 0) > 1:

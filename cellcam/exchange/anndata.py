@@ -7,20 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cellcam.errors import InputError, UsageError
+from cellcam.exchange.measurements import measured_columns
 from cellcam.stacks.writing import whole_file
-
-# What was measured on a cell; the other columns say which cell it is.
-_MEASURED = (
-    "area",
-    "probability",
-    "margin",
-    "inside",
-    "rim",
-    "outside",
-    "importance_error",
-    "unlike",
-)
-_MEASURED_PREFIXES = ("p_", "share_")
 
 
 def export_anndata(run: Path, target: Path) -> None:
@@ -55,11 +43,7 @@ def export_anndata(run: Path, target: Path) -> None:
         raise UsageError("AnnData needs the extra: pip install 'cellcam[anndata]'.") from error
     cells = pd.read_parquet(table)
     cells.index = pd.Index([str(number) for number in range(len(cells))])
-    measured = [
-        name
-        for name in cells.columns
-        if name in _MEASURED or str(name).startswith(_MEASURED_PREFIXES)
-    ]
+    measured = measured_columns(cells)
     place = cells[["x_um", "y_um"]].to_numpy(np.float64)
     unit = "um"
     if np.isnan(place).any():

@@ -77,6 +77,12 @@ def _unlike_lines(spec: ModelSpec) -> list[str]:
         "It flags cells that look unlike those it was trained on; of cells that look like them, "
         f"{spec.known_cells.false_alarms:.0%} are flagged by mistake."
     )
+    if spec.known_cells.images is not None:
+        images = spec.known_cells.images
+        text += (
+            f" It warns of images that are, as a whole, unlike its {len(images.values)} training "
+            f"images; of images like them, of {images.false_alarms:.0%} by mistake."
+        )
     return ["", text]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, PositiveFloat, model_validator
+from pydantic import Field, JsonValue, NonNegativeFloat, PositiveFloat, model_validator
 
 from cellcam.models.normalisation import Normalisation
 from cellcam.models.plain_data import PlainData
@@ -24,6 +24,31 @@ class Finding(PlainData):
     diameter_um: PositiveFloat | None = None
 
 
+class KnownImages(PlainData):
+    """When an image, taken as a whole, is unlike the training images.
+
+    Attributes
+    ----------
+    values : of each training image, the median `unlike` of its cells, compared with the cells of
+        the other training images; ascending
+    fewest_cells : an image with fewer cells is not judged
+    false_alarms : share of images like those of the training that get a warning
+    missing_counts : for each channel, the share that this few training images reach, see
+        `missing_counts`; 1 where it cannot be told
+    """
+
+    values: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=10_000)]
+    fewest_cells: Annotated[int, Field(ge=1)]
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+
+    missing_counts: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+
+    def is_unlike(self, value: float) -> bool:
+        """Whether an image of this value is among the farthest of all images, itself included."""
+        as_far = sum(other >= value for other in self.values)
+        return (1 + as_far) <= self.false_alarms * (1 + len(self.values))
+
+
 class KnownCells(PlainData):
     """When a cell is unlike the training cells; the measures are in a file beside the weights.
 
@@ -32,12 +57,15 @@ class KnownCells(PlainData):
     farthest, sparsest : thresholds, see `TrainingCells`
     false_alarms : share of held-out cells of the training's images that exceed one of them
     sha256 : of the file
+    images : when a whole image is unlike; None where the training had too few images, and in
+        folders of older versions
     """
 
     farthest: PositiveFloat
     sparsest: PositiveFloat
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     sha256: str
+    images: KnownImages | None = None
 
 
 class ModelSpec(PlainData):
@@ -112,6 +140,9 @@ class ModelSpec(PlainData):
         for name, names in {"channels": self.channels, "classes": self.classes}.items():
             if len(set(names)) != len(names):
                 raise ValueError(f"{name} must differ from each other: {', '.join(names)}")
+        images = self.known_cells and self.known_cells.images
+        if images and len(images.missing_counts) != len(self.channels):
+            raise ValueError("missing_counts must hold a value for each channel")
         if (self.field == "volume") != (self.spatial_dims == 3):
             raise ValueError("a 3-D network sees volumes, a 2-D network planes or projections")
         return self

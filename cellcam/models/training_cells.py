@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.models.appearance import Floats
+from cellcam.models.spec import KnownImages
 
 # Shares of the training cells between which a measure is a rank, and standard deviations that one
 # such width counts beyond them.
@@ -56,6 +57,7 @@ class TrainingCells:
     farthest, sparsest : thresholds of the two figures of `distances`, above which a cell is unlike
         the training cells
     false_alarms : share of held-out cells of the training's images that exceed one of them
+    images : when a whole image is unlike; None for a training on too few images
     """
 
     reference: Floats
@@ -63,6 +65,7 @@ class TrainingCells:
     farthest: float = 1.0
     sparsest: float = 1.0
     false_alarms: float = 0.01
+    images: KnownImages | None = None
 
     def unlike(self, measures: Floats) -> Floats:
         """How unlike the training cells each cell is: (N,), above 1 beyond a threshold.
@@ -108,8 +111,9 @@ class TrainingCells:
     @cached_property
     def _spacing(self) -> Floats:
         """Distance of each training cell from the nearest few others: (M,)."""
-        squares = np.sort(self._squares(self._points), axis=1)
-        spacing = np.sqrt(np.maximum(squares[:, min(self._few, len(squares) - 1)], 0))
+        place = min(self._few, len(self._points) - 1)
+        squares = np.partition(self._squares(self._points), place, axis=1)[:, place]
+        spacing = np.sqrt(np.maximum(squares, 0))
         # Copies of a cell lie at no distance.
         raised: Floats = spacing + np.float32(0.05 * np.median(spacing) + 1e-6)
         return raised

@@ -30,6 +30,7 @@ def write_training_cells(folder: Path, cells: TrainingCells) -> KnownCells:
         sparsest=cells.sparsest,
         false_alarms=cells.false_alarms,
         sha256=hashlib.sha256(content).hexdigest(),
+        images=cells.images,
     )
 
 
@@ -60,4 +61,6 @@ def read_training_cells(folder: Path, spec: ModelSpec) -> TrainingCells | None:
         a.dtype == np.float32 and np.isfinite(a).all() for a in (reference, whitening)
     ):
         raise ModelError(f"{path} does not fit the model. {COPY_AGAIN}")
-    return TrainingCells(reference, whitening, known.farthest, known.sparsest, known.false_alarms)
+    return TrainingCells(
+        reference, whitening, known.farthest, known.sparsest, known.false_alarms, known.images
+    )

@@ -13,6 +13,7 @@ from cellcam.models.model import CellModel
 from cellcam.models.unlike import Unlikeness
 from cellcam.pipeline.cell_table import CellEvidence, cell_table
 from cellcam.pipeline.find_field import FoundCells
+from cellcam.pipeline.notes import stretched_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,17 +29,19 @@ class CalledCells:
     model : the classifier
     probabilities : (N, n_classes), calibrated; NaN for cells that cannot be called
     unlike : how unlike the model's training cells each cell is; NaN likewise
+    about_counts : what the counts of the crops tell about the image, see `stretched_notes`
     """
 
     found: FoundCells
     model: CellModel
     probabilities: NDArray[np.float32]
     unlike: Unlikeness
+    about_counts: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user must know about the image and how its cells were found."""
-        return (*self.found.stack.notes, *self.found.notes)
+        return (*self.found.stack.notes, *self.found.notes, *self.about_counts)
 
     @property
     def is_called(self) -> NDArray[np.bool_]:
@@ -63,9 +66,10 @@ def classify_fields(found: Sequence[FoundCells], model: CellModel) -> list[Calle
 def _called(found: FoundCells, model: CellModel, probabilities: NDArray[np.float32]) -> CalledCells:
     """The cells of a field with the calls of those that can be called."""
     chosen = found.can_be_called
+    crops = found.crops if chosen.all() else found.crops[chosen]
+    unlike, notes = model.unlike(crops), tuple(stretched_notes(crops, model.spec))
     if chosen.all():
-        return CalledCells(found, model, probabilities, model.unlike(found.crops))
+        return CalledCells(found, model, probabilities, unlike, notes)
     spread = np.full((len(chosen), probabilities.shape[1]), np.nan, np.float32)
     spread[chosen] = probabilities
-    unlike = model.unlike(found.crops[chosen]).among(chosen)
-    return CalledCells(found, model, spread, unlike)
+    return CalledCells(found, model, spread, unlike.among(chosen), notes)

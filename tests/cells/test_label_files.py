@@ -12,7 +12,7 @@ from PIL import Image
 
 from cellcam import InputError, Stack
 from cellcam.cells.finder import FieldView
-from cellcam.cells.label_files import open_labels
+from cellcam.cells.label_files import open_label_image
 
 
 def image(n_times: int = 1, n_planes: int = 1) -> Stack:
@@ -63,7 +63,7 @@ def test_a_file_without_axes_has_those_of_the_image(
 ) -> None:
     write(tmp_path / "labels.tif", numbered(*shape))
     seen = image(n_times, n_planes)
-    finder = open_labels(tmp_path / "labels.tif", seen, axes)
+    finder = open_label_image(tmp_path / "labels.tif", seen, axes)
     last = FieldView.whole(seen, n_times - 1, n_planes - 1)
     assert finder.label(last, None)[0, 1] == expected
 
@@ -71,7 +71,7 @@ def test_a_file_without_axes_has_those_of_the_image(
 def test_the_order_of_equal_axes_is_that_of_the_image(tmp_path: Path) -> None:
     write(tmp_path / "labels.tif", numbered(2, 2))
     for axes, expected in (("TZYX", 2), ("ZTYX", 3)):
-        finder = open_labels(tmp_path / "labels.tif", image(2, 2), axes)
+        finder = open_label_image(tmp_path / "labels.tif", image(2, 2), axes)
         assert finder.label(FieldView.whole(image(2, 2), 0, 1), None)[0, 1] == expected
 
 
@@ -89,7 +89,7 @@ def test_axes_that_cannot_be_known_are_refused(
 ) -> None:
     write(tmp_path / "labels.tif", numbered(*shape))
     with pytest.raises(InputError, match=message):
-        open_labels(tmp_path / "labels.tif", image(n_times, n_planes))
+        open_label_image(tmp_path / "labels.tif", image(n_times, n_planes))
 
 
 @pytest.mark.fault("labels of another size than the image", "refused, with both sizes")
@@ -97,20 +97,20 @@ def test_axes_that_cannot_be_known_are_refused(
 def test_another_size_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     tifffile.imwrite(tmp_path / "labels.tif", np.zeros(shape, np.uint8))
     with pytest.raises(InputError, match=r"12 x 16.* 6 x 8 pixels|12 x 16.* 6 x 8"):
-        open_labels(tmp_path / "labels.tif", image(5))
+        open_label_image(tmp_path / "labels.tif", image(5))
 
 
 def test_stated_axes_are_believed(tmp_path: Path) -> None:
     path = tmp_path / "labels.tif"
     tifffile.imwrite(path, numbered(3, 2), metadata={"axes": "ZTYX"}, ome=True)
-    finder = open_labels(path, image(2, 3))
+    finder = open_label_image(path, image(2, 3))
     assert finder.label(FieldView.whole(image(2, 3), 1, 2), None)[0, 1] == 6
     assert finder.notes == ()
 
 
 def test_pictures_are_labels_too(tmp_path: Path) -> None:
     Image.fromarray(numbered(1)[0].astype(np.uint8) * 9).save(tmp_path / "labels.png")
-    finder = open_labels(tmp_path / "labels.png", image())
+    finder = open_label_image(tmp_path / "labels.png", image())
     assert finder.label(FieldView.whole(image()), None)[0, 1] == 9
 
 
@@ -119,9 +119,9 @@ def test_jpegs_and_colours_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "labels.png")
     Image.new("L", (8, 6)).save(tmp_path / "labels.jpg")
     with pytest.raises(InputError, match="3 channels or colours"):
-        open_labels(tmp_path / "labels.png", image())
+        open_label_image(tmp_path / "labels.png", image())
     with pytest.raises(InputError, match="JPEG, which changes the numbers"):
-        open_labels(tmp_path / "labels.jpg", image())
+        open_label_image(tmp_path / "labels.jpg", image())
 
 
 def test_the_series_of_the_image_is_that_of_its_labels(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_series_of_the_image_is_that_of_its_labels(tmp_path: Path) -> None:
         for n in (1, 5):
             file.write(numbered(1)[0] * n, metadata={"axes": "YX"})
         file.write(np.zeros((3, 3), np.uint8), metadata={"axes": "YX"})
-    finder = open_labels(path, image(), series=1)
+    finder = open_label_image(path, image(), series=1)
     assert finder.label(FieldView.whole(image()), None)[0, 1] == 5
     with pytest.raises(InputError, match="holds 3 images"):
-        open_labels(path, image())
+        open_label_image(path, image())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from napari_cellcam.explain_dock import explain_widget
+from napari_cellcam.explain_dock import project_button
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.work.torch_loading import load_torch
 from qtpy.QtWidgets import QApplication
@@ -40,7 +40,7 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of all projects: not the user's."""
     folder = tmp_path / "projects"
-    monkeypatch.setattr(explain_widget, "projects_folder", lambda: folder)
+    monkeypatch.setattr(project_button, "projects_folder", lambda: folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from napari_cellcam.state.cell_card import explained_card
 from napari_cellcam.state.differences import DIFFERENCE, difference_maps
 from napari_cellcam.state.evidence import OWN_CALL
 from napari_cellcam.state.explanation_choices import ExplanationChoices
+from napari_cellcam.state.project import Project
 from qtpy.QtCore import QItemSelectionModel
 from support.brute_force import integrated_gradcam
 from support.window import Until, classified, click, explain
@@ -269,3 +270,25 @@ def test_the_choices_are_no_wider_than_the_dock(widget: ExplainWidget, until: Un
     choose(widget.explaining.integration, "the paper")
     until(lambda: not widget.busy)
     assert widget.explaining.minimumSizeHint().width() <= 335
+
+
+def test_a_project_remembers_how_cells_are_explained(widget: ExplainWidget, until: Until) -> None:
+    session = classified(widget, until)
+    widget.classes.assign(session.spec.classes[0], [0])
+    panel = widget.explaining
+    choose(panel.formula, "paper")
+    other = next(name for name in session.model.layers if name != session.spec.target_layer)
+    choose(panel.layer, other)
+    until(lambda: not widget.busy)
+    folder = widget.project.folder
+    chosen = panel.choices()
+    # As in a new window: nothing is known of the model's layers yet.
+    panel.reset()
+    panel._layers.clear()
+    widget.project_button.use(Project(folder.parent / "another"))
+    widget.project_button.open_project(folder)
+    assert chosen == panel.choices()
+    assert panel.formula.currentText() == "paper"
+    assert panel.layer.currentText() == other
+    assert "not as the model says" in panel.heading.text()
+    until(lambda: not widget.busy)

@@ -148,7 +148,7 @@ class TestTheChoice:
         classified(stack, until)
         stack.classes.assign("G1", [1])
         stack.choices.planes.choose("plane")
-        stack.open_project(folder)
+        stack.project_button.open_project(folder)
         assert stack.choices.planes.currentData() == "max"
 
     def test_training_says_what_the_network_saw(

@@ -15,6 +15,8 @@ from qtpy.QtWidgets import QApplication, QMenu
 from support.window import Until, classified, explain
 
 from cellcam import Request, load_model
+from cellcam.exchange.qupath import read_geojson
+from cellcam.exchange.spans import spans_of
 from cellcam.pipeline.explain_stack import explain_stack
 
 pytestmark = pytest.mark.gui
@@ -104,3 +106,19 @@ def test_a_file_that_cannot_be_written_is_said(
     (tmp_path / "file").write_text("")
     widget.table_export.save(tmp_path / "file" / "cells.csv")
     assert "could not be written" in widget.status.text()
+
+
+def test_cells_are_saved_for_other_programs(
+    widget: ExplainWidget, until: Until, tmp_path: Path
+) -> None:
+    session = classified(widget, until)
+    widget.classes.assign("M", [1])
+    widget.table_export.save(tmp_path / "mine.geojson")
+    assert "2 cells written" in widget.status.text()
+    cells = read_geojson(tmp_path / "mine.geojson")
+    assert list(cells.classes) == session.table["class"].tolist()
+    assert cells.remarks_about(1)["true class"] == "M"
+    assert cells.numbers.tolist() == session.table["label"].tolist()
+    height, width = session.stack.data.shape[-2:]
+    painted = spans_of(cells.outlines, cells.numbers, (height, width)).paint(0, height, 0, width)
+    np.testing.assert_array_equal(painted, session.found[0].labels)

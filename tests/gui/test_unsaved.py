@@ -20,7 +20,7 @@ pytestmark = pytest.mark.gui
 def corrected(widget: ExplainWidget, until: Until, tmp_path: Path) -> ExplainWidget:
     """The widget with a correction whose folder cannot be made: a file is in its way."""
     (tmp_path / "file").touch()
-    widget._use_project(Project(tmp_path / "file" / "project"))
+    widget.project_button.use(Project(tmp_path / "file" / "project"))
     classified(widget, until)
     widget.classes.assign("M", [1])
     return widget
@@ -57,11 +57,11 @@ def test_the_window_stays_open_until_they_are_saved_or_given_up(
 
 def test_they_can_be_given_up(corrected: ExplainWidget, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, Path())
-    assert corrected._may_leave_project()
+    assert corrected.project_button.may_be_left()
 
 
 def test_an_empty_project_leaves_no_folder(widget: ExplainWidget) -> None:
-    assert widget._may_leave_project()
+    assert widget.project_button.may_be_left()
     assert not widget.project.folder.exists()
 
 
@@ -71,4 +71,4 @@ def test_nothing_is_asked_when_all_is_on_disk(
     classified(widget, until)
     widget.classes.assign("M", [1])
     answers(monkeypatch)  # to ask would fail
-    assert widget._may_leave_project()
+    assert widget.project_button.may_be_left()

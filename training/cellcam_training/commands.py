@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Table = Annotated[
     Path,
     typer.Argument(
-        help="Cell table (CSV, Excel, Parquet, points saved from napari), or a folder with one "
-        "subfolder of images for each class."
+        help="Cell table (CSV, Excel, Parquet; of napari, QuPath, CellProfiler, ilastik), outlines "
+        "with classes (GeoJSON, COCO, ROIs), or a folder with one subfolder of images for each "
+        "class."
     ),
 ]
 Only = Annotated[

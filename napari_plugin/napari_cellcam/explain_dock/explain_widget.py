@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -26,6 +24,8 @@ from cellcam.errors import CellCamError, InputError
 from cellcam.models.network_input import ClassifierDraft
 from cellcam.reporting.colours import class_colours
 from napari_cellcam.explain_dock.card import CellCardView
+from napari_cellcam.explain_dock.card_tasks import CardTasks
+from napari_cellcam.explain_dock.cell_clicks import CellClicks
 from napari_cellcam.explain_dock.cells_table import CellsTable
 from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
 from napari_cellcam.explain_dock.class_panel import ClassPanel
@@ -37,31 +37,21 @@ from napari_cellcam.explain_dock.help_window import HelpButton
 from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
 from napari_cellcam.explain_dock.preview import FindingPreview
+from napari_cellcam.explain_dock.project_button import ProjectButton
 from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
-from napari_cellcam.explain_dock.unsaved import CloseQuestion, may_be_left
+from napari_cellcam.explain_dock.unsaved import CloseQuestion
 from napari_cellcam.layers.layer_revisions import LayerRevisions
-from napari_cellcam.layers.mouse import MouseEvent
 from napari_cellcam.layers.result_layers import ResultLayers
-from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.layers.status_help import StatusHelp
 from napari_cellcam.layers.viewer_state import view_kept
-from napari_cellcam.state.cell_card import (
-    CellCard,
-    brief_card,
-    compared_card,
-    completed_card,
-    explained_card,
-)
 from napari_cellcam.state.evidence import EvidenceMaps, explain_session
-from napari_cellcam.state.project import Project, missing_files
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.notes_line import NotesLine
-from napari_cellcam.widgets.preferences import projects_folder
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
 from napari_cellcam.work.tasks import StepTimer
@@ -70,16 +60,14 @@ if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent, QShowEvent
 
-    from cellcam.progress import Progress
     from napari_cellcam.layers.layer_choices import LayerChoices
     from napari_cellcam.state.origin import Origin
+    from napari_cellcam.state.project import Project
 
 _END = object()
 _WIDTH = 290  # screen pixels
 _MARGIN = 4  # screen pixels
-_LEFT = 1  # mouse button
 _KEY_HELP = "1 to 9: true class, N P: next and previous cell, E: evidence, Ctrl+Z: undo"
-_STILL = 3  # screen pixels that a hand moves while it clicks
 
 
 class ExplainWidget(QScrollArea):
@@ -99,21 +87,26 @@ class ExplainWidget(QScrollArea):
         self.revisions = LayerRevisions(self._layer_changed)
         self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self.key_help = StatusHelp(napari_viewer, _KEY_HELP, self._has_cells)
-        self.close_question = CloseQuestion(self, self._may_leave_project)
         self._build()
+        self.close_question = CloseQuestion(self, self.project_button.may_be_left)
+        self.clicks = CellClicks(napari_viewer, lambda: self.results, self.go_to_cell)
         # napari keeps the Python object after Qt has deleted the widget with its window.
         refresh = self.choices.refresh_layers
         self.destroyed.connect(partial(disconnect_layer_list, napari_viewer, refresh))
         self.choices.changed.connect(self._follow_choices)
         self.choices.drafted.connect(self.classify)
         self.choices.choose_model(preferred_model())
-        napari_viewer.mouse_drag_callbacks.append(self._on_mouse)
         self.keys = DockKeys(self, self._key_actions(), self._has_cells)
 
     @property
     def busy(self) -> bool:
         """Whether a task runs, or its result is not shown yet."""
         return self.tasks.running or self.layer_timer.isActive()
+
+    @property
+    def project(self) -> Project:
+        """The project that is open."""
+        return self.project_button.project
 
     def _has_cells(self) -> bool:
         return self.session is not None
@@ -123,8 +116,7 @@ class ExplainWidget(QScrollArea):
         self.keys.release()
         self.key_help.release()
         self.close_question.release()
-        if self._on_mouse in self.viewer.mouse_drag_callbacks:
-            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        self.clicks.release()
         self.choices.release()
         self.preview.release()
         self.revisions.release()
@@ -143,9 +135,6 @@ class ExplainWidget(QScrollArea):
         super().showEvent(event)
         self.close_question.watch()
         QTimer.singleShot(0, partial(share_place, self))
-
-    def _may_leave_project(self) -> bool:
-        return may_be_left(self.project, self)
 
     def _build(self) -> None:
         content = QWidget()
@@ -187,14 +176,13 @@ class ExplainWidget(QScrollArea):
         self.linked.rows_requested.connect(self.table.select_cells)
         column.addWidget(self.linked)
         self.card = CellCardView()
-        self.card.compared.connect(self._compare)
         self.card.export.message.connect(self.status.setText)
-        self.project = Project.new(projects_folder())
         self.classes = ClassPanel(self.project.corrections)
         self.classes.changed.connect(self._show_true_classes)
         self.classes.cell_requested.connect(self.go_to_cell)
         self.classes.message.connect(self.status.setText)
         column.addWidget(self.classes)
+        self.cards = CardTasks(self.card, self.classes, self.tasks, lambda: self.results)
         self.training = TrainPanel(self.project, self.tasks)
         self.training.model_chosen.connect(self._use_model)
         self.training.message.connect(self.status.setText)
@@ -242,11 +230,11 @@ class ExplainWidget(QScrollArea):
         row = QHBoxLayout()
         rows.addLayout(row)
         self.copy_button = button("Copy as command", self.copy_command, row)
-        self.project_button = button("Project...", self._ask_project, row)
-        self.project_button.setToolTip(
-            "Go on with an earlier project: its images, corrections and models. Every project is "
-            "written as you work."
-        )
+        self.project_button = ProjectButton(self.viewer, self.choices, self.explaining)
+        self.project_button.exchanged.connect(self._use_project)
+        self.project_button.message.connect(self.status.setText)
+        self.project_button.failed.connect(self.status.show_error)
+        row.addWidget(self.project_button)
         self._set_running(False)
         return rows
 
@@ -303,69 +291,14 @@ class ExplainWidget(QScrollArea):
         if self.results:
             with view_kept(self.viewer, planes_and_camera=False):
                 self.results.show_cell(session.table.iloc[row], row)
-        card = brief_card(session, row)
-        if session.model is None:
-            self.classes.show_cell(card)
-            return
-        self._show_card(card)
-        if card.predicted:
-            self._explain_card(session, row)
-        else:
-            self.tasks.cancel_short()
+        self.cards.show_cell(session, row)
 
-    def open_project(self, folder: Path) -> None:
-        """Go on with a project: its corrections, and what was open.
-
-        Raises
-        ------
-        InputError
-            If the folder is no project.
-        """
-        project, opened = Project.open(folder)
-        self._use_project(project)
-        missing = missing_files(opened.images)
-        there = {cellcam_metadata(layer).get("path") for layer in self.viewer.layers}
-        for path in opened.images:
-            if path not in missing and path not in there:
-                self.viewer.open(path, plugin="cellcam")
-        if opened.model and Path(opened.model).is_dir():
-            self.choices.choose_model(opened.model)
-        elif opened.draft is not None:
-            self.choices.restore_draft(opened.draft, opened.layers)
-        self.choices.choose_layers(opened.layers)
-        if opened.planes:
-            self.choices.planes.choose(opened.planes)
-        gone = f" Not found any more: {', '.join(missing)}." if missing else ""
-        n = len(project.corrections)
-        self.status.setText(f"Project {folder.name}: {n} corrected cells.{gone}")
-
-    def _use_project(self, project: Project) -> None:
-        self.project = project
-        self.classes.use(project.corrections)
-        self.training.use(project)
+    def _use_project(self) -> None:
+        """Let the panels work on the project that is open now."""
+        self.classes.use(self.project.corrections)
+        self.training.use(self.project)
         if self.session is not None:
             self.classes.show_session(self.session)
-
-    def _remember(self) -> None:
-        """Write down what is open, once there is something worth it."""
-        if self.session is None or not (self.project.corrections or self.project.folder.exists()):
-            return
-        try:
-            self.project.remember(self.choices.opened())
-        except OSError as error:
-            reason = error.strerror or error
-            self.status.setText(f"{self.project.folder} cannot be written: {reason}.")
-
-    def _ask_project(self) -> None:
-        if not self._may_leave_project():
-            return
-        start = str(projects_folder())
-        folder = QFileDialog.getExistingDirectory(self, "Open a project", start)
-        if folder:
-            try:
-                self.open_project(Path(folder))
-            except CellCamError as error:
-                self.status.show_error(error)
 
     def copy_command(self) -> str:
         """Copy the command that does the same without a window; return it."""
@@ -467,16 +400,12 @@ class ExplainWidget(QScrollArea):
             return
         self.tasks.cancel()
         self.layer_timer.stop()
-        had_evidence, card = results.evidence is not None, self.card.shown
+        had_evidence = results.evidence is not None
         evidence = results.explain_as(self.explaining.choices())
         self.evidence.show_evidence(results.evidence)
         self.table.update_cells(session.table)
         self._show_true_classes(self.classes.true_classes)
-        if card is not None:
-            self._show_card(brief_card(session, card.row))
-        if card is not None and card.predicted:
-            other = None if card.difference is None else card.difference.rather_than
-            self._compute_card(session, partial(explained_card, session, card.row, other))
+        self.cards.explain_again(session)
         self._show_again(evidence)
         if had_evidence and evidence is None:
             self.status.setText(
@@ -507,7 +436,8 @@ class ExplainWidget(QScrollArea):
         self.about.setText("")
         self.notes.show_notes(())
         # In a callback of the layer list, other layers cannot be removed safely.
-        QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
+        # In the turn after the next: napari takes a while for each removal.
+        QTimer.singleShot(20, partial(_remove_layers, self.viewer, results))
         self.status.setText(
             f"The results for {name} were put away: {what} has changed. They come back when it is "
             "changed back."
@@ -554,9 +484,9 @@ class ExplainWidget(QScrollArea):
     def _show_true_classes(self, true_classes: dict[int, str]) -> None:
         """Show the classes that the user assigned, in the table and as the cells' colours."""
         self.training.refresh()
-        self._remember()
         if self.session is None or self.results is None:
             return
+        self.project_button.remember()
         table = self.session.table
         assigned = [true_classes.get(row, "") for row in range(len(table))]
         table["true class"] = assigned
@@ -602,34 +532,6 @@ class ExplainWidget(QScrollArea):
             "speaks for the class. E switches between evidence and image."
         )
 
-    def _explain_card(self, session: Session, row: int) -> None:
-        """Compute the card of a cell."""
-        self.tasks.cancel_short()  # the card of another cell, which is no longer shown
-        self._compute_card(session, partial(explained_card, session, row, None))
-
-    def _compute_card(self, session: Session, work: Callable[[Progress], CellCard]) -> None:
-        """Show the difference map first; the other maps come a moment later."""
-
-        def show(card: CellCard) -> None:
-            if session is self.session:
-                self._show_card(card)
-                more = partial(completed_card, session, card)
-                self.tasks.start("Explaining a cell further", self._show_card, more, short=True)
-
-        self.tasks.start("Explaining a cell", show, work, short=True)
-
-    def _show_card(self, card: CellCard) -> None:
-        if self.results is not None:
-            self.card.show_card(card, self.results.colours)
-            self.classes.show_cell(card)
-
-    def _compare(self, rather_than: str) -> None:
-        """Compare the call of the cell on the card with another class."""
-        session, card = self.session, self.card.shown
-        if session is not None and card is not None:
-            self.tasks.cancel_short()
-            self._compute_card(session, partial(compared_card, session, card, rather_than))
-
     def _help_text(self) -> str:
         keys = [*self.keys.actions, *self.table_export.keys]
         return help_page(keys, self.project.folder, self.choices.model_folder)
@@ -656,24 +558,6 @@ class ExplainWidget(QScrollArea):
             KeyAction("Ctrl+Y", "redo", lambda: classes.corrections.redo()),
         ]
 
-    def _on_mouse(self, _: napari.viewer.Viewer, event: MouseEvent) -> Iterator[None]:
-        """A click on a cell, whichever layer is active; moving the image is not a click."""
-        pressed = tuple(event.pos)
-        is_click = self.results is not None and event.button == _LEFT and not self._is_editing()
-        yield
-        while event.type == "mouse_move":
-            is_click = is_click and _distance(pressed, event.pos) <= _STILL
-            yield
-        if is_click and self.results is not None:
-            row = self.results.row_at(event)
-            if row is not None:
-                self.go_to_cell(row, "Shift" in event.modifiers)
-
-    def _is_editing(self) -> bool:
-        """Whether the mouse draws in the active layer."""
-        active = self.viewer.layers.selection.active
-        return active is not None and str(active.mode) not in ("pan_zoom", "transform")
-
 
 def _found_text(session: Session) -> str:
     """How many cells there are, and what to do next."""
@@ -695,7 +579,3 @@ def _remove_layers(viewer: napari.viewer.Viewer, results: ResultLayers) -> None:
     """Remove the layers of results that are not shown, unless they came back already."""
     with view_kept(viewer):
         results.remove()
-
-
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))

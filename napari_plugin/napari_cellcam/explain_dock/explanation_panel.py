@@ -89,12 +89,16 @@ class ExplanationPanel(QWidget):
         self._layers[self._identity] = layers
         self._fill()
 
-    def reset(self) -> None:
-        """Explain as the model says."""
-        if self.choices() != ExplanationChoices():
-            self._remembered.pop(self._identity)
+    def choose(self, choices: ExplanationChoices) -> None:
+        """Explain in this way, with the model that is shown."""
+        if choices != self.choices():
+            self._remembered[self._identity] = choices
             self._fill()
             self.changed.emit()
+
+    def reset(self) -> None:
+        """Explain as the model says."""
+        self.choose(ExplanationChoices())
 
     def _build(self, form: QFormLayout) -> None:
         form.setContentsMargins(8, 0, 0, 0)
@@ -137,7 +141,8 @@ class ExplanationPanel(QWidget):
             return
         self._is_filling = True
         spec, now = self._spec, self.choices()
-        layers = self._layers.get(self._identity, {spec.target_layer: ()})
+        unlisted: dict[str, tuple[int, ...]] = {now.layer or spec.target_layer: ()}
+        layers = self._layers.get(self._identity, {spec.target_layer: (), **unlisted})
         _offer(self.formula, FORMULAS, spec.formula, now.formula)
         _offer(self.baseline, BASELINES, spec.baseline, now.baseline)
         about = {name: _about_layer(shape, spec.crop_size) for name, shape in layers.items()}

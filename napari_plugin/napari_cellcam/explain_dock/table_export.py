@@ -38,7 +38,8 @@ class TableExport(QToolButton):
         self.setText("Save table...")
         self.setAutoRaise(True)
         self.setToolTip(
-            "Save all columns as CSV, with the true classes. Rows are copied with Ctrl+C in the "
+            "Save all columns as CSV, with the true classes; or the cells with their outlines for "
+            "QuPath (.geojson), ImageJ (.zip) and others. Rows are copied with Ctrl+C in the "
             "table, or by its menu (right click)."
         )
         self.clicked.connect(lambda: self.ask_file())
@@ -49,15 +50,27 @@ class TableExport(QToolButton):
         self._follow()
 
     def save(self, path: Path) -> None:
-        """Write the whole table, in its own order, with the columns of a batch's ``cells.csv``."""
+        """Write the whole table as CSV, or the cells with their outlines for other programs.
+
+        The table has its own order, and the columns of a batch's ``cells.csv``. The ending of the
+        path decides, see `cellcam.exchange.formats`.
+        """
+        from cellcam.errors import CellCamError
+        from cellcam.exchange.formats import writing_format
         from cellcam.stacks.writing import spreadsheet_safe, whole_file
 
         session = self._session()
         if session is None:
             return
+        known = None if path.suffix.lower() == ".csv" else writing_format(path)
         try:
-            with whole_file(path) as temporary:
-                spreadsheet_safe(session.table).to_csv(temporary, index=False)
+            if known is not None:
+                known.write(session.exchanged_cells(), path)
+            else:
+                with whole_file(path) as temporary:
+                    spreadsheet_safe(session.table).to_csv(temporary, index=False)
+        except CellCamError as error:
+            self.message.emit(str(error))
         except OSError as error:
             self.message.emit(f"{path} could not be written: {error.strerror}.")
         else:
@@ -85,7 +98,8 @@ class TableExport(QToolButton):
         if session is None:
             return
         suggested = f"{session.stack.name}.cells.csv"
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save table", suggested, "CSV (*.csv)")
+        kinds = "CSV (*.csv);;QuPath GeoJSON (*.geojson);;ROIs of ImageJ (*.zip);;COCO (*.json)"
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save table", suggested, kinds)
         if chosen:
             self.save(Path(chosen if Path(chosen).suffix else f"{chosen}.csv"))
 

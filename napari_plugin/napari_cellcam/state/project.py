@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cellcam.errors import CellCamError, InputError
 from napari_cellcam.state.corrections import TABLE, Corrections
+from napari_cellcam.state.explanation_choices import ExplanationChoices
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -31,6 +32,7 @@ class Opened:
     draft : the classifier that is not trained yet, as plain data; None with a model
     layers : name of the layer of each channel
     planes : what is done with planes, as `ModelSpec.field` says it; empty: as the model was trained
+    explaining : how cells are explained
     """
 
     images: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Opened:
     draft: dict[str, JsonValue] | None = None
     layers: dict[str, str] = field(default_factory=dict)
     planes: Planes | Literal[""] = ""
+    explaining: ExplanationChoices = field(default_factory=ExplanationChoices)
 
 
 class Project:
@@ -74,8 +77,9 @@ class Project:
         project = cls(folder)
         try:
             stored = json.loads((folder / _FILE).read_text("utf-8"))
-            opened = Opened(**stored)
-        except (OSError, ValueError, TypeError) as error:
+            explaining = ExplanationChoices(**stored.pop("explaining", {}))
+            opened = Opened(**stored, explaining=explaining)
+        except (OSError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"{folder} is no project of CellCam: {error}") from error
         if (folder / TABLE).is_file():
             project.corrections.load(folder)
@@ -85,10 +89,11 @@ class Project:
         """Write down what is open, if it is something else than before."""
         from cellcam.stacks.writing import write_json
 
-        if vars(opened) != self._remembered:
+        stored = asdict(opened)
+        if stored != self._remembered:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / _FILE, vars(opened))
-            self._remembered = dict(vars(opened))
+            write_json(self.folder / _FILE, stored)
+            self._remembered = stored
 
     def move(self, folder: Path) -> None:
         """Go on in another folder: corrections are written there; models stay where they are."""

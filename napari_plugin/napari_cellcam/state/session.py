@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_cellcam.state.explanation_choices import ExplanationChoices
 
 if TYPE_CHECKING:
+    from cellcam.exchange.cells import Cells
     from cellcam.models.model import CellModel
     from cellcam.models.network_input import ClassifierDraft, NetworkInput, Planes
     from cellcam.pipeline.classify_field import CalledCells
@@ -152,6 +153,17 @@ class Session:
             numbers = first + 1 + np.arange(len(found.cells), dtype=np.int32)
             images.append(by_label(found.labels, found.cells.numbers, numbers.astype(np.int32)))
         return self.on_axes(images)
+
+    def exchanged_cells(self) -> Cells:
+        """The cells with outlines, calls and figures, for files of other programs."""
+        from cellcam.pipeline.run_cells import cells_of_table
+        from cellcam.stacks.stack import Stack
+
+        n_times = len({field.place.t for field in self.found})
+        images = np.stack([field.labels for field in self.found])
+        images = images.reshape(n_times, -1, *images.shape[-2:])
+        labels = Stack.from_array(images, "TZYX", ["cells"], self.stack.pixel_size_um)
+        return cells_of_table(self.stack.name, self.table, labels, self.spec.classes)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from cellcam_training.fitting.epoch_validation import EpochMetrics
 from cellcam_training.fitting.initial_model import initial_model
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.training_cells import known_cells
+from cellcam_training.fitting.training_images import with_training_images
 from cellcam_training.fitting.training_loop import fit, write_history
 from cellcam_training.fitting.training_report import description, training_report, write_split
 from cellcam_training.judging.predictions import LabelledPredictions
@@ -226,7 +227,11 @@ def _knowing_its_cells(
     rows = np.flatnonzero(trained_on)
     groups = group_numbers(table.rows)[rows]
     earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
-    cells = known_cells(model, crops.pixels[rows], groups, earlier or None, recipe.seed)
+    pixels, seed = crops.pixels[rows], recipe.seed
+    cells = known_cells(model, pixels, groups, earlier or None, seed)
+    if table.place not in ("index", "whole"):  # crops do not say which image they are from
+        images = np.unique(table.rows["image"].to_numpy(str)[rows], return_inverse=True)[1]
+        cells = with_training_images(cells, model.spec.normalisation, pixels, groups, images, seed)
     return model.with_training_cells(cells)
 
 

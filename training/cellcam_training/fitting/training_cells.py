@@ -68,12 +68,21 @@ def measured_cells(
     (2 n, C, K) measures, both of one cell next to each other, and (2 n,) groups
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(pixels))[: _MOST // 2])
+    chosen = _sample(len(pixels), rng)
     crops = np.asarray(pixels[chosen])
     moved = np.stack([_moved(crop, rng) for crop in crops])
     pairs = [measures_of(one, normalisation) for one in (crops, moved)]
     measures = np.stack(pairs, 1).reshape(-1, *pairs[0].shape[1:])
     return measures, np.repeat(groups[chosen], 2).astype(np.int64)
+
+
+def measured_rows(n: int, seed: int = 0) -> NDArray[np.int64]:
+    """Numbers of the cells, of N, whose measures `measured_cells` returns, in its order."""
+    return np.repeat(_sample(n, np.random.default_rng(seed)), 2)
+
+
+def _sample(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return np.sort(rng.permutation(n)[: _MOST // 2])
 
 
 def _moved(crop: NDArray[np.generic], rng: np.random.Generator) -> NDArray[np.generic]:
@@ -98,15 +107,16 @@ def measure_training_cells(
     groups : (2 n,) number of the plate, movie or patient; a number for each cell if there is none
     """
     part = _parts(groups, np.random.default_rng(seed))
-    pairs = [_known(measures[part != k]).distances(measures[part == k]) for k in np.unique(part)]
+    pairs = [described(measures[part != k]).distances(measures[part == k]) for k in np.unique(part)]
     far, sparse = (np.concatenate(figures) for figures in zip(*pairs, strict=True))
     farthest, sparsest = _threshold(far), _threshold(sparse)
     # A cell is unlike if it exceeds one of the two: together they may be exceeded as often.
     both = _threshold(np.maximum(far / farthest, sparse / sparsest))
-    return _known(measures, farthest * both, sparsest * both)
+    return described(measures, farthest * both, sparsest * both)
 
 
-def _known(measures: Floats, farthest: float = 1.0, sparsest: float = 1.0) -> TrainingCells:
+def described(measures: Floats, farthest: float = 1.0, sparsest: float = 1.0) -> TrainingCells:
+    """Training cells of these measures (M, C, K) and thresholds."""
     whitening = _whitening(NormalScores(measures)(measures))
     return TrainingCells(measures, whitening, farthest, sparsest, FALSE_ALARMS)
 

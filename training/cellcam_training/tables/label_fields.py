@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cellcam.cells.cropping import CellPositions
 from cellcam.cells.finder import FieldView, Labels
-from cellcam.cells.label_files import open_labels
 from cellcam.errors import InputError
+from cellcam.exchange.labels import open_labels
 from cellcam.stacks.stack import Stack, ZChoice
 
 if TYPE_CHECKING:

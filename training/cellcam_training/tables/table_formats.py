@@ -1,4 +1,4 @@
-"""Formats of labelled cells: a table, a folder for each class, PASCAL VOC, napari's points."""
+"""Formats of labelled cells: tables, outlines, a folder for each class, PASCAL VOC."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cellcam.errors import InputError, UsageError
 from cellcam.stacks.formats import file_endings
 from cellcam.stacks.opening import open_stack
+from cellcam_training.tables.foreign_tables import is_outlines, named_columns, table_of_outlines
 from cellcam_training.tables.napari_points import image_path, is_points, named_axes
 from cellcam_training.tables.pascal_voc import voc_boxes
 from cellcam_training.tables.table_files import RawTable, read_table_file
@@ -29,7 +30,8 @@ def raw_table(
 
     Parameters
     ----------
-    path : CSV, Excel or Parquet; the CSV that napari saves of a points layer; a folder with one
+    path : CSV, Excel or Parquet; the CSV that napari saves of a points layer; tables and outlines
+        of other programs, see `cellcam_training.tables.foreign_tables`; a folder with one
         subfolder for each class and one image for each cell; or a folder in the layout of VOC
     class_column : name of the column with the class, for class folders
     image : image of all rows, for tables without a column that names it
@@ -46,10 +48,15 @@ def raw_table(
         return RawTable(read(path, class_column))
     if not path.is_file():
         raise InputError(f"There is no cell table {path}. Check the path.")
-    raw = read_table_file(path, class_column)
+    if is_outlines(path):
+        raw = RawTable(*table_of_outlines(path, class_column))
+    else:
+        raw = read_table_file(path, class_column)
     table, notes = raw.rows, raw.notes
     if image is not None:
         table["image"] = str(image.resolve())
+    table, said = named_columns(table, class_column, path, partial(_opened, path.parent, axes))
+    notes += said
     if is_points(table):
         column = image_column(table)
         table, meanings = named_axes(table, column or "", partial(_opened, path.parent, axes))
