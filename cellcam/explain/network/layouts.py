@@ -115,7 +115,7 @@ def layout_by_function(function: Callable[[Tensor], Tensor], output: Tensor, ndi
         If the function does more than choose and rearrange values, so that gradients cannot be
         arranged in the same way.
     """
-    numbers = torch.arange(output.numel(), dtype=torch.float64, device=output.device)
+    numbers = torch.arange(output.numel(), dtype=torch.float64)
     places = function(numbers.view(output.shape))
     if places.ndim != ndim or len(places) != 1:
         raise ValueError(

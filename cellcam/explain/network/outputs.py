@@ -97,7 +97,7 @@ def find_output(
     return Output(item, link, logits is not None, region, ", ".join(words))
 
 
-def _items(returned: object) -> dict[int | str, object]:
+def items_of(returned: object) -> dict[int | str, object]:
     """Items of a tuple, list or dictionary by number or name."""
     if isinstance(returned, Mapping):
         return dict(returned)
@@ -106,7 +106,7 @@ def _items(returned: object) -> dict[int | str, object]:
 
 def _item(returned: object, choice: OutputChoice) -> Tensor:
     """The tensor that is chosen."""
-    items = _items(returned)
+    items = items_of(returned)
     if callable(choice):
         found: object = choice(returned)
     elif choice is None:
@@ -126,7 +126,7 @@ def _item(returned: object, choice: OutputChoice) -> Tensor:
 
 def _sole_item(returned: object) -> OutputChoice:
     """The only item that can be class scores; None where the network returns a tensor."""
-    if isinstance(returned, Tensor) or not (items := _items(returned)):
+    if isinstance(returned, Tensor) or not (items := items_of(returned)):
         return None
     tensors = {name: item for name, item in items.items() if isinstance(item, Tensor)}
     by_axes = [name for name, item in tensors.items() if item.ndim == 2 and len(item) == 1]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
 
-from cellcam.explain.network.outputs import Ending
+from cellcam.explain.network.outputs import Ending, items_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,8 @@ class Trace:
 
     def ends(self) -> list[Tensor]:
         """Tensors that are returned, or of which the returned one is the softmax."""
-        items = self.returned.values() if isinstance(self.returned, Mapping) else self.returned
-        found = [items] if isinstance(items, Tensor) else list(items)  # type: ignore[call-overload]
-        logits = [self.ending.in_front_of(item) for item in found]
+        found = [self.returned, *items_of(self.returned).values()]
+        logits = [self.ending.in_front_of(item) for item in found if isinstance(item, Tensor)]
         return [tensor for tensor in [*found, *logits] if isinstance(tensor, Tensor)]
 
 
