@@ -11,7 +11,7 @@ from cellcam import IntegratedGradCAM
 from cellcam.explain.integration import secant_steps
 from cellcam.explain.integration.secant_steps import _worst
 from cellcam.explain.network.slopes import Ends, SlopePass, handed_over_at, has_known_slopes, slope
-from cellcam.explain.network.splitting import split_network
+from cellcam.explain.network.target import Target, split_network
 from cellcam.models.registry import build_network
 
 
@@ -157,7 +157,7 @@ def _with(bend: nn.Module) -> tuple:
         .eval()
     )
     x = images(1)
-    return split_network(network, "0", x), x
+    return split_network(network, Target("0"), x), x
 
 
 def test_a_function_that_runs_twice_keeps_both() -> None:
@@ -173,7 +173,7 @@ def test_a_function_that_runs_twice_keeps_both() -> None:
 
     torch.manual_seed(0)
     network = Twice().double()
-    done = SlopePass(split_network(network, "first", images()), images())
+    done = SlopePass(split_network(network, Target("first"), images()), images())
     assert len(done.ends) == 2
 
 
