@@ -41,7 +41,8 @@ def draw_path(model: CellModel, path: Path) -> None:
     for column, position in enumerate(POSITIONS):
         here = start + position * (images - start)
         probability = model.network(here).softmax(1)[0, class_idx].item()
-        show(axes[0, column], grey(here), f"{position:.0%} of the way\nfoci: {probability:.0%}")
+        axes[0, column].imshow(grey(here), cmap="gray", vmin=grey(start).min(), vmax=grey(images).max())
+        show(axes[0, column], None, f"{position:.0%} of the way\nfoci: {probability:.0%}")
     # A step's part of the map is the map of its end less the map of its beginning.
     maps = [so_far(explain, start, images, position, class_idx) for position in POSITIONS]
     top = float(whole.maps.max())
@@ -49,7 +50,7 @@ def draw_path(model: CellModel, path: Path) -> None:
     axes[1, 0].text(0, 0.5, "what each step\nadds to the map", va="center", fontsize=11)
     for column in range(1, 5):
         show(axes[1, column], maps[column] - maps[column - 1], "", top / 2)
-    show(axes[0, 5], grey(images), "the cell")
+    axes[0, 5].axis("off")
     show(axes[1, 5], whole.maps[0, 0].clamp(min=0).numpy(), "sum: the map", top)
     figure.savefig(path, dpi=110)
 
@@ -105,11 +106,13 @@ def grey(images: torch.Tensor) -> NDArray[np.float32]:
     return images[0].sum(0).numpy()
 
 
-def show(axes: Axes, image: NDArray[np.float32], title: str, top: float | None = None) -> None:
-    """Draw in grey, or as importance where its top is given."""
-    if top is None:
+def show(
+    axes: Axes, image: NDArray[np.float32] | None, title: str, top: float | None = None
+) -> None:
+    """Draw an image in grey, or as importance where its top is given, under a title."""
+    if image is not None and top is None:
         axes.imshow(image, cmap="gray")
-    else:
+    elif image is not None:
         axes.imshow(image, cmap="inferno", vmin=0, vmax=top)
     axes.set_title(title, fontsize=10)
     axes.axis("off")
