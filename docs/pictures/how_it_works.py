@@ -41,7 +41,9 @@ def draw_path(model: CellModel, path: Path) -> None:
     for column, position in enumerate(POSITIONS):
         here = start + position * (images - start)
         probability = model.network(here).softmax(1)[0, class_idx].item()
-        axes[0, column].imshow(grey(here), cmap="gray", vmin=grey(start).min(), vmax=grey(images).max())
+        axes[0, column].imshow(
+            grey(here), cmap="gray", vmin=grey(start).min(), vmax=grey(images).max()
+        )
         show(axes[0, column], None, f"{position:.0%} of the way\nfoci: {probability:.0%}")
     # A step's part of the map is the map of its end less the map of its beginning.
     maps = [so_far(explain, start, images, position, class_idx) for position in POSITIONS]

@@ -18,5 +18,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     lines = []
     for path in sorted(folder.glob("0*.md")):
         title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        lines.append(f"- {path.name[:4]}: [{title.removeprefix(path.name[:4] + ': ')}]({path.name})")
+        number = path.name[:4]
+        lines.append(f"- {number}: [{title.removeprefix(f'{number}: ')}]({path.name})")
     return markdown.replace(_MARK, "\n".join(lines))

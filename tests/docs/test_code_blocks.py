@@ -19,7 +19,12 @@ from cellcam.cli import app
 # "sh" is not run: it installs, needs a cluster, or takes minutes. "text" is output.
 LANGUAGES = {"python", "bash", "sh", "text"}
 # Blocks without a language are diagrams and code that belongs to another file.
-FREE = {"docs/architecture.md", "docs/evidence.md", "docs/performance.md", "docs/pictures/README.md"}
+FREE = {
+    "docs/architecture.md",
+    "docs/evidence.md",
+    "docs/performance.md",
+    "docs/pictures/README.md",
+}
 RUN = [path for path in pages() if script(path)]
 
 
