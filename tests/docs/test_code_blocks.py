@@ -91,7 +91,9 @@ def _program() -> click.Group:
 def _run(command: list[str], folder: Path) -> None:
     """Run it with this Python first in the path; the output is shown if it fails."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "MPLBACKEND": "agg"}
+    # Threads that wait must not keep the cores from other tests.
+    calm = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "MPLBACKEND": "agg"}
+    environment = {**os.environ, **calm, "PATH": path}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500
     )
