@@ -10,7 +10,7 @@ All cells are simulated: three fields in three stains, on one plane each, with t
 | `plate1.labels.tif` | label image of the first field |
 | `cells.csv` | true class and centre of the cells of both fields |
 | `other_plate.ome.tif`, `other_plate.csv` | a third field, to judge a model with |
-| `screen/` | the first two fields as wells of a plate, with label images in `masks/` |
+| `screen/`, `masks/` | the first two fields as wells of a plate, and their label images |
 | `my_model/` | the packaged model, which knows such cells |
 """
 
@@ -36,13 +36,14 @@ WELLS = {"plate1": "B03_s1", "plate2": "B04_s1"}
 
 def main(folder: Path) -> None:
     """Write all sample files into ``folder``."""
-    (folder / "screen" / "masks").mkdir(parents=True, exist_ok=True)
+    for name in ("screen", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     cells = {name: _write_field(folder, name, seed) for name, seed in SEEDS.items()}
     pd.concat([cells["plate1"], cells["plate2"]]).to_csv(folder / "cells.csv", index=False)
     cells["other_plate"].to_csv(folder / "other_plate.csv", index=False)
     for name, well in WELLS.items():
         shutil.copy(folder / f"{name}.ome.tif", folder / "screen" / f"{well}.ome.tif")
-        shutil.copy(folder / f"{name}.labels.tif", folder / "screen" / "masks" / f"{well}.tif")
+        shutil.copy(folder / f"{name}.labels.tif", folder / "masks" / f"{well}.tif")
     model = samples.sample_path(samples.DEMO_MODEL)
     shutil.copytree(model, folder / "my_model", dirs_exist_ok=True)
 
