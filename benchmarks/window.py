@@ -3,6 +3,7 @@
     xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python benchmarks/window.py
     ... --part first                                  # the first use in a new process
     ... --part files --files ../shared/data/tiff_zoo  # opens every file
+    ... --part layers                                 # layers come and go, beside napari alone
 
 5,082 cells: the demo's plane side by side in both directions, with its true cells. Everything is
 measured in the real window, from outside the plugin.
@@ -134,24 +135,35 @@ def first_use() -> None:
 
 
 def open_files(folder: Path) -> None:
-    """Open each TIFF below a folder and remove it; print the ten longest gaps."""
+    """Open each TIFF below a folder and remove it, without the dock and with it; print the gaps."""
     viewer, watch = napari.Viewer(), LoopWatch()
-    viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
     # Instead of the dialog for facts that a file does not state: it is left out.
     reader._read_with_asked_facts = lambda *_: [(None,)]  # type: ignore[assignment]
-    settle(3)
-    gaps = []
-    for path in sorted(folder.rglob("*.tif*")):
-        watch.restart()
-        QTimer.singleShot(0, partial(open_one, viewer, str(path)))
-        settle()
-        if viewer.layers:
-            gaps.append((float(np.diff(watch.times).max()), path.name))
-        viewer.layers.clear()
-        settle()
-    print(f"{len(gaps)} files opened, longest gaps:")
-    for seconds, name in sorted(gaps, reverse=True)[:10]:
-        print(f"{seconds:.3f} s {name}")
+    paths = sorted(folder.rglob("*.tif*"))
+
+    def gaps() -> dict[str, float]:
+        settle(3)
+        found = {}
+        for path in paths:
+            watch.restart()
+            QTimer.singleShot(0, partial(open_one, viewer, str(path)))
+            settle(0.5)
+            if viewer.layers:
+                found[path.name] = float(np.diff(watch.times).max())
+            viewer.layers.clear()
+            settle(0.5)
+        return found
+
+    gaps()  # the first time napari makes the controls of a kind of layers
+    alone = gaps()
+    viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+    ours = gaps()
+    for name, found in {"without the dock": alone, "with it": ours}.items():
+        above = sum(gap > 0.2 for gap in found.values())
+        print(f"{len(found)} files opened {name}: {above} above 0.2 s")
+    print("longest gaps with the dock, and without it:")
+    for name in sorted(ours, key=ours.__getitem__, reverse=True)[:10]:
+        print(f"{ours[name]:.3f} s {alone[name]:.3f} s {name}")
     viewer.close()
 
 
@@ -159,6 +171,55 @@ def open_one(viewer: napari.Viewer, path: str) -> None:
     """Open a file; those that cannot be opened are left out."""
     with suppress(Exception):
         viewer.open(path, plugin="cellcam")
+
+
+def layers() -> None:
+    """Print the longest gaps when layers come and go: napari alone, then with results."""
+    viewer, watch = napari.Viewer(), LoopWatch()
+    path = str(samples.sample_path(samples.DEMO_STACK))
+    settle(3)
+
+    def gap(action: Callable[[], object]) -> float:
+        watch.restart()
+        QTimer.singleShot(0, action)
+        settle()
+        return float(np.diff(watch.times).max())
+
+    def come_and_go(add_results: Callable[[], object]) -> dict[str, float]:
+        opening = gap(lambda: viewer.open(path, plugin="cellcam"))
+        add_results()
+        settle()
+        n = len(viewer.layers)
+        removing = gap(lambda: viewer.layers.remove(viewer.layers[0]))
+        viewer.layers.clear()
+        settle()
+        viewer.open(path, plugin="cellcam")
+        add_results()
+        settle()
+        clearing = gap(viewer.layers.clear)
+        return {"opening 3": opening, f"removing 1 of {n}": removing, f"clearing {n}": clearing}
+
+    def add_layers_alike() -> None:
+        images = [layer.data for layer in viewer.layers]
+        viewer.add_labels(np.zeros(images[0].shape[-2:], np.int32))
+        for image in images[:2]:
+            viewer.add_image(image)
+        viewer.add_vectors(np.zeros((3, 2, 2)))
+
+    for _ in range(2):  # the first time napari makes the controls of a kind of layers
+        alone = come_and_go(add_layers_alike)
+    _, dock = viewer.window.add_plugin_dock_widget("cellcam", "Classify and explain cells")
+
+    def add_results() -> None:
+        for action in (dock.classify, dock.explain):
+            action()
+            wait(lambda: not dock.busy)
+
+    for _ in range(2):
+        ours = come_and_go(add_results)
+    for name, times in {"napari alone": alone, "with results": ours}.items():
+        print(name, ", ".join(f"{step} layers {gap:.3f} s" for step, gap in times.items()))
+    viewer.close()
 
 
 def in_the_window(device: str) -> None:
@@ -239,7 +300,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--part", choices=["all", "first", "files", "window", "starts"], default="all"
+        "--part", choices=["all", "first", "files", "layers", "window", "starts"], default="all"
     )
     parser.add_argument("--files", type=Path, help="folder of TIFFs to open, with --part files")
     given = parser.parse_args()
@@ -247,6 +308,8 @@ if __name__ == "__main__":
         first_use()
     if given.part == "files":
         open_files(given.files)
+    if given.part in ("all", "layers"):
+        layers()
     if given.part in ("all", "window"):
         in_the_window(given.device)
     if given.part in ("all", "starts"):

@@ -27,6 +27,9 @@ print(gc.isenabled(), before, len(gc.get_objects()), gc.get_freeze_count())
 """
 
 
+TABLE: dict[str, list[object]] = {"parts": [Exception]}
+
+
 class Node:
     """An object that Python frees only by a collection."""
 
@@ -78,12 +81,25 @@ def test_what_functions_hold_is_freed_by_later_collections() -> None:
     assert gone() is None
 
 
-def test_modules_and_classes_are_left_out_of_collections() -> None:
+def test_what_a_table_holds_is_freed_by_later_collections() -> None:
+    node = Node()
+    gone = weakref.ref(node)
+    TABLE["parts"].append(node)
+    del node
+    with left_out_of_collections():
+        pass
+    TABLE["parts"].pop()
+    gc.collect()
+    gc.unfreeze()
+    assert gone() is None
+
+
+def test_modules_classes_and_their_tables_are_left_out_of_collections() -> None:
     with left_out_of_collections():
         pass
     looked_at = {id(each) for each in gc.get_objects()}
     gc.unfreeze()
-    code = [gc, Node, vars(sys.modules[__name__]), Node.__init__, np.ndarray]
+    code = [gc, Node, vars(sys.modules[__name__]), Node.__init__, np.ndarray, TABLE, TABLE["parts"]]
     assert not looked_at & {id(each) for each in code}
 
 

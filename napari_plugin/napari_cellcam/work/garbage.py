@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+
+# Of these libraries, as of Python's own, a module holds what it needs to the end, and no layers.
+_LIBRARIES = {"OpenGL", "pint", "pydantic", "pydantic_core", "sip"}
 
 
 @contextmanager
@@ -29,36 +32,34 @@ def left_out_of_collections() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        _take_up_again(_without_code(there))
+        _take_up_again(_without_lasting(there))
         gc.collect(1)  # or the next two collections would look through all of them
         if was_enabled:
             gc.enable()
 
 
-def _without_code(objects: list[object]) -> list[object]:
-    """Objects but modules, classes and their functions, which stay until the process ends.
+def _without_lasting(objects: list[object]) -> list[object]:
+    """Objects but modules and what they hold to the end: classes, functions, tables, constants.
 
-    They and their tables are a third of napari's objects.
+    They are two thirds of napari's objects. What layers, widgets and other instances hold is looked
+    at further, whatever it is.
     """
-    code = [each for each in objects if _is_code(each)]
-    left_out = {id(each) for each in code}
-    for each in code:
-        left_out.update(id(part) for part in gc.get_referents(each) if type(part) in (dict, tuple))
-    return [each for each in objects if id(each) not in left_out]
+    kinds = {kind for kind in set(map(type, objects)) if _may_last(kind)}
+    may_last = {id(each): each for each in objects if type(each) in kinds}
+    rest = [each for each in objects if id(each) not in may_last]
+    found: list[object] = [each for each in objects if type(each) is types.ModuleType]
+    while found:
+        for each in found:
+            del may_last[id(each)]
+        reached = {id(each) for each in gc.get_referents(*found)}
+        found = [may_last[each] for each in reached & may_last.keys()]
+    return rest + list(may_last.values())
 
 
-def _is_code(each: object) -> bool:
-    """Whether an object came with its module's import and is a part of it.
-
-    A function that was made while another one ran may hold what that one had at hand, a layer.
-    """
-    kind = type(each)  # not `isinstance`, which asks the object
-    if kind is types.FunctionType:
-        function = cast(types.FunctionType, each)
-        return function.__closure__ is None and "<locals>" not in function.__qualname__
-    if issubclass(kind, type):
-        return "<locals>" not in cast(type, each).__qualname__
-    return kind is types.ModuleType
+def _may_last(kind: type) -> bool:
+    """Whether an object of this type lasts until the process ends, if a module holds it."""
+    library = str(kind.__module__).partition(".")[0]
+    return issubclass(kind, type) or library in sys.stdlib_module_names | _LIBRARIES
 
 
 def _take_up_again(objects: list[object]) -> None:
