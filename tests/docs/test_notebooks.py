@@ -16,7 +16,8 @@ nbclient = pytest.importorskip("nbclient")
 NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's packages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -26,8 +27,8 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
         notebook,
-        timeout=300,
-        startup_timeout=300,
+        timeout=600,
+        startup_timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": tmp_path}},
     ).execute()
