@@ -6,7 +6,7 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libx
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 \
 	libxcb-render-util0 libxcb-shape0 libxcb-xkb1 libxcb-xinerama0
 
-.PHONY: demo test lint audit floors reliability sample-data system-packages
+.PHONY: demo test lint docs notebooks audit floors reliability sample-data system-packages
 
 demo: .venv/demo-ready
 	$(BIN)/cellcam demo
@@ -32,6 +32,14 @@ reliability: .venv/test-ready system-packages
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# The site, in build/site; warnings are errors.
+docs: .venv/test-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+# Runs the notebooks on sample data and keeps their outputs.
+notebooks: .venv/test-ready
+	$(BIN)/python docs/examples/run_notebooks.py
 
 # Simulates the demo stack and its truth, and trains the demo model (about ten minutes).
 sample-data: .venv/test-ready

@@ -32,6 +32,9 @@ class Explanation:
         |line integral of the gradient - score difference| / |score difference|: how well the
         evaluations account for the score, whatever the formula.
     target_layer : name of the layer that was explained; several are joined by commas
+    layout : how the layer's output was read, as ``"channels_first"`` or
+        ``"tokens (14 x 14 and 1 without a place)"``
+    output : what of the network's output was explained, as ``"logits"``
     channel_shares : (N, K, S) tensor with ``channels="each"``, else None
         Score of the image less its score with channel s at the baseline; may be negative.
     interaction : (N, K) tensor with ``channels="each"``, else None
@@ -47,6 +50,8 @@ class Explanation:
     weights_vary: Tensor
     completeness_gap: Tensor
     target_layer: str
+    layout: str = ""
+    output: str = ""
     channel_shares: Tensor | None = None
     interaction: Tensor | None = None
     layers: tuple[Explanation, ...] = ()
@@ -108,6 +113,7 @@ def fused(layers: Sequence[Explanation]) -> Explanation:
         weights_vary=torch.stack([layer.weights_vary for layer in layers]).any(0),
         completeness_gap=torch.stack([layer.completeness_gap for layer in layers]).amax(0),
         target_layer=", ".join(layer.target_layer for layer in layers),
+        layout=", ".join(layer.layout for layer in layers),
         layers=tuple(layers),
     )
 

@@ -7,6 +7,7 @@ ICASSP 2021, doi 10.1109/ICASSP39728.2021.9415064.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
@@ -23,8 +24,11 @@ from cellcam.explain.integration.secant_steps import integrate_by_slopes, paths_
 from cellcam.explain.memory import Batches, slices
 from cellcam.explain.network.execution import repeatable
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
+from cellcam.explain.network.layouts import LayoutChoice
+from cellcam.explain.network.outputs import OutputChoice, check_region
 from cellcam.explain.network.path_points import PathEvaluator, Paths
-from cellcam.explain.network.splitting import Layer, left_as_it_was
+from cellcam.explain.network.splitting import left_as_it_was
+from cellcam.explain.network.target import Layer, Target
 from cellcam.explain.scores import ClassIndex, check_class_idx, class_idx_of, n_classes
 from cellcam.explain.settings import SettingOptions, Settings
 
@@ -32,7 +36,7 @@ _MOST_FACTS = 4  # that are kept, by input shape, layer and precision
 
 
 class IntegratedGradCAM:
-    """Integrated Grad-CAM of a convolutional classifier, in 2-D or 3-D.
+    """Integrated Grad-CAM of a classifier, in 2-D or 3-D: convolutional, or a transformer.
 
     For class c, with activations A_k at the target layer and x(a) = x' + a (x - x'),
 
@@ -45,11 +49,22 @@ class IntegratedGradCAM:
     ----------
     nn_module : module, (N, C, *spatial) -> (N, n_classes) scores before softmax
         Left as it was. May be compiled, wrapped for several devices, frozen, of low precision.
+        May return several tensors, a single logit, probabilities, or maps of scores; see
+        ``output`` and ``region``.
     target_layers : name of a submodule, the submodule, a list of these, or None
-        None takes the last layer with spatial extent; `Explanation.target_layer` says which.
+        None takes the last layer with space that the scores depend on and that nothing bypasses;
+        `Explanation.target_layer` says which.
         The maps of several layers are averaged; `Explanation.layers` has each.
     black : number, or tensor that broadcasts to the input, default 0
         Zero counts in the network's input; the baseline ``"black"``.
+    layout : how the layer's output is arranged, by default found by changing the image
+        ``"channels_first"``, ``"channels_last"``, ``"tokens"`` (N, T, C), ``"tokens_last"``
+        (N, C, T), ``"tokens_first"`` (T, N, C), or a function from the layer's output to
+        (N, features, *space) that chooses and rearranges values. `Explanation.layout` says which.
+    output : which of several outputs are the scores, by default the only one that can be
+        Number or name of an item, or a function from what the network returns to
+        (N, n_classes). A single logit z is class 1, and -z class 0. Logits in front of a softmax
+        or sigmoid that ends the network are explained, not the probabilities.
     **settings
         Defaults for the keyword arguments of a call, kept as `settings`.
 
@@ -67,11 +82,14 @@ class IntegratedGradCAM:
         target_layers: Layer | list[Layer] | tuple[Layer, ...] | None = None,
         *,
         black: float | Tensor = 0.0,
+        layout: LayoutChoice = None,
+        output: OutputChoice = None,
         **settings: Unpack[SettingOptions],
     ) -> None:
         self.nn_module = nn_module
         self.target_layers = target_layers
         self.black = black
+        self.layout, self.output = layout, output
         self.settings = Settings().changed(**settings)
         self._facts: dict[object, NetworkFacts] = {}
 
@@ -97,6 +115,8 @@ class IntegratedGradCAM:
             The complete map, sum_k integral dy_c/dA_k dA_k at each position, is signed and adds up
             to the score difference at the layer's resolution.
         channels : ``"each"`` for a map of each input channel, on whose path it moves alone
+        region : (*space) or (N, *space) mask, where the network returns maps of scores
+            Their mean over the region is explained; by default over all positions.
         precision : ``"float32"`` (default), or ``"auto"``: bfloat16 where a trial finds it faster
         internal_batch_size : images at once; default by free memory, halved when it runs out
         upsample : False leaves the maps at the resolution of the layer
@@ -105,11 +125,14 @@ class IntegratedGradCAM:
         Raises
         ------
         ValueError, TypeError
-            If the input, a class, the layer or a setting does not fit; if a setting is unknown.
+            If the input, a class, the layer or a setting does not fit; if a setting is unknown. If
+            the layout or the scores are in doubt, the scores do not depend on the layer, or are
+            others each time or in another batch.
         """
         run = self.settings.changed(**settings)
         _check_images(x)
         check_class_idx(class_idx, len(x))
+        check_region(run.region, x)
         target = self.target_layers
         with left_as_it_was(self.nn_module), repeatable(), torch.no_grad():
             x = x.detach().clone() if x.is_inference() else x.detach()
@@ -124,6 +147,13 @@ class IntegratedGradCAM:
         self, layer: Layer | None, x: Tensor, start: Tensor, class_idx: ClassIndex, run: Settings
     ) -> Explanation:
         """Explanation at one layer, a batch of images at a time."""
+        if run.region is not None and run.region.ndim == x.ndim - 1:
+            parts = []
+            for i, region in enumerate(run.region):
+                one, alone = slice(i, i + 1), replace(run, region=region)
+                classes = class_idx_of(class_idx, one)
+                parts.append(self._explain_at(layer, x[one], start[one], classes, alone))
+            return joined(parts)
         facts = self._facts_about(layer, x, run)
         batches = Batches(run.internal_batch_size or facts.batch_size_for(n_classes(class_idx)))
         n_paths = x.shape[1] if run.channels else 1
@@ -141,12 +171,16 @@ class IntegratedGradCAM:
 
     def _facts_about(self, layer: Layer | None, x: Tensor, run: Settings) -> NetworkFacts:
         """Facts about the network; kept as long as its weights stay the same."""
-        key = (layer, x.shape[1:], x.dtype, run.precision)
+        target = Target(layer, self.layout, self.output, run.region)
+        # A region is known by its identity, as it is kept beside the facts.
+        region = (run.region, None if run.region is None else run.region._version)
+        alone = run.internal_batch_size == 1
+        key = (layer, x.shape[1:], x.dtype, run.precision, alone, region)
         facts = self._facts.get(key)
         if facts is None or facts.weights != fingerprint(self.nn_module):
             while len(self._facts) >= _MOST_FACTS:
                 self._facts.pop(next(iter(self._facts)))
-            facts = find_facts(self.nn_module, layer, x, run.precision, run.internal_batch_size)
+            facts = find_facts(self.nn_module, target, x, run.precision, run.internal_batch_size)
             self._facts[key] = facts
         return facts
 
@@ -160,16 +194,18 @@ def _explain_batch(
     if run.channels:
         paths = evaluator.single_channel_paths(images)
     integral = _integrated(evaluator, paths, run, by_slopes)
-    difference = paths.scores - paths.start_scores
+    difference, split = paths.scores - paths.start_scores, evaluator.facts.split
     found = Explanation(
-        maps=_as_images(integral.maps, evaluator.facts.split.map_shape, x, run.upsample),
+        maps=_as_images(integral.maps, split.layout.space, x, run.upsample),
         class_idx=images.classes,
         logits=images.logits,
         error=integral.error,
         n_evaluations=integral.n_evaluations,
         weights_vary=integral.weights_vary,
         completeness_gap=relative((integral.line - difference).abs(), difference.abs()),
-        target_layer=evaluator.facts.split.layer_name,
+        target_layer=split.layer_name,
+        layout=str(split.layout),
+        output=split.output.description,
     )
     if run.channels:
         found = by_channel(found, difference, images.scores - images.start_scores)

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 Score = Literal["logit", "probability", "log_probability"]
+# From what is read off the network to probabilities; "probability": they are already.
+Link = Literal["softmax", "sigmoid", "probability"]
 ClassIndex = int | Sequence[int] | Tensor | Literal["all"] | None
 
 
-def class_scores(score: Score, logits: Tensor) -> Tensor:
-    """Scores (N, n_classes) of logits (N, n_classes)."""
+def class_scores(score: Score, logits: Tensor, link: Link = "softmax") -> Tensor:
+    """Scores (N, n_classes) of logits (N, n_classes).
+
+    Raises
+    ------
+    ValueError
+        If logits are asked for where only probabilities are known.
+    """
+    if link == "probability":
+        if score == "logit":
+            raise ValueError(
+                "The network returns probabilities, and its logits are not seen. Choose "
+                "score='probability' or 'log_probability', or leave the softmax out of it."
+            )
+        return logits if score == "probability" else logits.log()
     if score == "logit":
         return logits
-    if score == "probability":
-        return logits.softmax(1)
-    return logits.log_softmax(1)
+    if link == "sigmoid":
+        return logits.sigmoid() if score == "probability" else logsigmoid(logits)
+    return logits.softmax(1) if score == "probability" else logits.log_softmax(1)
 
 
-def gradients(scores: Tensor, classes: Tensor, leaf: Tensor, keep: bool = False) -> Tensor:
-    """Gradients (N, K, C, ...) of the scores of ``classes`` by ``leaf``, in the leaf's layout.
+def gradients(
+    scores: Tensor,
+    classes: Tensor,
+    leaf: Tensor,
+    arranged: Callable[[Tensor], Tensor],
+    keep: bool = False,
+) -> Tensor:
+    """Gradients (N, K, C, U) of the scores of ``classes`` by ``leaf``.
 
     Parameters
     ----------
     scores : (N, n_classes) tensor that depends on the leaf, image by image
     classes : (N, K) int64 tensor
-    leaf : (N, C, ...) tensor
+    leaf : tensor of N images
+    arranged : from a tensor like the leaf to (N, C, U)
     keep : whether the scores are differentiated again
     """
     with torch.enable_grad():
@@ -38,10 +61,10 @@ def gradients(scores: Tensor, classes: Tensor, leaf: Tensor, keep: bool = False)
         (gradient,) = torch.autograd.grad(
             score, leaf, retain_graph=keep or k < len(chosen) - 1, materialize_grads=True
         )
-        by_class.append(gradient.movedim(1, -1))
+        by_class.append(arranged(gradient).mT)
     if by_class[0].is_contiguous():  # the channels lie innermost: no rearranging
-        return torch.stack(by_class, 1).movedim(-1, 2)
-    return torch.stack([gradient.movedim(-1, 1) for gradient in by_class], 1)
+        return torch.stack(by_class, 1).mT
+    return torch.stack([gradient.mT for gradient in by_class], 1)
 
 
 def check_class_idx(class_idx: ClassIndex, n_images: int) -> None:

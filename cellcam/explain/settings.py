@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack, get_args
 
+from torch import Tensor
+
 from cellcam.explain.baselines import Baseline
 from cellcam.explain.integration.adaptive_steps import RtolOf, Tolerance
 from cellcam.explain.integration.integral import Formula
@@ -35,6 +37,7 @@ class SettingOptions(Exactness, total=False):
     score: Score
     formula: Formula
     channels: Literal["each"] | None
+    region: Tensor | None
     precision: Precision
     internal_batch_size: int | None
     upsample: bool
@@ -53,6 +56,7 @@ class Settings:
     score: Score = "logit"
     formula: Formula = "paper"
     channels: Literal["each"] | None = None
+    region: Tensor | None = None
     precision: Precision = "float32"
     internal_batch_size: int | None = None
     upsample: bool = True

@@ -221,7 +221,7 @@ class CellModel:
         """
         import torch
 
-        from cellcam.explain.network.splitting import spatial_layers
+        from cellcam.explain.network.target import spatial_layers
 
         one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
         shapes = {name: tuple(shape) for name, shape in spatial_layers(self.network, one).items()}

@@ -11,7 +11,7 @@ from cellcam import IntegratedGradCAM
 from cellcam.explain.integration import secant_steps
 from cellcam.explain.integration.secant_steps import _worst
 from cellcam.explain.network.slopes import Ends, SlopePass, handed_over_at, has_known_slopes, slope
-from cellcam.explain.network.splitting import split_network
+from cellcam.explain.network.target import Target, split_network
 from cellcam.models.registry import build_network
 
 
@@ -157,7 +157,7 @@ def _with(bend: nn.Module) -> tuple:
         .eval()
     )
     x = images(1)
-    return split_network(network, "0", x), x
+    return split_network(network, Target("0"), x), x
 
 
 def test_a_function_that_runs_twice_keeps_both() -> None:
@@ -173,7 +173,7 @@ def test_a_function_that_runs_twice_keeps_both() -> None:
 
     torch.manual_seed(0)
     network = Twice().double()
-    done = SlopePass(split_network(network, "first", images()), images())
+    done = SlopePass(split_network(network, Target("first"), images()), images())
     assert len(done.ends) == 2
 
 
@@ -184,3 +184,20 @@ def test_the_fewest_panels_that_suffice_are_halved() -> None:
     assert _worst(path, doubt, 7).tolist() == [False, False, True, False, False]
     # For 2, halving two leaves 1 + 0.5 + 1, and all are halved; the other path has enough.
     assert _worst(path, doubt, 2).tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_gives_no_numbers_ends(value: float) -> None:
+    network, x = small_network(), images(2)
+    cam = complete(network, "features.1", rtol=0.05)
+    x[1] = value
+    found = cam(x, 0)
+    torch.testing.assert_close(found.maps[:1], cam(x[:1], 0).maps)
+    assert not found.maps[1].isfinite().all()
+
+
+def test_a_path_of_no_length_has_an_empty_map() -> None:
+    network = small_network()
+    found = complete(network, "features.1", rtol=0.05)(torch.zeros(1, 2, 16, 16).double(), "all")
+    assert (found.maps == 0).all()
+    assert (found.error == 0).all()

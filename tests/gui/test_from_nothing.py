@@ -2,7 +2,7 @@
 
 A real pointer and real keys, see `support.real_window`. With the environment variable
 CELLCAM_PICTURES, screenshots of the steps are written to that folder: the pictures of
-docs/window.md.
+docs/start.md and docs/howto/correct.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cellcam.errors import UsageError
-from cellcam.explain.network.splitting import split_network
+from cellcam.explain.network.target import Target, split_network
 from cellcam.models.registry import build_network, network_entry, network_names
 
 ENTRIES = [(name, d, c) for d, c in ((2, 1), (2, 5), (3, 2)) for name in network_names(d)]
@@ -19,7 +19,7 @@ def test_every_network_gives_scores_and_maps_with_extent(
     x = torch.rand(1, in_channels, *[64] * spatial_dims)
     with torch.no_grad():
         assert network(x).shape == (1, 6)
-    activations = split_network(network, entry.target_layer, x).activations(x)
+    activations = split_network(network, Target(entry.target_layer), x).activations(x)
     assert activations.ndim == x.ndim
     assert activations.shape[0] == 1
     assert activations.shape[2:].numel() > 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +12,30 @@ from torch.nn.functional import interpolate
 
 
 def integrated_gradcam(
-    network: nn.Module, layer: str, x: Tensor, baseline: Tensor, class_idx: int, m: int
+    network: nn.Module,
+    layer: str,
+    x: Tensor,
+    baseline: Tensor,
+    class_idx: int,
+    m: int,
+    arranged: Callable[[Tensor], Tensor] = lambda output: output,
+    scores: Callable[[Any], Tensor] = lambda returned: returned,
 ) -> Tensor:
-    """Right Riemann sum of the paper for one image (1, C, *spatial): (*spatial)."""
-    at_baseline, _ = _activations_and_gradient(network, layer, baseline, class_idx)
+    """Right Riemann sum of the paper for one image (1, C, *spatial): (*spatial).
+
+    ``arranged`` makes (1, C, *space) of the layer's output, ``scores`` (1, n_classes) of the
+    network's.
+    """
+
+    def activations_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
+        found = _activations_and_gradient(network, layer, point, class_idx, scores)
+        return arranged(found[0]), arranged(found[1])
+
+    at_baseline, _ = activations_and_gradient(baseline)
     total = torch.zeros(())
     for t in range(1, m + 1):
         point = baseline + t / m * (x - baseline)
-        activations, gradient = _activations_and_gradient(network, layer, point, class_idx)
+        activations, gradient = activations_and_gradient(point)
         space = tuple(range(2, gradient.ndim))
         weights = gradient.mean(space, keepdim=True)
         total = total + torch.relu((weights * (activations - at_baseline)).sum(1, keepdim=True))
@@ -26,7 +44,11 @@ def integrated_gradcam(
 
 
 def _activations_and_gradient(
-    network: nn.Module, layer: str, x: Tensor, class_idx: int
+    network: nn.Module,
+    layer: str,
+    x: Tensor,
+    class_idx: int,
+    scores: Callable[[Any], Tensor] = lambda returned: returned,
 ) -> tuple[Tensor, Tensor]:
     kept: list[Tensor] = []
 
@@ -35,7 +57,7 @@ def _activations_and_gradient(
         return output.clone()  # what follows may work in place
 
     handle = network.get_submodule(layer).register_forward_hook(keep)
-    score = network(x.clone().requires_grad_())[:, class_idx].sum()
+    score = scores(network(x.clone().requires_grad_()))[:, class_idx].sum()
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradient

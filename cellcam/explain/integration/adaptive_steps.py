@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from cellcam.explain.integration.estimates import CompleteEstimator, PaperEstimator
-from cellcam.explain.integration.integral import Formula, Integral, relative
+from cellcam.explain.integration.integral import (
+    Formula,
+    Integral,
+    line_terms,
+    map_terms,
+    relative,
+)
 from cellcam.explain.network.path_points import PathEvaluator, Paths
 
 MOST_EVALUATIONS = 128
@@ -32,6 +38,12 @@ class Tolerance:
 
     rtol: float
     of: RtolOf = "map"
+
+    def accounted(self, line: Tensor, change: Tensor) -> Tensor:
+        """Whether line integrals are within ``rtol`` of score differences: (N, K)."""
+        size = change.abs()
+        size = size if self.of == "map" else size.amax(1, keepdim=True).expand_as(size)
+        return (line - change).abs() <= self.rtol * size
 
     def reference(self, maps: Tensor) -> Tensor:
         """Norm that the error of each of ``maps`` (N, K, U) is relative to: (N, K)."""
@@ -52,7 +64,9 @@ def integrate_adaptively(
 ) -> Integral:
     """Integrals with an estimated error within ``tolerance`` for all classes of a path.
 
-    Stops at 128 points of a path; the estimate then says how far it got.
+    At layers with tokens without a place, which nothing bypasses, the line integral must be within
+    it of the score difference, too: part of it lies outside the map, whose error says nothing
+    about that. Stops at 128 points of a path; the estimate then says how far it got.
     """
     result = _from_ends(paths)
     if evaluator.gradient_is_constant and formula == "complete":
@@ -69,7 +83,11 @@ def integrate_adaptively(
         shows = size > _NEXT_TO_NOTHING * at_image[nodes.rows]
         within = relative(difference, size) <= tolerance.rtol
         within &= shows | (nodes.n_evaluations >= _FEWEST_FOR_NOTHING)
-        done = within.all(1) | (nodes.n_evaluations >= MOST_EVALUATIONS)
+        complete = torch.ones_like(within)
+        if evaluator.facts.split.closed:
+            change = (paths.scores - paths.start_scores)[nodes.rows]
+            complete = tolerance.accounted(line, change)
+        done = (within & complete).all(1) | (nodes.n_evaluations >= MOST_EVALUATIONS)
         rows = nodes.rows[done]
         result.maps[rows], result.line[rows] = maps[done], line[done]
         result.error[rows] = relative(difference, maps.norm(dim=2))[done]
@@ -78,17 +96,22 @@ def integrate_adaptively(
         if done.all():
             return result
         doubt = (doubt / size.unsqueeze(1)).nan_to_num().masked_fill(within[:, None], 0)
+        # Maps that show nothing yet are searched evenly, the widest intervals first; so are those
+        # that are exact although their line integral is not.
+        even = within & ~complete
         if nodes.n_evaluations < _FEWEST_FOR_NOTHING:
-            # Maps that show nothing yet are searched evenly: the widest intervals first.
-            widths = nodes.along_path().diff(dim=1).unsqueeze(2)
-            doubt = torch.where(shows[:, None], doubt, 1 + widths)
+            even |= ~shows
+        widths = nodes.along_path().diff(dim=1).unsqueeze(2)
+        doubt = torch.where(even[:, None], 1 + widths, doubt)
         active.keep(~done)
         new = nodes.refine_worst(doubt[~done])
 
 
 def _from_ends(paths: Paths) -> Integral:
     """The complete map of a constant gradient, from both ends alone; exact."""
-    maps = paths.at_end.weights @ (paths.at_end.activations - paths.start_activations)
+    end = paths.at_end
+    change = end.activations - paths.start_activations
+    maps, line = map_terms(end, change), line_terms(end.gradient, change)
     n_evaluations = torch.ones_like(paths.classes[:, 0])
     weights_vary = torch.zeros_like(paths.classes, dtype=torch.bool)
-    return Integral(maps, torch.zeros_like(maps[..., 0]), maps.sum(2), n_evaluations, weights_vary)
+    return Integral(maps, torch.zeros_like(line), line, n_evaluations, weights_vary)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cellcam.explain.integration.integral import differ, line_terms, position_terms
+from cellcam.explain.integration.integral import differ, line_terms, map_terms, position_terms
 from cellcam.explain.integration.nodes import NewNodes, Nodes
 from cellcam.explain.memory import slices
 from cellcam.explain.network.path_points import PathEvaluator, Paths
@@ -73,7 +73,7 @@ class PaperEstimator(Estimator):
         jumps = _MARGIN_POOLED if evaluator.facts.split.pooled else _MARGIN_OTHER
         self.margin = _MARGIN_CONSTANT if evaluator.gradient_is_constant else jumps
         ends = paths.start_activations, paths.at_end.activations
-        at_end = paths.at_end.weights @ (ends[1] - ends[0])
+        at_end = map_terms(paths.at_end, ends[1] - ends[0])
         self._integrand = torch.stack([torch.zeros_like(at_end), at_end], 1)
         self._activations = torch.stack(ends, 1)
         self._line = torch.zeros_like(paths.scores).unsqueeze(1).repeat(1, 2, 1)
@@ -86,7 +86,7 @@ class PaperEstimator(Estimator):
         integrands, lines, activations, weights = [], [], [], []
         for part, points in self._evaluator.at(paths, rows, new.positions.flatten()):
             moved = points.activations - paths.start_activations[rows[part]]
-            integrands.append(points.weights @ moved)
+            integrands.append(map_terms(points, moved))
             lines.append(line_terms(points.gradient, change.flatten(0, 1)[part]))
             activations.append(points.activations)
             weights.append(points.weights)
@@ -157,8 +157,9 @@ class CompleteEstimator(Estimator):
 
     def estimate(self) -> Estimate:
         """See `Estimator.estimate`."""
-        maps = self._maps.sum(1)
-        return Estimate(maps, _at(self._doubt, self.nodes.order[:, 1:]), maps.sum(2))
+        everywhere = self._maps.sum(1)
+        maps = everywhere[..., self._paths.at_end.n_others :]
+        return Estimate(maps, _at(self._doubt, self.nodes.order[:, 1:]), everywhere.sum(2))
 
     def keep(self, mask: Tensor) -> None:
         """See `Estimator.keep`."""
@@ -189,7 +190,8 @@ class CompleteEstimator(Estimator):
             left_sum = position_terms(self._gradient[left], change)
             place = kept_rows[part], end.flatten()[part]
             self._maps[place] = (right_sum + left_sum) / 2
-            self._doubt[place] = (right_sum - left_sum).norm(dim=2) / 2
+            difference = (right_sum - left_sum)[..., self._paths.at_end.n_others :]
+            self._doubt[place] = difference.norm(dim=2) / 2
 
 
 def panel_interpolation(n: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,9 @@ class _Sums:
         self._start = self._last_activations = paths.start_activations.unsqueeze(1)
         self._last_gradient: Tensor | None = None
         # sum w_i ReLU(...) of the paper: for the rule, the trapezoid, and the coarser trapezoid.
-        self._by_rule = self._start.new_zeros(3, *paths.classes.shape, self._start.shape[-1])
+        self._n_others = paths.at_end.n_others
+        n_places = self._start.shape[-1] - self._n_others
+        self._by_rule = self._start.new_zeros(3, *paths.classes.shape, n_places)
         # Gradients times changes, with the gradient at the end of each step, or at its beginning.
         self._right = self._left = self._start.new_zeros(1)
         self._vary = torch.zeros_like(paths.classes, dtype=torch.bool)
@@ -62,7 +64,8 @@ class _Sums:
         mean_gradient = points.weights.unflatten(0, by_path)
         self._vary |= differ(mean_gradient, self._paths.at_end.weights.unsqueeze(1)).any(1)
         if self._is_paper:
-            terms = (mean_gradient @ (activations - self._start)).relu()
+            moved = (activations - self._start)[..., self._n_others :]
+            terms = (mean_gradient @ moved).relu()
             weight = torch.as_tensor(weights, dtype=terms.dtype, device=terms.device)
             self._by_rule += torch.einsum("rs,pskv->rpkv", weight, terms)
         product = line_terms if self._is_paper else position_terms
@@ -83,8 +86,8 @@ class _Sums:
             maps, fine, coarse = self._by_rule
             error = (maps - fine).norm(dim=2) + 2 * (fine - coarse).norm(dim=2)
         else:
-            line, maps = trapezoid.sum(2), trapezoid
-            error = (self._right - self._left).norm(dim=2) / 2
+            line, maps = trapezoid.sum(2), trapezoid[..., self._n_others :]
+            error = (self._right - self._left)[..., self._n_others :].norm(dim=2) / 2
         evaluations = torch.full((len(maps),), n_evaluations, device=maps.device)
         return Integral(maps, relative(error, maps.norm(dim=2)), line, evaluations, self._vary)
 

@@ -7,17 +7,24 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from cellcam.explain.network.path_points import Points
+
 Formula = Literal["paper", "complete"]
 
 
 class Integral(NamedTuple):
-    """Integrals along P paths for K classes; U positions at the layer."""
+    """Integrals along P paths for K classes."""
 
-    maps: Tensor  # (P, K, U)
+    maps: Tensor  # (P, K, places)
     error: Tensor  # (P, K) estimated relative L2 error of the maps
     line: Tensor  # (P, K) line integral of the gradient: the score difference, if exact
     n_evaluations: Tensor  # (P,) points of the path that went through the network
     weights_vary: Tensor  # (P, K) whether the mean gradients differ along the path
+
+
+def map_terms(points: Points, change: Tensor) -> Tensor:
+    """sum_c w_c dA_c(u) at the places: (M, K, places), of M points and changes (M, C, U)."""
+    return points.weights @ change[..., points.n_others :]
 
 
 def position_terms(gradient: Tensor, change: Tensor) -> Tensor:

@@ -102,7 +102,8 @@ def _of_chains(
 def _multipliers(evaluator: PathEvaluator, done: SlopePass, classes: Tensor, last: bool) -> Tensor:
     """Slopes (M, K, C, U or 1) of the scores by the activations."""
     scores, leaf = done.values.scores, done.values.leaf
-    found = at_least_float32(gradients(scores, classes, leaf, keep=not last)).flatten(3)
+    layout = evaluator.facts.split.layout
+    found = at_least_float32(gradients(scores, classes, leaf, layout.arranged, keep=not last))
     if evaluator.facts.split.pooled:  # by the mean, of which each position is one U-th
-        found = found / evaluator.facts.split.map_shape.numel()
+        found = found / layout.space.numel()
     return found

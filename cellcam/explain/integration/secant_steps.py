@@ -55,12 +55,13 @@ def integrate_by_slopes(evaluator: PathEvaluator, paths: Paths, tolerance: Toler
         error = _MARGIN * _by_path(panels.path, panels.doubt.square(), paths.n).sqrt()
         done = (relative(error, size) <= tolerance.rtol).all(1)
         done |= n_evaluations >= MOST_EVALUATIONS
-        if done.all():
+        doubt = relative(_MARGIN * panels.doubt, size[panels.path]).nan_to_num().double()
+        # On the CPU, where running sums are the same each time.
+        chosen = _worst(panels.path.cpu(), doubt.square().cpu(), (_AIM * tolerance.rtol) ** 2)
+        chosen = chosen.to(done.device) & ~done[panels.path]
+        if not chosen.any():  # all are done, or a network gave no numbers
             error = relative(error, maps.norm(dim=2))
             return Integral(maps, error, maps.sum(2), n_evaluations, vary)
-        doubt = relative(_MARGIN * panels.doubt, size[panels.path])
-        chosen = _worst(panels.path, doubt.square(), (_AIM * tolerance.rtol) ** 2)
-        chosen &= ~done[panels.path]
         n_evaluations += 2 * torch.bincount(panels.path[chosen], minlength=paths.n)
         panels = _with_halved(evaluator, paths, panels, chosen)
 
@@ -132,6 +133,5 @@ def _doubt(halves: Tensor, whole: Tensor) -> Tensor:
 
 
 def _by_path(path: Tensor, values: Tensor, n_paths: int) -> Tensor:
-    """Sums (P, ...) of values (T, ...) of each path; as a product, which adds up repeatably."""
-    member = path == torch.arange(n_paths, device=path.device).unsqueeze(1)
-    return (member.to(values) @ values.flatten(1)).unflatten(1, values.shape[1:])
+    """Sums (P, ...) of the values (T, ...) of each path, added up in the same order each time."""
+    return torch.stack([values[path == number].sum(0) for number in range(n_paths)])

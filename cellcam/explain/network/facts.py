@@ -8,10 +8,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from cellcam.explain.memory import automatic_batch_size
+from cellcam.explain.network.dependence import check_same_each_time
 from cellcam.explain.network.execution import Precision, fastest_execution
 from cellcam.explain.network.heads import is_affine, sees_means_only
 from cellcam.explain.network.slopes import has_known_slopes
-from cellcam.explain.network.splitting import Layer, SplitNetwork, split_network
+from cellcam.explain.network.splitting import SplitNetwork
+from cellcam.explain.network.target import Target, split_network
 
 _MOST_GRADIENTS = 2**26  # held at once, where each position of a layer has its own
 
@@ -40,20 +42,22 @@ class NetworkFacts:
         """Batch size at which the gradients of so many classes (None: of all) fit."""
         if self.split.pooled:
             return self.batch_size
-        by_class = self.split.n_features * self.split.map_shape.numel()
+        layout = self.split.layout
+        by_class = layout.n_features * (layout.space.numel() + layout.n_others)
         gradients = by_class * (n_classes or self.split.n_classes)
         return max(1, min(self.batch_size, _MOST_GRADIENTS // gradients))
 
 
 def find_facts(
-    network: nn.Module, layer: Layer | None, x: Tensor, precision: Precision, n_trial: int | None
+    network: nn.Module, target: Target, x: Tensor, precision: Precision, n_trial: int | None
 ) -> NetworkFacts:
     """Find the facts with images of ``x`` (N, C, *spatial).
 
     With ``precision="auto"`` passes of ``n_trial`` images are timed; None: of a batch.
     """
     weights = fingerprint(network)
-    split = split_network(network, layer, x)
+    split = split_network(network, target, x)
+    check_same_each_time(split, x[:1], batches=n_trial != 1)
     split = replace(split, pooled=sees_means_only(split, x[:1]))
     affine = split.pooled and is_affine(split, x[:1])
     batch_size = automatic_batch_size(split.scores, x, split.device)

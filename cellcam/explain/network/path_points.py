@@ -19,21 +19,25 @@ from cellcam.explain.scores import ClassIndex, Score, class_scores, gradients, s
 
 @dataclass(frozen=True)
 class Points:
-    """Network values at M points; U positions at the layer, flattened."""
+    """Network values at M points; U positions at the layer, flattened.
+
+    The first ``n_others`` of them have no place, as class tokens; they count in line integrals.
+    """
 
     activations: Tensor  # (M, C, U)
     # (M, K, C, V) of K scores by the activations: V = U, or 1 where it is the same everywhere
     # because the head sees means only; 0 where it was not asked for.
     gradient: Tensor
+    n_others: int = 0
 
     @cached_property
     def weights(self) -> Tensor:
-        """Mean of the gradients over positions: (M, K, C)."""
-        return self.gradient.mean(-1)
+        """Mean of the gradients over places: (M, K, C)."""
+        return self.gradient[..., self.n_others :].mean(-1)
 
     def of(self, rows: Tensor | slice) -> Points:
         """Some of the points."""
-        return Points(self.activations[rows], self.gradient[rows])
+        return Points(self.activations[rows], self.gradient[rows], self.n_others)
 
 
 class Paths(NamedTuple):
@@ -91,9 +95,9 @@ class PathEvaluator:
         done = self.facts.split.scores(x)
         logits = done.scores.detach()
         classes = select_classes(class_idx, logits)
-        scores = class_scores(self.score, logits).gather(1, classes)
+        scores = self._scores(logits).gather(1, classes)
         at_start = self._at_baselines(start, classes)
-        activations = done.activations.flatten(2)
+        activations = self._arranged(done.activations)
         nothing = activations.new_empty(*classes.shape, activations.shape[1], 0)
         at_end = self._points(done, classes) if with_gradient else Points(activations, nothing)
         return Paths(start, x, classes, logits, scores, *at_start, at_end)
@@ -113,7 +117,8 @@ class PathEvaluator:
             self.tick()
             if self.gradient_is_constant:
                 activations = self.facts.split.activations(images)
-                yield part, Points(activations.flatten(2), paths.at_end.gradient[rows[part]])
+                activations = self._arranged(activations)
+                yield part, Points(activations, paths.at_end.gradient[rows[part]])
             else:
                 done = self.facts.split.scores(images)
                 yield part, self._points(done, paths.classes[rows[part]])
@@ -128,19 +133,26 @@ class PathEvaluator:
         else:
             parts = [self._without_gradient(start[s]) for s in slices(len(start), self.batch_size)]
             activations, logits = map(torch.cat, zip(*parts, strict=True))
-        scores = class_scores(self.score, logits).expand(len(start), -1).gather(1, classes)
+        scores = self._scores(logits).expand(len(start), -1).gather(1, classes)
         return scores, activations.expand(len(start), -1, -1)
 
     def _without_gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.tick()
         done = self.facts.split.scores(images)
-        return done.activations.flatten(2), done.scores.detach()
+        return self._arranged(done.activations), done.scores.detach()
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        return class_scores(self.score, logits, self.facts.split.output.link)
 
     def _points(self, done: Pass, classes: Tensor) -> Points:
         with torch.enable_grad():
-            scores = class_scores(self.score, done.scores)
-        gradient = at_least_float32(gradients(scores, classes, done.leaf)).flatten(3)
-        activations = done.activations.flatten(2)
+            scores = self._scores(done.scores)
+        layout = self.facts.split.layout
+        gradient = at_least_float32(gradients(scores, classes, done.leaf, layout.arranged))
+        activations = self._arranged(done.activations)
         if self.facts.split.pooled:  # by the mean, of which each position is one U-th
             gradient = gradient / activations.shape[-1]
-        return Points(activations, gradient)
+        return Points(activations, gradient, layout.n_others)
+
+    def _arranged(self, output: Tensor) -> Tensor:
+        return self.facts.split.layout.arranged(output)

@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from cellcam.explain.network.heads import agree
+from cellcam.explain.network.probes import agree
 from cellcam.explain.network.splitting import Pass, SplitNetwork
 from cellcam.explain.scores import gradients
 
@@ -50,16 +50,19 @@ def has_known_slopes(split: SplitNetwork, example: Tensor) -> bool:
     """
     if split.execution.autocast or split.dtype not in (torch.float32, torch.float64):
         return False  # differences of rounded values are noise
+    if split.layout.name != "channels_first" or split.uncut:
+        return False  # ReLUs and pooling are known in this layout
     images = torch.cat([0 * example, example, -_STRONG * example, _STRONG * example])
     scores = split.scores(images).scores.detach()
     try:
         begin, end = SlopePass(split, images[:-1]), SlopePass(split, images[1:])
         end.begin_at(begin.ends)
         classes = torch.arange(split.n_classes, device=split.device).expand(len(images) - 1, -1)
-        multipliers = gradients(end.values.scores, classes, end.values.leaf)
+        multipliers = gradients(end.values.scores, classes, end.values.leaf, split.layout.arranged)
     except (RuntimeError, TypeError, ValueError, IndexError):
         return False  # e.g. which functions run depends on the image
     change = end.values.leaf.detach() - begin.values.leaf.detach()
+    change = split.layout.arranged(change)
     found = (multipliers * change.unsqueeze(1)).flatten(2).sum(2)
     return agree(found, scores[1:] - scores[:-1])
 

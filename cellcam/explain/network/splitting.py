@@ -8,18 +8,18 @@ in the network itself, and the trunk never records a graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cellcam.explain.network import layouts
-from cellcam.explain.network.execution import Execution, usual_execution
-
-Layer = str | nn.Module
+from cellcam.explain.network.cuts import NothingCut
+from cellcam.explain.network.execution import Execution
+from cellcam.explain.network.layouts import Layout
+from cellcam.explain.network.outputs import Ending, Output
 
 
 class _TrunkDoneError(Exception):
@@ -29,8 +29,8 @@ class _TrunkDoneError(Exception):
 class Pass(NamedTuple):
     """Values of one pass through trunk and head."""
 
-    activations: Tensor  # (N, C, *space) at the layer, detached
-    leaf: Tensor  # the head's input: the activations, or their (N, C, 1, ...) means if pooled
+    activations: Tensor  # output of the layer, detached
+    leaf: Tensor  # the head's input: the activations, or their means over space if pooled
     scores: Tensor  # (N, n_classes), which can be differentiated by the leaf
 
 
@@ -38,19 +38,22 @@ class Pass(NamedTuple):
 class SplitNetwork:
     """A network in evaluation mode, seen as trunk and head; made by `split_network`."""
 
-    network: nn.Module  # (N, C, *spatial) -> (N, n_classes)
+    network: nn.Module
     layer_name: str  # the target layer, where the trunk ends
-    n_runs: int  # of the layer in a pass; it is split at its last run
+    run: int  # of the layer at which the network is split, from 1
     device: torch.device
     dtype: torch.dtype | None  # None where the parameters are of several types
+    layout: Layout  # of the layer's output
+    output: Output
     n_classes: int
-    n_features: int  # activations are (N, n_features, *map_shape)
-    map_shape: torch.Size
     execution: Execution = field(default_factory=Execution)
     pooled: bool = False  # whether the head sees only each feature's mean over space
+    # Whether values without a place belong to the layer, and nothing bypasses it.
+    closed: bool = False
+    uncut: bool = False  # whether `detach` and `no_grad` in the head are passed over
 
     def activations(self, x: Tensor) -> Tensor:
-        """Activations at the layer: (N, C, *space), detached; the head does not run."""
+        """Output of the layer, detached; the head does not run."""
         kept: list[Tensor] = []
 
         def stop(activation: Tensor) -> Tensor:
@@ -67,93 +70,58 @@ class SplitNetwork:
         kept: list[Tensor] = []
 
         def start_autograd(activation: Tensor) -> Tensor:
-            torch.set_grad_enabled(True)
             # A copy where the network may write into its tensor and the leaf is another one.
-            kept.append(activation.detach().clone() if self.pooled else activation.detach())
-            leaf = layouts.means_over_space(kept[0]) if self.pooled else kept[0].detach()
+            copied = self.pooled or activation.is_inference()
+            kept.append(activation.detach().clone() if copied else activation.detach())
+            leaf = self.layout.means(kept[0]) if self.pooled else kept[0].detach()
             kept.append(leaf.requires_grad_())
             return kept[1].clone()  # the head may work in place, which a leaf forbids
 
-        with torch.no_grad(), self._at_layer(start_autograd):
-            scores = _checked_scores(self.network(self._prepared(x)), len(x))
+        scores = self._pass(x, len(x), start_autograd)
         with torch.enable_grad():
             return Pass(at_least_float32(kept[0]), kept[1], at_least_float32(scores))
 
     def head(self, x: Tensor, activations: Tensor) -> Tensor:
         """Scores (M, n_classes) of the head for any M activations; ``x`` only feeds the trunk."""
 
-        def substitute(_activation: Tensor) -> Tensor:
-            torch.set_grad_enabled(True)
-            return activations.clone()
+        def substitute(activation: Tensor) -> Tensor:
+            return activations.to(activation.dtype, copy=True)
 
-        with torch.no_grad(), self._at_layer(substitute):
-            return _checked_scores(self.network(self._prepared(x)), len(activations))
+        return self._pass(x, activations.shape[self.layout.image_axis], substitute)
+
+    def _pass(self, x: Tensor, n_images: int, action: Callable[[Tensor], Tensor]) -> Tensor:
+        """Scores, with the output of the layer replaced by ``action``."""
+        with ExitStack() as within:
+            within.enter_context(torch.no_grad())
+            ending = within.enter_context(Ending()) if self.output.in_front else None
+            within.enter_context(self._at_layer(action))
+            returned = self.network(self._prepared(x))
+            return self.output.scores(returned, n_images, ending)
 
     @contextmanager
     def _at_layer(self, action: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Within it, ``action`` replaces the output of the layer's last run."""
-        runs = count(1)
+        """Within it, ``action`` replaces the output of the layer's run."""
+        runs, whole = count(1), NothingCut() if self.uncut else None
 
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
-            return action(output) if next(runs) == self.n_runs else None
+            if next(runs) != self.run:
+                return None
+            if whole:
+                whole.on = True
+            with torch.inference_mode(False):  # autograd is on, too
+                replaced = action(output)
+            torch.set_grad_enabled(True)
+            return replaced
 
         handle = self.network.get_submodule(self.layer_name).register_forward_hook(hook)
         try:
-            with self.execution.active(self.device):
+            with self.execution.active(self.device), whole or nullcontext():
                 yield
         finally:
             handle.remove()
 
     def _prepared(self, x: Tensor) -> Tensor:
         return self.execution.laid_out(x.to(self.device, self.dtype or x.dtype))
-
-
-def split_network(network: nn.Module, layer: Layer | None, example: Tensor) -> SplitNetwork:
-    """Split a network, in evaluation mode, at a layer.
-
-    Parameters
-    ----------
-    layer : name of a submodule, the submodule itself, or None
-        None takes the last submodule to finish whose output has more than one position.
-    example : (N, C, *spatial) tensor; its first image is run
-
-    Raises
-    ------
-    ValueError
-        If the layer does not exist, does not run, or returns no (N, C, *space) tensor.
-    """
-    network = unwrapped(network)
-    device = next((p.device for p in network.parameters()), example.device)
-    dtypes = {p.dtype for p in network.parameters() if p.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-    example = example[:1].to(device, dtype or example.dtype)
-    runs, scores = _recorded_runs(network, example)
-    if layer is None:
-        layer = layouts.last_spatial_layer(runs, example.ndim)
-    name = _name_of(network, layer)
-    outputs = [output for run, output in runs if run == name]
-    features, *space = layouts.activation_shape(outputs, name, example.ndim)[1:]
-    shapes = _checked_scores(scores, 1).shape[1], features, torch.Size(space)
-    split = SplitNetwork(network, name, len(outputs), device, dtype, *shapes)
-    usual = usual_execution(lambda way: replace(split, execution=way).scores(example), device)
-    return replace(split, execution=usual)
-
-
-def spatial_layers(network: nn.Module, example: Tensor) -> dict[str, torch.Size]:
-    """Submodules whose last output has several positions, in the order in which they finish.
-
-    Parameters
-    ----------
-    example : (N, C, *spatial) tensor; its first image is run
-
-    Returns
-    -------
-    spatial shape of the output by the submodule's name
-    """
-    network = unwrapped(network)
-    with left_as_it_was(network):
-        runs, _ = _recorded_runs(network, example[:1])
-    return layouts.spatial_outputs(runs, example.ndim)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -191,42 +159,3 @@ def _is_compiled(module: nn.Module) -> bool:
 def at_least_float32(values: Tensor) -> Tensor:
     """Sums must be more exact than the precision in which a network may compute."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
-
-
-def _name_of(network: nn.Module, layer: Layer) -> str:
-    names = {module: name for name, module in network.named_modules()}
-    name = names.get(layer) if isinstance(layer, nn.Module) else layer
-    if name is None:
-        raise ValueError(f"The {type(layer).__name__} given as target layer is not in the network.")
-    if name in names.values():
-        return name
-    last = ", ".join([name for name in names.values() if name][-8:])
-    raise ValueError(f"The network has no layer {layer!r}. Its last layers are: {last}.")
-
-
-def _recorded_runs(network: nn.Module, example: Tensor) -> tuple[list[layouts.Run], object]:
-    """All runs of submodules in a pass, and the scores."""
-    runs: list[layouts.Run] = []
-
-    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            found = output.shape if isinstance(output, Tensor) else type(output).__name__
-            runs.append((name, found))
-
-        return hook
-
-    named = network.named_modules()
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in named]
-    try:
-        with torch.no_grad():
-            return runs, network(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _checked_scores(scores: object, n: int) -> Tensor:
-    if isinstance(scores, Tensor) and scores.ndim == 2 and len(scores) == n:
-        return scores
-    shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-    raise ValueError(f"The network must return class scores of shape (N, n_classes), not {shape}.")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.errors import UsageError
-from cellcam.explain.network.splitting import split_network
+from cellcam.explain.network.target import Target, split_network
 from cellcam.models.bundle import load_model, read_spec
 from cellcam.models.device import choose_device
 from cellcam.models.model import CellModel
@@ -157,8 +157,8 @@ def _check_crop_size(model: CellModel) -> None:
     spec = model.spec
     crop = torch.zeros(1, len(spec.channels), *spec.crop_size, device=model.device)
     try:
-        split = split_network(model.network, spec.target_layer, crop)
-        large_enough = split.activations(crop).shape[2:].numel() > 1
+        split = split_network(model.network, Target(spec.target_layer), crop)
+        large_enough = split.layout.space.numel() > 1
     except RuntimeError:  # a pooling or convolution larger than its input
         large_enough = False
     if not large_enough:
