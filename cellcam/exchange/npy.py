@@ -87,7 +87,7 @@ def _unpickled(content: bytes) -> Any:
     size needs would fill the memory.
     """
     for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise _RefusedError(f"{argument} remembered objects")
     return _Unpickler(io.BytesIO(content)).load()
 
