@@ -110,7 +110,7 @@ def test_by_hand() -> None:
             return activations.flatten(1) ** 2
 
     x = torch.full((1, 1, 1, 1), 2.0)
-    maps = IntegratedGradCAM(nn.Sequential(nn.ReLU(), Square()), "0")(x, 0, n_steps=2).maps
+    maps = IntegratedGradCAM(nn.Sequential(nn.ReLU(), Square()), "0")(x, 1, n_steps=2).maps
     assert maps.item() == pytest.approx(5.0)
 
 
@@ -126,7 +126,7 @@ def test_by_hand() -> None:
 def test_other_rules_by_hand(method: str, expected: float) -> None:
     network = nn.Sequential(nn.ReLU(), nn.Flatten(), _Power())
     x = torch.full((1, 1, 1, 1), 2.0)
-    explanation = IntegratedGradCAM(network, "0")(x, 0, n_steps=2, method=method)
+    explanation = IntegratedGradCAM(network, "0")(x, 1, n_steps=2, method=method)
     assert explanation.maps.item() == pytest.approx(expected)
 
 
