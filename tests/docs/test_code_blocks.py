@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
 from support.pages import ROOT, blocks, commands, pages, script
@@ -68,26 +69,26 @@ def test_blocks_of_the_page_run(page: Path, sample: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("page", pages(), ids=[str(path.relative_to(ROOT)) for path in pages()])
 def test_commands_that_are_not_run_have_known_options(page: Path) -> None:
-    program = _program()
+    known_commands = _commands()
     for block in blocks(page):
         if block.language in ("sh", "bash"):
             _run(["bash", "-n", "-c", block.text], ROOT)
         if block.language == "sh":
             for name, *arguments in commands(block.text):
-                command = program.commands[name]
+                command = known_commands[name]
                 known = {option for parameter in command.params for option in parameter.opts}
                 used = {word for word in arguments if word.startswith("--")}
                 assert used <= known, f"{block.page}:{block.line}"
 
 
-def _program() -> click.Group:
+@cache
+def _commands() -> dict[str, Any]:
+    """All commands by name, those of the trainer included."""
     known = {command.name for command in app.registered_commands}
     for joined in entry_points(group="cellcam.commands"):
         if joined.name not in known:
             app.command(joined.name)(joined.load())
-    program = typer.main.get_command(app)
-    assert isinstance(program, click.Group)
-    return program
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def _run(command: list[str], folder: Path) -> None:
