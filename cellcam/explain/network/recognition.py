@@ -97,8 +97,8 @@ def _clearest(split: SplitNetwork, output: Tensor, judged: list[Judged]) -> Layo
     if not judged:
         raise ValueError(
             f"Layer {name!r} returns shape {shape} for one image, which fits no layout of features "
-            "at several places. Choose another layer, or pass layout= as a function to "
-            "(N, features, *space)."
+            "at several places. Choose another layer, such as a convolutional one, or pass layout= "
+            "as a function to (N, features, *space)."
         )
     best = judged[0]
     others = [found for found in judged[1:] if found.layout.space != best.layout.space]
