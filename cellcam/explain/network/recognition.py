@@ -47,6 +47,7 @@ def recognised(
     output: Tensor,
     choice: LayoutChoice,
     seen: Iterable[torch.Size],
+    convolved: set[torch.Size],
 ) -> SplitNetwork:
     """The network with the layout of its layer's output.
 
@@ -56,6 +57,7 @@ def recognised(
     output : of the layer, for this image
     choice : name of a layout, a function to (N, features, *space), or None to find it
     seen : shapes of all outputs of the pass
+    convolved : shapes of outputs of convolutions and the like
 
     Raises
     ------
@@ -70,7 +72,7 @@ def recognised(
     possible = [layout for layout in possible if choice in (None, layout.name)]
     judged = _judged(split, x, output, possible)
     if choice is None or not judged:
-        return replace(split, layout=_clearest(split, output, judged))
+        return replace(split, layout=_clearest(split, output, judged, convolved))
     return replace(split, layout=judged[0].layout)
 
 
@@ -91,7 +93,9 @@ def _judged(split: SplitNetwork, x: Tensor, output: Tensor, possible: list[Layou
     return sorted(judged, key=lambda found: -found.agreement)
 
 
-def _clearest(split: SplitNetwork, output: Tensor, judged: list[Judged]) -> Layout:
+def _clearest(
+    split: SplitNetwork, output: Tensor, judged: list[Judged], convolved: set[torch.Size]
+) -> Layout:
     """The best layout if it is clearly so."""
     name, shape = split.layer_name, tuple(output.shape)
     if not judged:
@@ -105,6 +109,11 @@ def _clearest(split: SplitNetwork, output: Tensor, judged: list[Judged]) -> Layo
     rival = others[0].agreement if others else 0.0
     if best.agreement >= _CLEAR and best.agreement - rival >= _CLEARER:
         return best.layout
+    for found in judged:
+        # Few positions of a deep network see all of the image: a convolution's shape decides.
+        if output.shape in convolved and found.layout.name == "channels_first":
+            if found.agreement > -_CLEAR:
+                return found.layout
     raise ValueError(
         f"Where the output of layer {name!r}, of shape {shape} for one image, lies in the image is "
         f"not clear: changes of the image move {best.layout} with a correlation of "
@@ -153,3 +162,8 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = a.norm() * b.norm()
     return float(a @ b / size) if a.numel() and size > 0 else 0.0
+
+
+def is_channels_first(module: nn.Module) -> bool:
+    """Whether a module returns (N, C, *space) by its nature."""
+    return isinstance(module, _CHANNELS_FIRST)
