@@ -25,7 +25,7 @@ from cellcam.explain.network.layouts import (
 from cellcam.explain.network.probes import image_noise
 from cellcam.explain.network.splitting import SplitNetwork
 
-_CLEAR, _CLEARER = 0.5, 0.1
+_CLEAR, _CLEARER, _MIRRORED = 0.5, 0.1, -0.95
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -111,9 +111,9 @@ def _clearest(
         return best.layout
     for found in judged:
         # Few positions of a deep network see all of the image: a convolution's shape decides.
-        if output.shape in convolved and found.layout.name == "channels_first":
-            if found.agreement > -_CLEAR:
-                return found.layout
+        first = found.layout.name == "channels_first" and found.agreement > _MIRRORED
+        if first and output.shape in convolved:
+            return found.layout
     raise ValueError(
         f"Where the output of layer {name!r}, of shape {shape} for one image, lies in the image is "
         f"not clear: changes of the image move {best.layout} with a correlation of "
