@@ -22,6 +22,7 @@ from cellcam.explain.integration.fixed_steps import integrate_fixed
 from cellcam.explain.integration.integral import Integral, relative
 from cellcam.explain.integration.secant_steps import integrate_by_slopes, paths_by_slopes_at_once
 from cellcam.explain.memory import Batches, slices
+from cellcam.explain.network.dependence import check_batch_size
 from cellcam.explain.network.execution import repeatable
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
 from cellcam.explain.network.layouts import LayoutChoice
@@ -155,6 +156,7 @@ class IntegratedGradCAM:
                 parts.append(self._explain_at(layer, x[one], start[one], classes, alone))
             return joined(parts)
         facts = self._facts_about(layer, x, run)
+        check_batch_size(facts.mixes, run.internal_batch_size)
         batches = Batches(run.internal_batch_size or facts.batch_size_for(n_classes(class_idx)))
         n_paths = x.shape[1] if run.channels else 1
         done: list[Explanation] = []
@@ -174,8 +176,7 @@ class IntegratedGradCAM:
         target = Target(layer, self.layout, self.output, run.region)
         # A region is known by its identity, as it is kept beside the facts.
         region = (run.region, None if run.region is None else run.region._version)
-        alone = run.internal_batch_size == 1
-        key = (layer, x.shape[1:], x.dtype, run.precision, alone, region)
+        key = (layer, x.shape[1:], x.dtype, run.precision, region)
         facts = self._facts.get(key)
         if facts is None or facts.weights != fingerprint(self.nn_module):
             while len(self._facts) >= _MOST_FACTS:

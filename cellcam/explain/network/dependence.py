@@ -13,6 +13,7 @@ from cellcam.explain.network.splitting import SplitNetwork
 
 # GPUs round another batch in another way, by a thousandth and more in reduced types.
 _SAME = 0.03
+_EXACTLY = 1e-7
 
 
 class Sample(NamedTuple):
@@ -26,13 +27,18 @@ def depends(split: SplitNetwork, sample: Sample, output: Tensor) -> bool:
     """Whether the scores of an image change with the values at the places of a layer's output."""
     size = output.abs().max()
     noise = noise_like(output) * (size if size > 0 else 1) * split.layout.is_place(output)
-    return not agree(split.head(sample.x, output + noise), sample.scores)
+    return not _same(split, sample, output + noise, sample.x, output)
 
 
 def passes_all(split: SplitNetwork, sample: Sample, output: Tensor) -> bool:
     """Whether nothing reaches the scores of an image past the layer."""
-    # Not with the scores of a whole pass, which another arithmetic may have computed.
-    return agree(split.head(changed_image(sample.x), output), split.head(sample.x, output))
+    return _same(split, sample, output, changed_image(sample.x), output)
+
+
+def _same(split: SplitNetwork, sample: Sample, output: Tensor, x: Tensor, other: Tensor) -> bool:
+    """Whether the head gives the same for two outputs, each with an image in the trunk."""
+    # The same arithmetic each time, hence no rounding to allow for.
+    return agree(split.head(sample.x, output), split.head(x, other), _EXACTLY)
 
 
 def differentiable(split: SplitNetwork, sample: Sample, output: Tensor) -> SplitNetwork:
@@ -59,23 +65,25 @@ def differentiable(split: SplitNetwork, sample: Sample, output: Tensor) -> Split
     )
 
 
-def check_same_each_time(split: SplitNetwork, x: Tensor, batches: bool) -> None:
-    """Raise `ValueError` if the scores of an image are others each time, or in a batch.
-
-    Parameters
-    ----------
-    x : (1, C, *spatial) image
-    batches : whether several images go through the network at once
-    """
-    first = _scores(split, x)
-    if not agree(_scores(split, x), first):
+def check_same_each_time(split: SplitNetwork, x: Tensor) -> None:
+    """Raise `ValueError` if the scores of an image (1, C, *spatial) are others each time."""
+    if not agree(_scores(split, x), _scores(split, x)):
         raise ValueError(
             "The network gives an image other scores each time, as with dropout that is active in "
             "evaluation. Make it deterministic: explanations compare passes."
         )
+
+
+def mixes_images(split: SplitNetwork, x: Tensor) -> bool:
+    """Whether the scores of an image (1, C, *spatial) depend on others in the batch."""
     # Much brighter, so that it shows in the statistics of a batch.
     other = 3 * changed_image(x)
-    if batches and not agree(_scores(split, torch.cat([x, other]))[:1], first, _SAME):
+    return not agree(_scores(split, torch.cat([x, other]))[:1], _scores(split, x), _SAME)
+
+
+def check_batch_size(mixes: bool, internal_batch_size: int | None) -> None:
+    """Raise `ValueError` if images that the network mixes would go through it together."""
+    if mixes and internal_batch_size != 1:
         raise ValueError(
             "The network gives an image other scores when another image is in the batch, as batch "
             "normalisation without statistics does. Explain each image alone with "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from cellcam.explain.memory import automatic_batch_size
-from cellcam.explain.network.dependence import check_same_each_time
+from cellcam.explain.network.dependence import check_same_each_time, mixes_images
 from cellcam.explain.network.execution import Precision, fastest_execution
 from cellcam.explain.network.heads import is_affine, sees_means_only
 from cellcam.explain.network.slopes import has_known_slopes
@@ -34,6 +34,7 @@ class NetworkFacts:
     split: SplitNetwork
     affine: bool  # whether the head's gradient is the same everywhere
     slopes: bool  # whether the head can be differentiated by slopes, see `SlopePass`
+    mixes: bool  # whether an image's scores depend on others in the batch
     batch_size: int  # number of images to run at once
     # The last baseline that all paths of a call shared, for the next call.
     last_baseline: list[Baseline] = field(default_factory=list)
@@ -57,7 +58,8 @@ def find_facts(
     """
     weights = fingerprint(network)
     split = split_network(network, target, x)
-    check_same_each_time(split, x[:1], batches=n_trial != 1)
+    check_same_each_time(split, x[:1])
+    mixes = mixes_images(split, x[:1])
     split = replace(split, pooled=sees_means_only(split, x[:1]))
     affine = split.pooled and is_affine(split, x[:1])
     batch_size = automatic_batch_size(split.scores, x, split.device)
@@ -68,7 +70,7 @@ def find_facts(
         )
         split = replace(split, execution=fastest)
     slopes = has_known_slopes(split, x[:1])
-    return NetworkFacts(weights, split, affine, slopes, batch_size)
+    return NetworkFacts(weights, split, affine, slopes, mixes, batch_size)
 
 
 def fingerprint(network: nn.Module) -> object:

@@ -19,8 +19,8 @@ def sees_means_only(split: SplitNetwork, example: Tensor) -> bool:
 
     Tested on the activations of ``example`` (1, C, *spatial) and on random ones.
     """
-    if not split.layout.can_be_pooled:
-        return False
+    if not split.layout.can_be_pooled or split.dtype in (torch.float16, torch.bfloat16):
+        return False  # in reduced precision everything agrees
     probes = _probes(split, example)
     try:
         return agree(split.head(example, split.layout.means(probes)), split.head(example, probes))

@@ -25,7 +25,7 @@ from cellcam.explain.network.layouts import (
 from cellcam.explain.network.probes import image_noise
 from cellcam.explain.network.splitting import SplitNetwork
 
-_CLEAR, _CLEARER = 0.5, 0.1
+_CLEAR, _CLEARER, _MIRRORED = 0.5, 0.1, -0.95
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -47,6 +47,7 @@ def recognised(
     output: Tensor,
     choice: LayoutChoice,
     seen: Iterable[torch.Size],
+    convolved: set[torch.Size],
 ) -> SplitNetwork:
     """The network with the layout of its layer's output.
 
@@ -56,6 +57,7 @@ def recognised(
     output : of the layer, for this image
     choice : name of a layout, a function to (N, features, *space), or None to find it
     seen : shapes of all outputs of the pass
+    convolved : shapes of outputs of convolutions and the like
 
     Raises
     ------
@@ -70,7 +72,7 @@ def recognised(
     possible = [layout for layout in possible if choice in (None, layout.name)]
     judged = _judged(split, x, output, possible)
     if choice is None or not judged:
-        return replace(split, layout=_clearest(split, output, judged))
+        return replace(split, layout=_clearest(split, output, judged, convolved))
     return replace(split, layout=judged[0].layout)
 
 
@@ -91,20 +93,27 @@ def _judged(split: SplitNetwork, x: Tensor, output: Tensor, possible: list[Layou
     return sorted(judged, key=lambda found: -found.agreement)
 
 
-def _clearest(split: SplitNetwork, output: Tensor, judged: list[Judged]) -> Layout:
+def _clearest(
+    split: SplitNetwork, output: Tensor, judged: list[Judged], convolved: set[torch.Size]
+) -> Layout:
     """The best layout if it is clearly so."""
     name, shape = split.layer_name, tuple(output.shape)
     if not judged:
         raise ValueError(
             f"Layer {name!r} returns shape {shape} for one image, which fits no layout of features "
-            "at several places. Choose another layer, or pass layout= as a function to "
-            "(N, features, *space)."
+            "at several places. Choose another layer, such as a convolutional one, or pass layout= "
+            "as a function to (N, features, *space)."
         )
     best = judged[0]
     others = [found for found in judged[1:] if found.layout.space != best.layout.space]
     rival = others[0].agreement if others else 0.0
     if best.agreement >= _CLEAR and best.agreement - rival >= _CLEARER:
         return best.layout
+    for found in judged:
+        # Few positions of a deep network see all of the image: a convolution's shape decides.
+        first = found.layout.name == "channels_first" and found.agreement > _MIRRORED
+        if first and output.shape in convolved:
+            return found.layout
     raise ValueError(
         f"Where the output of layer {name!r}, of shape {shape} for one image, lies in the image is "
         f"not clear: changes of the image move {best.layout} with a correlation of "
@@ -153,3 +162,8 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = a.norm() * b.norm()
     return float(a @ b / size) if a.numel() and size > 0 else 0.0
+
+
+def is_channels_first(module: nn.Module) -> bool:
+    """Whether a module returns (N, C, *space) by its nature."""
+    return isinstance(module, _CHANNELS_FIRST)

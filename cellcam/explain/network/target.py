@@ -16,7 +16,7 @@ from cellcam.explain.network.layouts import (
     possible_layouts,
 )
 from cellcam.explain.network.outputs import OutputChoice, find_output
-from cellcam.explain.network.recognition import recognised
+from cellcam.explain.network.recognition import is_channels_first, recognised
 from cellcam.explain.network.splitting import (
     SplitNetwork,
     at_least_float32,
@@ -140,7 +140,9 @@ def _recognised(
     split: SplitNetwork, trace: Trace, target: Target, sample: Sample, output: Tensor
 ) -> SplitNetwork:
     """The network with its layout, and with gradients."""
-    known = recognised(split, sample.x, output, target.layout, trace.shapes)
+    modules = dict(split.network.named_modules())
+    convolved = {run.shape for run in trace.runs if is_channels_first(modules[run.name])}
+    known = recognised(split, sample.x, output, target.layout, trace.shapes, convolved)
     known = differentiable(known, sample, output)
     return replace(known, closed=known.layout.n_others > 0 and _passes_all(known, sample, output))
 
