@@ -20,14 +20,13 @@ from cellcam.explain.explanation import Explanation, by_channel, fused, joined
 from cellcam.explain.integration.adaptive_steps import integrate_adaptively, paths_at_once
 from cellcam.explain.integration.fixed_steps import integrate_fixed
 from cellcam.explain.integration.integral import Integral, relative
-from cellcam.explain.integration.secant_steps import integrate_by_slopes, paths_by_slopes_at_once
 from cellcam.explain.memory import Batches, slices
 from cellcam.explain.network.dependence import check_batch_size
 from cellcam.explain.network.execution import repeatable
 from cellcam.explain.network.facts import NetworkFacts, find_facts, fingerprint
 from cellcam.explain.network.layouts import LayoutChoice
 from cellcam.explain.network.outputs import OutputChoice, check_region
-from cellcam.explain.network.path_points import PathEvaluator, Paths
+from cellcam.explain.network.path_points import PathEvaluator
 from cellcam.explain.network.splitting import left_as_it_was
 from cellcam.explain.network.target import Layer, Target
 from cellcam.explain.scores import ClassIndex, check_class_idx, class_idx_of, n_classes
@@ -190,11 +189,17 @@ def _explain_batch(
     evaluator: PathEvaluator, start: Tensor, x: Tensor, class_idx: ClassIndex, run: Settings
 ) -> Explanation:
     """Explanation of as many images as go through the network at once."""
-    by_slopes = evaluator.has_slopes and run.formula == "complete" and run.tolerance is not None
-    images = paths = evaluator.paths(start, x, class_idx, with_gradient=not by_slopes)
+    images = paths = evaluator.paths(start, x, class_idx)
     if run.channels:
         paths = evaluator.single_channel_paths(images)
-    integral = _integrated(evaluator, paths, run, by_slopes)
+    integrals = []
+    for rows in slices(paths.n, paths_at_once(evaluator, paths, run.formula)):
+        some = paths.of(rows)
+        if run.tolerance is None:
+            integrals.append(integrate_fixed(evaluator, some, run.rule, run.formula))
+        else:
+            integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
+    integral = Integral(*map(torch.cat, zip(*integrals, strict=True)))
     difference, split = paths.scores - paths.start_scores, evaluator.facts.split
     found = Explanation(
         maps=_as_images(integral.maps, split.layout.space, x, run.upsample),
@@ -211,24 +216,6 @@ def _explain_batch(
     if run.channels:
         found = by_channel(found, difference, images.scores - images.start_scores)
     return found
-
-
-def _integrated(evaluator: PathEvaluator, paths: Paths, run: Settings, by_slopes: bool) -> Integral:
-    """Integrals along all paths, as many at a time as fit."""
-    if by_slopes:
-        at_once = paths_by_slopes_at_once(paths)
-    else:
-        at_once = paths_at_once(evaluator, paths, run.formula)
-    integrals = []
-    for rows in slices(paths.n, at_once):
-        some = paths.of(rows)
-        if run.tolerance is None:
-            integrals.append(integrate_fixed(evaluator, some, run.rule, run.formula))
-        elif by_slopes:
-            integrals.append(integrate_by_slopes(evaluator, some, run.tolerance))
-        else:
-            integrals.append(integrate_adaptively(evaluator, some, run.tolerance, run.formula))
-    return Integral(*map(torch.cat, zip(*integrals, strict=True)))
 
 
 def _no_progress(_done: int, _total: int) -> None:

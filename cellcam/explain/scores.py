@@ -38,11 +38,7 @@ def class_scores(score: Score, logits: Tensor, link: Link = "softmax") -> Tensor
 
 
 def gradients(
-    scores: Tensor,
-    classes: Tensor,
-    leaf: Tensor,
-    arranged: Callable[[Tensor], Tensor],
-    keep: bool = False,
+    scores: Tensor, classes: Tensor, leaf: Tensor, arranged: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Gradients (N, K, C, U) of the scores of ``classes`` by ``leaf``.
 
@@ -52,14 +48,13 @@ def gradients(
     classes : (N, K) int64 tensor
     leaf : tensor of N images
     arranged : from a tensor like the leaf to (N, C, U)
-    keep : whether the scores are differentiated again
     """
     with torch.enable_grad():
         chosen = scores.gather(1, classes).sum(0).unbind()
     by_class = []
     for k, score in enumerate(chosen):
         (gradient,) = torch.autograd.grad(
-            score, leaf, retain_graph=keep or k < len(chosen) - 1, materialize_grads=True
+            score, leaf, retain_graph=k < len(chosen) - 1, materialize_grads=True
         )
         by_class.append(arranged(gradient).mT)
     if by_class[0].is_contiguous():  # the channels lie innermost: no rearranging

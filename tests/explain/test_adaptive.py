@@ -75,7 +75,7 @@ def test_complete_maps_do_not_depend_on_how_many_paths_fit(
 ) -> None:
     cam = IntegratedGradCAM(small_network(), "features.1", formula="complete", upsample=False)
     together = cam(images(), "all", rtol=0.1)
-    monkeypatch.setattr(adaptive_steps, "MOST_KEPT", 1)  # one path at a time
+    monkeypatch.setattr(adaptive_steps, "_MOST_KEPT", 1)  # one path at a time
     alone = cam(images(), "all", rtol=0.1)
     torch.testing.assert_close(alone.maps, together.maps, rtol=1e-9, atol=1e-12)
     assert torch.equal(alone.n_evaluations, together.n_evaluations)

@@ -27,7 +27,7 @@ MOST_EVALUATIONS = 128
 _NEXT_TO_NOTHING = 0.01
 _FEWEST_FOR_NOTHING = 32
 # Gradients that are kept of the nodes of all paths that are refined together.
-MOST_KEPT = 2**27
+_MOST_KEPT = 2**27
 
 RtolOf = Literal["map", "strongest"]
 
@@ -56,7 +56,7 @@ def paths_at_once(evaluator: PathEvaluator, paths: Paths, formula: Formula) -> i
     if formula == "paper" or evaluator.facts.split.pooled:
         return evaluator.batch_size
     values = paths.at_end.gradient[0].numel()
-    return max(1, min(evaluator.batch_size, MOST_KEPT // (MOST_EVALUATIONS * values)))
+    return max(1, min(evaluator.batch_size, _MOST_KEPT // (MOST_EVALUATIONS * values)))
 
 
 def integrate_adaptively(

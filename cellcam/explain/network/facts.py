@@ -11,7 +11,6 @@ from cellcam.explain.memory import automatic_batch_size
 from cellcam.explain.network.dependence import check_same_each_time, mixes_images
 from cellcam.explain.network.execution import Precision, fastest_execution
 from cellcam.explain.network.heads import is_affine, sees_means_only
-from cellcam.explain.network.slopes import has_known_slopes
 from cellcam.explain.network.splitting import SplitNetwork
 from cellcam.explain.network.target import Target, split_network
 
@@ -33,7 +32,6 @@ class NetworkFacts:
     weights: object  # `fingerprint` of the network when they were found
     split: SplitNetwork
     affine: bool  # whether the head's gradient is the same everywhere
-    slopes: bool  # whether the head can be differentiated by slopes, see `SlopePass`
     mixes: bool  # whether an image's scores depend on others in the batch
     batch_size: int  # number of images to run at once
     # The last baseline that all paths of a call shared, for the next call.
@@ -69,8 +67,7 @@ def find_facts(
             lambda way: replace(split, execution=way).scores(trial), split.device, split.execution
         )
         split = replace(split, execution=fastest)
-    slopes = has_known_slopes(split, x[:1])
-    return NetworkFacts(weights, split, affine, slopes, mixes, batch_size)
+    return NetworkFacts(weights, split, affine, mixes, batch_size)
 
 
 def fingerprint(network: nn.Module) -> object:

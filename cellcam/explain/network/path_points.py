@@ -26,7 +26,7 @@ class Points:
 
     activations: Tensor  # (M, C, U)
     # (M, K, C, V) of K scores by the activations: V = U, or 1 where it is the same everywhere
-    # because the head sees means only; 0 where it was not asked for.
+    # because the head sees means only.
     gradient: Tensor
     n_others: int = 0
 
@@ -82,14 +82,7 @@ class PathEvaluator:
         """Whether the gradient is the same everywhere on every path."""
         return self.score == "logit" and self.facts.affine
 
-    @property
-    def has_slopes(self) -> bool:
-        """Whether scores can be differentiated by slopes, and their gradient varies at all."""
-        return self.score == "logit" and self.facts.slopes and not self.facts.affine
-
-    def paths(
-        self, start: Tensor, x: Tensor, class_idx: ClassIndex, with_gradient: bool = True
-    ) -> Paths:
+    def paths(self, start: Tensor, x: Tensor, class_idx: ClassIndex) -> Paths:
         """Paths from baselines to images, both (N, C, *spatial), at most a batch of them."""
         self.tick()
         done = self.facts.split.scores(x)
@@ -97,10 +90,7 @@ class PathEvaluator:
         classes = select_classes(class_idx, logits)
         scores = self._scores(logits).gather(1, classes)
         at_start = self._at_baselines(start, classes)
-        activations = self._arranged(done.activations)
-        nothing = activations.new_empty(*classes.shape, activations.shape[1], 0)
-        at_end = self._points(done, classes) if with_gradient else Points(activations, nothing)
-        return Paths(start, x, classes, logits, scores, *at_start, at_end)
+        return Paths(start, x, classes, logits, scores, *at_start, self._points(done, classes))
 
     def single_channel_paths(self, paths: Paths) -> Paths:
         """For each image and channel the path on which only that channel moves: N C paths."""
