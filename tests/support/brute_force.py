@@ -53,7 +53,9 @@ def _activations_and_gradient(
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        kept.append(output)
+        # A layer that runs again, on a single position, counts where it has several.
+        if not kept or output.shape[2:].numel() != 1:
+            kept.append(output)
         return output.clone()  # what follows may work in place
 
     handle = network.get_submodule(layer).register_forward_hook(keep)
