@@ -283,9 +283,9 @@ def test_a_project_remembers_how_cells_are_explained(widget: ExplainWidget, unti
     folder = widget.project.folder
     chosen = panel.choices()
     # As in a new window: nothing is known of the model's layers yet.
+    widget.project_button.use(Project(folder.parent / "another"))
     panel.reset()
     panel._layers.clear()
-    widget.project_button.use(Project(folder.parent / "another"))
     widget.project_button.open_project(folder)
     assert chosen == panel.choices()
     assert panel.formula.currentText() == "paper"

@@ -186,7 +186,7 @@ def test_large_planes_are_drawn_as_pyramids_and_can_be_clicked(
     cells = widget.results.cells
     assert [level.shape for level in cells.data] == [(40, 60), (20, 30)]
     gone_to: list[int] = []
-    widget.go_to_cell = lambda row, extend: gone_to.append(row)
+    widget.clicks._go_to_cell = lambda row, extend: gone_to.append(row)
     click(widget, (20, 40))
     assert gone_to == [cells.data[0][20, 40] - 1]
     explain(widget, until)

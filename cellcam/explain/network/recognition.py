@@ -111,8 +111,10 @@ def _clearest(
         return best.layout
     for found in judged:
         # Few positions of a deep network see all of the image: a convolution's shape decides.
-        first = found.layout.name == "channels_first" and found.agreement > _MIRRORED
-        if first and output.shape in convolved:
+        # Mirrored order cannot be told where no axis has more than two positions.
+        is_straight = found.agreement > _MIRRORED or max(found.layout.space) <= 2
+        is_first = found.layout.name == "channels_first"
+        if is_first and is_straight and output.shape in convolved:
             return found.layout
     raise ValueError(
         f"Where the output of layer {name!r}, of shape {shape} for one image, lies in the image is "

@@ -436,8 +436,7 @@ class ExplainWidget(QScrollArea):
         self.about.setText("")
         self.notes.show_notes(())
         # In a callback of the layer list, other layers cannot be removed safely.
-        # In the turn after the next: napari takes a while for each removal.
-        QTimer.singleShot(20, partial(_remove_layers, self.viewer, results))
+        QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
         self.status.setText(
             f"The results for {name} were put away: {what} has changed. They come back when it is "
             "changed back."
