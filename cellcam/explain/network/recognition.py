@@ -66,7 +66,7 @@ def recognised(
     """
     if callable(choice):
         return replace(split, layout=layout_by_function(choice, output, x.ndim))
-    if choice is None and _is_channels_first(split, output, x):
+    if choice is None and _needs_no_trial(split, output, x):
         return replace(split, layout=channels_first(output.shape))
     possible = possible_layouts(output.shape, x.shape, seen)
     possible = [layout for layout in possible if choice in (None, layout.name)]
@@ -76,12 +76,12 @@ def recognised(
     return replace(split, layout=judged[0].layout)
 
 
-def _is_channels_first(split: SplitNetwork, output: Tensor, x: Tensor) -> bool:
+def _needs_no_trial(split: SplitNetwork, output: Tensor, x: Tensor) -> bool:
     """Whether nothing need be tried: a convolution, or a single position."""
     if output.ndim != x.ndim or len(output) != 1:
         return False
     module = split.network.get_submodule(split.layer_name)
-    return isinstance(module, _CHANNELS_FIRST) or output.shape[2:].numel() == 1
+    return is_channels_first(module) or output.shape[2:].numel() == 1
 
 
 def _judged(split: SplitNetwork, x: Tensor, output: Tensor, possible: list[Layout]) -> list[Judged]:
