@@ -22,7 +22,6 @@ LANGUAGES = {"python", "bash", "sh", "text"}
 # Blocks without a language are diagrams and code that belongs to another file.
 FREE = {
     "docs/architecture.md",
-    "docs/exchange.md",
     "docs/evidence.md",
     "docs/performance.md",
     "docs/pictures/README.md",
