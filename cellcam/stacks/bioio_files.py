@@ -43,9 +43,7 @@ class Facts(NamedTuple):
 FactsOf = Callable[[Path, int, "xr.DataArray"], Facts]
 
 
-def open_with_plugin(
-    path: Path, package: str, series: int | None, facts_of: FactsOf
-) -> ImageFile:
+def open_with_plugin(path: Path, package: str, series: int | None, facts_of: FactsOf) -> ImageFile:
     """Open one image of a file that states its axes, see `cellcam.stacks.image_file.Opener`.
 
     Parameters
@@ -88,7 +86,8 @@ class PluginPixels:
 def _lazy(pixels: PluginPixels, chunks: tuple[int, ...]) -> da.Array:
     import dask.array as da
 
-    return da.from_array(pixels, chunks=chunks, asarray=False, fancy=False, name=False)
+    # Plugins share one open file between threads, and close it after each read.
+    return da.from_array(pixels, chunks=chunks, lock=True, asarray=False, fancy=False, name=False)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def open_czi(path: Path, axes: str | None = None, series: int | None = None) -> 
 
 
 class CziPixels:
-    """Array-like view of a scene. The file is opened for each read, which takes about 1 ms."""
+    """Array-like view of a scene. The file is opened for each read."""
 
     def __init__(self, path: Path, scene: Scene, axes: str, dtype: np.dtype[Any]) -> None:
         self.path, self.number, self.first, self.axes = path, scene.number, scene.first, axes
@@ -166,7 +166,9 @@ def _scenes(path: Path) -> list[Scene]:
     if not tiles:
         raise InputError(f"{path} holds no pixels. Export it again.")
     if None in tiles and len(tiles) > 1:
-        raise InputError(f"{path} is damaged: some of its tiles belong to no scene. Export it again.")
+        raise InputError(
+            f"{path} is damaged: some of its tiles belong to no scene. Export it again."
+        )
     numbers = sorted(tiles, key=lambda number: number or 0)
     return [Scene.of(number, tiles[number]) for number in numbers]
 
@@ -175,8 +177,10 @@ def _chosen(scenes: Sequence[Scene], xml: str, path: Path, series: int | None) -
     if series is None and len(scenes) > 1:
         names = scene_names(xml, path)
         shapes = [" x ".join(map(str, scene.shape)) for scene in scenes]
-        known = [f"{i}: {names.get(s.number or 0, '')} {shape}".replace("  ", " ")
-                 for i, (s, shape) in enumerate(zip(scenes, shapes, strict=True))]
+        known = [
+            f"{i}: {names.get(s.number or 0, '')} {shape}".replace("  ", " ")
+            for i, (s, shape) in enumerate(zip(scenes, shapes, strict=True))
+        ]
         raise UnstatedFactError(
             f"{path} holds {len(scenes)} images, TCZYX ({'; '.join(known)}). Choose one: "
             "series=... (--series).",
@@ -237,6 +241,4 @@ def _notes(scene: Scene) -> tuple[str, ...]:
     part = covered[covered > 0].min() / prod(scene.shape[-2:])
     if part >= 1:
         return ()
-    return (
-        f"Tiles cover at most {part:.0%} of the image; the rest was not acquired and is 0.",
-    )
+    return (f"Tiles cover at most {part:.0%} of the image; the rest was not acquired and is 0.",)

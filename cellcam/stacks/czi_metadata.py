@@ -26,7 +26,9 @@ def czi_metadata(xml: str, path: Path) -> Metadata:
     """
     root = _parsed(xml, path)
     names = [channel.get("Name") for channel in root.iterfind(f"{_DIMENSIONS}/Channels/Channel")]
-    sizes = (_number(root, f"Metadata/Scaling/Items/Distance[@Id='{axis}']/Value") for axis in "ZYX")
+    sizes = (
+        _number(root, f"Metadata/Scaling/Items/Distance[@Id='{axis}']/Value") for axis in "ZYX"
+    )
     z, y, x = (size and size * _UM_PER_M for size in sizes)
     step = _number(root, f"{_DIMENSIONS}/T/Positions/Interval/Increment")
     return Metadata(names, PixelSize(z, y, x), step)

@@ -78,7 +78,7 @@ _TEXT = FileKind("a text file", rb"[\x09\x0a\x0d\x20-\x7e\x80-\xff]{8,}\Z")
 _ZEROS = FileKind("a file of zeros only, as a copy that broke off leaves it", rb"\0{8,}\Z",
                   advice="Copy it again.")  # fmt: skip
 
-# Other files of microscopes: found in a folder, they are tried as TIFF, or say why they are not read.
+# Other files of microscopes: found in a folder, they are tried as TIFF, or get the reason.
 MICROSCOPE_ENDINGS = (
     ".lof", ".xlef", ".oib", ".oif", ".oir", ".vsi", ".zvi", ".ims", ".dv", ".r3d", ".sld", ".sldy",
     ".mrxs", ".bif", ".lsm", ".stk", ".flex", ".qptiff", ".dcm", ".mrc", ".dm3", ".dm4",

@@ -1,4 +1,4 @@
-"""Open Leica LIF files: bioio's plugin, and what it does not say of colours, time and lost pixels."""
+"""Open Leica LIF files: bioio's plugin, and what it leaves out: colours, time, lost pixels."""
 
 from __future__ import annotations
 

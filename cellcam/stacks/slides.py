@@ -59,7 +59,7 @@ def _facts(path: Path) -> SlideFacts:
     parts = facts.get("tiffslide.series-composition")
     if parts is not None and len(parts["located_series"]) > 1:
         return SlideFacts(None, UNKNOWN_PIXEL_SIZE)
-    stated = facts.get(_STATED_BY.get(facts.get("tiffslide.vendor"), ""))
+    stated = facts.get(_STATED_BY.get(str(facts.get("tiffslide.vendor")), ""))
     size = [facts[f"tiffslide.mpp-{axis}"] for axis in "yx"] if stated else (None, None)
     return SlideFacts(int(facts["tiffslide.series-index"]), PixelSize(None, *map(_number, size)))
 

@@ -83,11 +83,10 @@ def write_svs(
                    description=about, resolution=(72, 72), resolutionunit="inch",
                    compression="zlib", **options)  # fmt: skip
         file.write(slide[::8, ::8], description=about + "|thumbnail", **options)
-        file.write(slide[::4, ::4], tile=(64, 64), description=about, subfiletype=1, **options)
-        for name in ("label", "macro"):
+        file.write(slide[::4, ::4], tile=(64, 64), description=about, **options)
+        for name, kind in {"label": 1, "macro": 9}.items():
             about_it = f"Aperio Image Library v11.2.1\r\n{name} 40x30"
-            file.write(slide[:30, :40], description=about_it, subfiletype=9 if name == "macro" else 1,
-                       **options)  # fmt: skip
+            file.write(slide[:30, :40], description=about_it, subfiletype=kind, **options)
     return path
 
 
@@ -165,7 +164,8 @@ def _lif_image(
     return (
         f"<Element Name={quoteattr(name)} UniqueID='{number}'><Data><Image><ImageDescription>"
         f"<Channels>{described}</Channels><Dimensions>{sizes}</Dimensions></ImageDescription>"
-        f"</Image></Data><Memory Size='{image.nbytes}' MemoryBlockID='MemBlock_{number}'/></Element>"
+        f"</Image></Data><Memory Size='{image.nbytes}' "
+        f"MemoryBlockID='MemBlock_{number}'/></Element>"
     )
 
 
