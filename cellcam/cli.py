@@ -136,6 +136,10 @@ def batch(
         str | None,
         typer.Option(help="Regular expression with named groups for Metadata_ columns."),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="Table of wells (CSV: Well, perhaps Plate, ...), joined to the cells."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(help="tcp://HOST:PORT, tls://..., a scheduler file, or sync; else local."),
@@ -166,6 +170,7 @@ def batch(
             resources=resources,
             labels=labels,
             pattern=pattern,
+            metadata=metadata,
             progress=progress,
         )
     if done is None:
