@@ -1,7 +1,7 @@
 """What is known of the wells that images are of: from the images' names, and from a table.
 
-The table is that of a plate layout: a row for each well, with its treatment, dose, cell line and the
-like. All become ``Metadata_`` columns, as CellProfiler and pycytominer call them.
+The table is that of a plate layout: a row for each well, with treatment, dose and cell line. All
+become ``Metadata_`` columns, as CellProfiler and pycytominer call them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLATE, WELL = f"{PREFIX}Plate", f"{PREFIX}Well"
 # How tables call these columns, without the prefix and in lower case.
 _WELLS = ("well", "well_position", "wellid", "well_id", "well position")
 _PLATES = ("plate", "plate_name", "plateid", "plate_id", "assay_plate_barcode", "barcode")
-_PLACE = re.compile(r"([A-Za-z]{1,2})[ _-]?0*(\d{1,2})")
+_PLACE = re.compile(r"([A-Za-z]{1,2})[ _-]?0?(\d{1,2})")
 _LISTED = 5
 
 
@@ -70,8 +70,8 @@ class ImageMetadata:
 def read_plate_metadata(path: Path | None, pattern: str | None = None) -> ImageMetadata:
     """Read a table of wells: CSV, or TSV (``.tsv``, ``.txt``).
 
-    It has a column ``Well`` (``well_position``), as ``B3`` or ``B03``, and perhaps ``Plate``, with or
-    without ``Metadata_`` before them. All values are kept as texts.
+    It has a column ``Well`` (``well_position``), as ``B3`` or ``B03``, and perhaps ``Plate``, with
+    or without ``Metadata_`` before them. All values are kept as texts.
 
     Raises
     ------

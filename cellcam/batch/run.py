@@ -25,7 +25,6 @@ from cellcam.batch.items import ItemResult, error_of, killed, left_to_do, run_it
 from cellcam.batch.job import Job
 from cellcam.batch.merge import BatchResult, merge, verify
 from cellcam.batch.opening import remove_unpacked
-from cellcam.batch.plate_metadata import read_plate_metadata
 from cellcam.batch.plan import (
     Item,
     Plan,
@@ -35,6 +34,7 @@ from cellcam.batch.plan import (
     make_plan,
     measure_workload,
 )
+from cellcam.batch.plate_metadata import read_plate_metadata
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
 from cellcam.batch.shared_model import why_no_model

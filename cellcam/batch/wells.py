@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cellcam.batch.plate_metadata import PLATE, WELL, ImageMetadata, well_place
 from cellcam.stacks.writing import spreadsheet_safe, whole_file
 
-_FLAGS = ("uncertain", "edge", "unlike")
+_COUNTED = ("cells", "no call", "uncertain", "edge", "unlike")
 # Of an image: another site of the same well has others.
 _OF_IMAGES = ("Metadata_Site",)
 
@@ -94,10 +94,12 @@ def _rows(wells: Sequence[Well], classes: Sequence[str]) -> Iterator[dict[str, o
     for well in wells:
         row: dict[str, object] = dict(well.metadata)
         row |= {"images": well.images, "failed": well.failed}
-        if well.failed < well.images:  # else the number of cells is unknown, not 0
-            counts = well.counts
-            row |= {"cells": counts["cells"], "no call": counts["no call"]}
-            row |= {flag: counts[flag] for flag in _FLAGS}
-            row |= {f"n_{name}": counts[f"class {name}"] for name in classes}
-            row |= {f"part_{name}": part for name, part in well.shares(classes).items()}
+        # Of a well without a result the numbers are unknown, not 0.
+        is_known, parts = well.failed < well.images, well.shares(classes)
+        for name in _COUNTED:
+            row[name] = well.counts[name] if is_known else ""
+        for name in classes:
+            row[f"n_{name}"] = well.counts[f"class {name}"] if is_known else ""
+        for name in classes:
+            row[f"part_{name}"] = parts.get(name, "")
         yield row

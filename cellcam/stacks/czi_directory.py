@@ -43,7 +43,7 @@ def tiles_of(path: Path) -> list[Tile]:
     """
     try:
         return list(_tiles(path))
-    except (struct.error, OSError, ValueError, OverflowError) as error:
+    except (struct.error, OSError, ValueError, OverflowError, KeyError) as error:
         raise InputError(
             f"{path} is damaged or cut off: its list of tiles cannot be read ({error}). Copy or "
             "export it again."
@@ -70,8 +70,8 @@ def _tiles(path: Path) -> Iterator[Tile]:
         axes = [_DIMENSION.unpack_from(content, place + i * _DIMENSION.size) for i in range(n_axes)]
         place += n_axes * _DIMENSION.size
         named = {name.rstrip(b"\0").decode("ascii", "replace"): rest for name, *rest in axes}
-        # Coarser levels of the pyramid cover more pixels than they store.
-        if all(named[axis][1] == named[axis][3] for axis in "XY" if axis in named):
+        # Coarser levels of the pyramid cover more pixels than they store; 0: as many.
+        if all(named[axis][3] in (0, named[axis][1]) for axis in "XY"):
             yield Tile(
                 {axis: start for axis, (start, *_) in named.items()},
                 {axis: size for axis, (_, size, *_) in named.items()},

@@ -12,6 +12,8 @@ from napari_cellcam.widgets.facts_dialog import FileFactsDialog
 from support.microscope_files import write_czi, write_lif, write_nd2, write_svs
 from support.window import CLASSIFY_TITLE, TWO_CENTRES, Until, classified, discs
 
+from cellcam.errors import InputError
+
 pytestmark = pytest.mark.gui
 
 NAMES = ("DNA", "actin")
@@ -59,6 +61,15 @@ def test_a_slide_is_one_layer_in_its_colours(tmp_path: Path, make_napari_viewer_
     assert layer.rgb
     np.testing.assert_array_equal(np.asarray(layer.data), slide)
     assert layer.scale.tolist() == [0.25, 0.25]
+
+
+def test_a_slide_larger_than_memory_is_refused(
+    tmp_path: Path, make_napari_viewer_proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_svs(tmp_path / "slide.svs", np.zeros((100, 140, 3), np.uint8))
+    monkeypatch.setattr("cellcam.stacks.memory.machine_bytes", lambda: 3 * 100 * 140 - 1)
+    with pytest.raises(InputError, match="slide, 100 x 140 pixels.*cellcam batch"):
+        make_napari_viewer_proxy().open(path, plugin="cellcam")
 
 
 def test_the_scene_is_asked_for(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.many_cells import cells_of, many_cells
 from support.window import PLACEMENT, Until, classified
 
 from cellcam.errors import InputError
-from cellcam.exchange.coco import write_coco
+from cellcam.exchange.cells import Cells, ImageFacts
 from cellcam.exchange.formats import writing_format
 
 pytestmark = pytest.mark.gui
@@ -26,10 +27,10 @@ HEIGHT, WIDTH = LABELS.shape
 ENDINGS = (".geojson", ".zip", ".json")
 
 
-def write(path: Path) -> Path:
+def write(path: Path, cells: Cells | None = None) -> Path:
     known = writing_format(path)
     assert known is not None
-    known.write(cells_of(LABELS), path)
+    known.write(cells or cells_of(LABELS), path)
     return path
 
 
@@ -44,7 +45,9 @@ def test_cells_open_as_labels_on_the_image(
     tmp_path: Path, make_napari_viewer_proxy: Any, ending: str
 ) -> None:
     viewer = with_image(make_napari_viewer_proxy())
-    (layer,) = viewer.open(write(tmp_path / f"mine{ending}"), plugin="cellcam")
+    # COCO states the size of the image.
+    cells = replace(cells_of(LABELS), image=ImageFacts("DNA", (HEIGHT + 9, WIDTH + 5)))
+    (layer,) = viewer.open(write(tmp_path / f"mine{ending}", cells), plugin="cellcam")
     assert isinstance(layer, Labels)
     expected = np.pad(LABELS, ((0, 9), (0, 5)))
     np.testing.assert_array_equal(np.asarray(layer.data), expected)
@@ -77,14 +80,10 @@ def test_masks_of_cellpose_open_as_labels(tmp_path: Path, make_napari_viewer_pro
 def test_planes_of_cells_are_those_of_a_stack(
     tmp_path: Path, make_napari_viewer_proxy: Any
 ) -> None:
-    from dataclasses import replace
-
-    cells = cells_of(LABELS)
+    cells = replace(cells_of(LABELS), image=ImageFacts("DNA", LABELS.shape, n_planes=3))
     planes = np.zeros((len(cells), 2), int)
     planes[cells.numbers > 6] = (0, 2)
-    known = writing_format(tmp_path / "mine.zip")
-    assert known is not None
-    known.write(replace(cells, planes=planes), tmp_path / "mine.zip")
+    write(tmp_path / "mine.zip", replace(cells, planes=planes))
     viewer = make_napari_viewer_proxy()
     viewer.add_image(
         np.zeros((3, *LABELS.shape), np.uint8), name="DNA", axis_labels=("z", "y", "x")
@@ -118,7 +117,7 @@ def test_other_files_of_these_endings_are_left_to_others(tmp_path: Path) -> None
         archive.writestr("notes.txt", "no cells")
     assert get_reader(str(tmp_path / "a.json")) is None
     assert get_reader(str(tmp_path / "a.zip")) is None
-    write_coco(cells_of(LABELS), tmp_path / "b.json")
+    write(tmp_path / "b.json", replace(cells_of(LABELS), image=ImageFacts("a", LABELS.shape)))
     assert get_reader(str(tmp_path / "b.json")) is not None
 
 

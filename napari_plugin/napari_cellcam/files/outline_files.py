@@ -112,8 +112,8 @@ def _read(path: Path, image: Image | None) -> tuple[LayerData, list[str]]:
     notes = list(opened.notes)
     if image is None:
         notes.append(
-            f"{path.name} was opened without its image: open the image first, and its cells get its "
-            "scale and are checked against its size."
+            f"{path.name} was opened without its image: open the image first, and the cells get "
+            "its scale and are checked against its size."
         )
     cells = cells_in(path, ground.stack)
     return (np.array(pixels[index]), attributes | _classes(cells), "labels"), notes
@@ -162,7 +162,7 @@ def _classes(cells: Cells | None) -> dict[str, object]:
         return {}
     if cells.numbers.max() > _LARGEST_COLOURED:
         return {}
-    table = pd.DataFrame({"label": cells.numbers, "class": cells.classes, **cells.measurements})
+    table = pd.DataFrame({**cells.measurements, "label": cells.numbers, "class": cells.classes})
     names = sorted(set(cells.classes) - {""})
     colours = {**class_colours(names), **cells.colours}
     calls = dict(zip(cells.numbers.tolist(), cells.classes, strict=True))
