@@ -33,8 +33,8 @@ def cells(model: CellModel, n: int, seed: int) -> NDArray[np.float32]:
 
 def test_errors_of_other_cells_are_covered_but_not_by_far(model: CellModel) -> None:
     factor = measured_error_factor(model, cells(model, 60, seed=1))
-    others = cells(model, 60, seed=2)
-    truth = model.explain(others, method="riemann_trapezoid", n_steps=600, upsample=False).maps
+    others = cells(model, 40, seed=2)
+    truth = model.explain(others, method="riemann_trapezoid", n_steps=200, upsample=False).maps
     found = model.with_spec(error_factor=factor).explain(others, rtol=DEFAULT_RTOL, upsample=False)
     made = (found.maps - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
     ratios = found.error[:, 0] / made
