@@ -26,7 +26,7 @@ from cellcam.explain.scores import ClassIndex
 from cellcam.models.model import CellModel
 from cellcam.request import DEFAULT_RTOL
 
-_TRUTH_RTOL = 0.002
+_TRUTH_RTOL = DEFAULT_RTOL / 10
 
 
 def main(
