@@ -76,8 +76,13 @@ def test_little_evidence_in_a_large_field_has_a_scale_of_its_own(tmp_path: Path)
 
 
 def test_evidence_is_where_the_map_is(tmp_path: Path) -> None:
-    """With and without evidence, the pictures differ in the evidence panel."""
-    draw_overview(tmp_path / "with.png", picture())
-    draw_overview(tmp_path / "without.png", picture(shown=()))
-    pictures = (np.asarray(Image.open(tmp_path / f"{n}.png")) for n in ("with", "without"))
-    assert np.not_equal(*pictures).any()
+    """Evidence at the left or at the right of the field moves within its panel, the second."""
+    left = picture()
+    draw_overview(tmp_path / "left.png", left)
+    draw_overview(tmp_path / "right.png", replace(left, maps=left.maps[..., ::-1]))
+    pictures = [np.asarray(Image.open(tmp_path / f"{n}.png")) for n in ("left", "right")]
+    changed = np.flatnonzero(np.not_equal(*pictures).any((0, 2)))
+    panel, gap, dpi = 4.0, 0.12, 130  # inches
+    # Of 40 columns, 8 to 12 and their mirror image.
+    expected = [(panel + 2 * gap + panel * column / 40) * dpi for column in (8, 32)]
+    np.testing.assert_allclose([changed[0], changed[-1]], expected, atol=15)
