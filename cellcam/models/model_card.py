@@ -46,7 +46,7 @@ def model_card(spec: ModelSpec) -> str:
         f"- Network: {spec.network}, {spec.spatial_dims}-D",
         f"- Channels, in this order: {', '.join(spec.channels)}",
         f"- Crop: {size} pixels" + (f" of {pixel} um" if pixel else " of unknown size"),
-        f"- Explanations: {spec.explaining}",
+        f"- Explanations: {spec.explaining}; estimated errors times {spec.error_factor:.2g}",
         "",
         "## How well it did on cells it was not trained on",
         "",
