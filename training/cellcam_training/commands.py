@@ -67,6 +67,10 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of epochs; else 15 to 80.")
     ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help="Of z-stacks: plane (column z of the table), max, mean or volume."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is in the folder already.")
     ] = False,
@@ -80,6 +84,7 @@ def train(
     """
     with _training_packages():
         from cellcam_training.fitting.announcement import announcement
+        from cellcam_training.fitting.cross_validation import cross_validation_folds
         from cellcam_training.fitting.distributed_training import is_first_process, process_group
         from cellcam_training.fitting.recipe import changed_recipe, read_recipe
         from cellcam_training.fitting.trainer import (
@@ -97,12 +102,15 @@ def train(
         crop_size=_crop_size(crop_size),
         network=network,
         epochs=epochs,
+        field=field,
     )
     check_out(out, overwrite)
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
         _say_about(cells, console)
+        if folds:  # before the images are read
+            cross_validation_folds(cells, settings, folds)
         crops = read_all_crops(cells, settings, scratch_folder(out))
         if is_first_process():
             for sentence in announcement(cells, crops, settings, out, device, folds):
@@ -197,7 +205,8 @@ def evaluate(
     _say_about(cells, console)
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None
-    metrics = evaluate_model(cells, loaded, out, names, model)
+    with console.progress("evaluating") as progress:
+        metrics = evaluate_model(cells, loaded, out, names, model, progress)
     if metrics["trained_on"]:
         console.say(
             f"Warning: the model was trained on {metrics['trained_on']} of these "
@@ -245,7 +254,7 @@ def benchmark(
         from cellcam_training.simulated.planted_benchmark import run_planted
 
     console = Console(quiet, json)
-    with console.progress("training, epochs") as progress:
+    with console.progress("planted benchmark") as progress:
         results, confounder = run_planted(
             out, cells, epochs=epochs, device=device, progress=progress
         )

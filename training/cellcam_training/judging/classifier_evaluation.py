@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellcam.errors import InputError
 from cellcam.models.model import CellModel
 from cellcam.models.spec import ModelSpec
+from cellcam.progress import Progress, nobody
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.classifier_report import classifier_report
@@ -30,6 +31,7 @@ def evaluate_model(
     out: Path,
     channels: tuple[str, ...] | None = None,
     folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> Metrics:
     """Evaluate a model; write ``metrics.json``, ``calls.csv`` and ``report.html``.
 
@@ -50,9 +52,12 @@ def evaluate_model(
     InputError
         If the table has classes that the model does not know, or its images lack a channel.
     """
-    spec = model.spec
+    spec, say = model.spec, progress or nobody
+    say(0, 0, "reading cells")
     crops = crops_for_model(table, spec, channels)
+    say(0, 0, f"classifying {len(table.rows)} cells")
     predictions = predict_table(table, model, crops)
+    say(0, 0, "intervals and pictures")
     seen = _seen(crops, model, folder)
     with whole_file(out / "calls.csv") as temporary:
         _calls(table, predictions, spec.classes, seen).to_csv(temporary, index=False)
