@@ -78,7 +78,8 @@ def explain_field(
     request : finder, channel map, planes, classes, exactness; see `Request`
     t : time point
     classes : which maps; overrules the request
-    progress : called before each pass through the network with (cells done, cells in all)
+    progress : called with (0, 0, what is being done), and before each pass through the network
+        with (cells done, cells in all, "")
 
     Returns
     -------

@@ -63,7 +63,8 @@ def explain_stack(
     Parameters
     ----------
     labels : the user's label image, with the stack's size; see `open_labels`
-    progress : called with (cells done, cells in all) for each field
+    progress : called with (cells done, cells in all, what is being done) for each field; with
+        (0, 0, what is being done) between them
 
     Returns
     -------

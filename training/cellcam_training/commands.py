@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli_options import Axes, Device, Json, Quiet
+from cellcam.cli_options import Axes, Device, Json, Quiet, name_and_value
 from cellcam.console import Console
 from cellcam.errors import UsageError
 from cellcam.names import split_names
@@ -206,7 +206,7 @@ def evaluate(
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None
     with console.progress("evaluating") as progress:
-        metrics = evaluate_model(cells, loaded, out, names, model, progress)
+        metrics = evaluate_model(cells, loaded, out, names, model, progress).metrics
     if metrics["trained_on"]:
         console.say(
             f"Warning: the model was trained on {metrics['trained_on']} of these "
@@ -232,6 +232,53 @@ def evaluate(
         _say_explanations(explained, console)
         console.say(f"Wrote {out / 'explanations.html'}, .json and .csv")
     console.report(metrics)
+
+
+def certify(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    data: Annotated[
+        Path, typer.Option(help="Cell table, as for train, of cells without part in the training.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)],
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='What only you know, such as "licence of the model=MIT"; may be repeated.'
+        ),
+    ] = None,
+    class_column: ClassColumn = "cls",
+    group_column: GroupColumn = None,
+    only: Only = None,
+    image: Image = None,
+    channels: Channels = None,
+    axes: Axes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Answer what a facility asks about a model: a page, and JSON."""
+    with _training_packages():
+        from cellcam_training.judging.certificate import certify as write_certificate
+        from cellcam_training.judging.certificate import check_about
+        from cellcam_training.tables.cell_table import read_cell_table
+    from cellcam.models.bundle import read_spec
+
+    console = Console(quiet, json)
+    stated = dict(name_and_value(text, "NAME=TEXT") for text in about or ())
+    check_about(stated)
+    names = split_names(channels, read_spec(model).channels) or None
+    cells = read_cell_table(
+        data, class_column, group_column, only or (), image, to_train=False, axes=axes
+    )
+    _say_about(cells, console)
+    with console.progress("certifying") as progress:
+        items = write_certificate(model, cells, out, stated, names, device, progress)
+    for item in items:
+        console.say(f"{'answered' if item.is_filled else 'MISSING '}  {item.name}")
+    missing = [item.name for item in items if not item.is_filled]
+    console.say(f"{len(items) - len(missing)} of {len(items)} items are answered.")
+    console.say(f"Wrote {out / 'certificate.html'}, .json, report.html, metrics.json and calls.csv")
+    console.report({"out": str(out), "items": len(items), "missing": missing})
 
 
 def benchmark(

@@ -75,7 +75,9 @@ def test_without_such_a_channel_nothing_is_named(tmp_path: Path) -> None:
 
 def test_boxes_say_how_large_a_cell_is(tmp_path: Path) -> None:
     """Cells of 36 um with a dent fall apart at the finder's own 10 um."""
-    lobes = [(y + dy, x + dx) for y, x in CENTRES for dy, dx in ((0, 0), (0, 13), (13, 0), (-13, 0))]
+    lobes = [
+        (y + dy, x + dx) for y, x in CENTRES for dy, dx in ((0, 0), (0, 13), (13, 0), (-13, 0))
+    ]
     distance = np.min([np.hypot(Y - y, X - x) for y, x in lobes], axis=0)
     write_field(tmp_path, DNA=np.where(distance < 7.5, 400.0, 0), actin=np.zeros((200, 200)))
     y, x = np.array(CENTRES).T

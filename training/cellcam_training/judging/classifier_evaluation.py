@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,22 @@ from cellcam_training.tables.crops import CropSet, crops_for_model
 from cellcam_training.tables.image_crops import Pixels
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known after an evaluation.
+
+    Attributes
+    ----------
+    metrics : content of ``metrics.json``: see `classification_metrics`, ``intervals``, and
+        ``trained_on``: number of these cells that the model was trained on, None if that is unknown
+    crops, predictions : of all cells of the table
+    """
+
+    metrics: Metrics
+    crops: CropSet
+    predictions: LabelledPredictions
+
+
 def evaluate_model(
     table: CellTable,
     model: CellModel,
@@ -32,7 +48,7 @@ def evaluate_model(
     channels: tuple[str, ...] | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
-) -> Metrics:
+) -> Evaluation:
     """Evaluate a model; write ``metrics.json``, ``calls.csv`` and ``report.html``.
 
     Parameters
@@ -41,11 +57,6 @@ def evaluate_model(
     out : folder for the results
     channels : names of the images' channels, overruling those in the files
     folder : of the model, which says on which cells it was trained
-
-    Returns
-    -------
-    content of ``metrics.json``: see `classification_metrics`, ``intervals``, and ``trained_on``:
-    number of these cells that the model was trained on, None if that is unknown
 
     Raises
     ------
@@ -77,7 +88,7 @@ def evaluate_model(
     write_classifier_page(out / "report.html", report)
     metrics = {**report.metrics, "trained_on": None if seen is None else int(seen.sum())}
     write_json(out / "metrics.json", metrics)
-    return metrics
+    return Evaluation(metrics, crops, predictions)
 
 
 def _read(
