@@ -33,7 +33,7 @@ def test_the_packaged_stack_can_be_trained_on(tmp_path: Path) -> None:
     """Its five planes are seen as one, and its table says nothing about planes."""
     commands.train(
         sample_path("demo_cells.truth.csv"), tmp_path / "model",
-        field="max", network="small_cnn", epochs=1, device="cpu", quiet=True,
+        group_column="label", field="max", network="small_cnn", epochs=1, device="cpu", quiet=True,
     )  # fmt: skip
     spec = read_spec(tmp_path / "model")
     assert spec.field == "max"

@@ -54,5 +54,5 @@ def test_more_folds_than_groups_are_refused() -> None:
 
 
 def test_more_folds_than_cells_of_a_class_are_refused() -> None:
-    with pytest.raises(InputError, match="as many cells of each class; c has 20"):
+    with pytest.raises(InputError, match="as many cells of each class; a has 20"):
         fold_numbers(rows_with(), 21, 0)

@@ -45,8 +45,10 @@ def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.
     most = min(len(set(group_numbers(rows))), rows["cls"].value_counts().min())
     if most < 2:
         raise InputError(
-            "All cells belong to one group, so none can be kept for validation. "
-            "Give a split column, or another --group-column."
+            "All cells belong to one group, so that no other group can be kept for validation. "
+            "Label cells of a second group; or name a column that differs from cell to cell "
+            "(--group-column), or delete the column group, to split the cells one by one: the "
+            "figures are too good then, since cells of one plate or image are alike."
         )
     return fold_numbers(rows, min(max(2, round(1 / share)), most), seed) == 0
 

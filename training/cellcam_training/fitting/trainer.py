@@ -86,6 +86,8 @@ def train_model(
     fitted = fit_model(table, crops, recipe, scratch / "final", device, progress)
     if not is_first_process():
         return fitted.model
+    if progress:
+        progress(0, 0, "writing the report")
     report = training_report(table, crops, recipe, fitted)
     seconds = round(time.monotonic() - started, 1)
     training = description(table, crops, recipe, fitted, report, seconds)
