@@ -23,13 +23,9 @@ def main(environment: Path) -> None:
     assert commands >= {"train", "evaluate", "certify", "benchmark"}, f"commands: {commands}"
     manifest = PluginManifest.from_distribution("cellcam")
     manifest.validate_imports()
-    contributions = manifest.contributions
-    print(
-        f"napari manifest of {manifest.name} {manifest.package_version}: "
-        f"{len(contributions.commands or ())} commands, {len(contributions.widgets or ())} widgets, "
-        f"{len(contributions.readers or ())} readers, {len(contributions.writers or ())} writers, "
-        f"{len(contributions.sample_data or ())} samples; all can be imported."
-    )
+    kinds = ("commands", "widgets", "readers", "writers", "sample_data")
+    counts = [f"{len(getattr(manifest.contributions, kind) or ())} {kind}" for kind in kinds]
+    print(f"napari manifest of {manifest.name}: {', '.join(counts)}; all can be imported.")
 
 
 if __name__ == "__main__":

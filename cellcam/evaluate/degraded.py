@@ -77,7 +77,7 @@ def _as(counts: NDArray[np.float32], like: Crops) -> Crops:
     """Counts in the type of other crops; integers are rounded and cut at the ends of the type."""
     if like.dtype.kind not in "ui":
         return counts.astype(like.dtype)
-    ends = np.iinfo(like.dtype)
+    ends = np.iinfo(like.dtype.name)
     return np.clip(np.round(counts.astype(np.float64)), ends.min, ends.max).astype(like.dtype)
 
 

@@ -122,7 +122,8 @@ def _curve(points: Sequence[Point], kind: str) -> Figure:
     figure = Figure((4.6, 3.1), layout="constrained")
     axis = figure.subplots()
     if kind == "lost stain":
-        shown, places = [usual, *of_kind], list(range(len(of_kind) + 1))
+        shown = [usual, *of_kind]
+        places = [float(place) for place in range(len(shown))]
         axis.set_xticks(places, ["all stains", *(point.name for point in of_kind)], fontsize=8)
         style = ""
     else:

@@ -11,7 +11,7 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Quiet, name_and_value
 from cellcam.console import Console
-from cellcam.errors import UsageError
+from cellcam.errors import UsageError, how_to_install
 from cellcam.names import split_names
 from cellcam.stacks.writing import writable_folder
 
@@ -278,7 +278,7 @@ def certify(
     missing = [item.name for item in items if not item.is_filled]
     console.say(f"{len(items) - len(missing)} of {len(items)} items are answered.")
     console.say(f"Wrote {out / 'certificate.html'}, .json, report.html, metrics.json and calls.csv")
-    console.report({"out": str(out), "items": len(items), "missing": missing})
+    console.report({"out": str(out), "items": len(items), "missing": list(missing)})
 
 
 def benchmark(
@@ -386,5 +386,5 @@ def _training_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"Training needs the package {error.name}: pip install 'cellcam[train]' brings it."
+            f"Training needs the package {error.name}: {how_to_install('train')} brings it."
         ) from error
