@@ -126,6 +126,7 @@ def test_info_about_machine_image_and_model() -> None:
     assert image["channels"] == "DNA, tubulin, marker"
     model = json.loads(cellcam("info", DEMO_MODEL, "--json").stdout)
     assert model["sees"] == "max"
+    assert model["finds cells in"] == "DNA"
 
 
 def test_train_then_explain(tmp_path: Path) -> None:
