@@ -74,6 +74,10 @@ def test_what_was_measured_is_answered_and_what_only_people_know_is_missing(
         "container",
     ):
         assert not filled[name], name
+    (settings,) = (item.answers[0] for item in items if item.name == "hyperparameters")
+    assert "epochs: 8" in settings
+    assert "channels: light, DNA" in settings
+    assert "note:" not in settings  # an empty text says nothing
     assert {item["name"]: item["filled"] for item in content["items"]} == filled
 
 

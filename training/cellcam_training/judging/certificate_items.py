@@ -174,7 +174,7 @@ def _weakest(points: Sequence[DegradedPoint]) -> list[str]:
             (point for point in points if point.kind == kind), key=lambda p: p.balanced_accuracy
         )
         fall = f"{worst.balanced_accuracy:.2f} instead of {usual.balanced_accuracy:.2f}"
-        text = f"{worst.name.capitalize()}: balanced accuracy {fall}"
+        text = f"{worst.name[0].upper()}{worst.name[1:]}: balanced accuracy {fall}"
         if worst.flagged is not None:
             text += f", {worst.flagged:.0%} of the cells are flagged"
         sentences.append(f"{text}.")
@@ -222,6 +222,5 @@ def _settings(recipe: Mapping[str, Any]) -> list[tuple[str, object]]:
     for name, value in recipe.items():
         inner = [(f"{name} {part}", v) for part, v in _entries(value).items()]
         flat += inner or [(name, value)]
-    return [
-        (n, " x ".join(map(str, v)) if isinstance(v, list) else v) for n, v in flat if v is not None
-    ]
+    said = [(name, value) for name, value in flat if value not in (None, "")]
+    return [(n, ", ".join(map(str, v)) if isinstance(v, list) else v) for n, v in said]
