@@ -6,7 +6,7 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libx
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 \
 	libxcb-render-util0 libxcb-shape0 libxcb-xkb1 libxcb-xinerama0
 
-.PHONY: demo test lint docs notebooks audit floors reliability sample-data system-packages
+.PHONY: demo test lint docs notebooks audit floors release reliability sample-data system-packages
 
 demo: .venv/demo-ready
 	$(BIN)/cellcam demo
@@ -25,6 +25,10 @@ audit: .venv/test-ready
 # The lowest versions that pyproject.toml declares, in an environment of their own.
 floors:
 	benchmarks/floors.sh
+
+# Builds sdist and wheel, installs them in an empty environment elsewhere, and runs them there.
+release:
+	packaging/check_release.sh
 
 # Injects every fault, and writes what was seen below what people wrote in the document.
 reliability: .venv/test-ready system-packages
@@ -51,10 +55,12 @@ sample-data: .venv/test-ready
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/demo-ready: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv: about 6 GB, several minutes."
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
 .venv/test-ready: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv, with what the tests need: about 7 GB, several minutes."
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@ .venv/demo-ready
 

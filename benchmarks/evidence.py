@@ -23,8 +23,8 @@ from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.trainer import train_model
 from cellcam_training.judging.explanation_evaluation import (
     ExplainedCells,
-    cells_to_explain,
     measure_explanations,
+    sampled_cells,
 )
 from cellcam_training.judging.explanation_report import write_results
 from cellcam_training.simulated.planted_benchmark import run_planted
@@ -86,7 +86,7 @@ def _model(name: str, data: Path, out: Path) -> tuple[CellModel, ExplainedCells]
         train_model(read_cell_table(prepared.training), recipe, out / "model", "cpu")
     model = load_model(out / "model", "cpu")
     table = read_cell_table(prepared.test, to_train=False)
-    cells = cells_to_explain(table, model, masks=prepared.masks)
+    cells = sampled_cells(table, model, masks=prepared.masks)
     return model, replace(cells, truth=prepared.truth)
 
 

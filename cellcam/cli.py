@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -273,18 +273,22 @@ def main() -> None:
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
         message = error.format_message() if isinstance(error, typer.TyperException) else error
-        if str(message):  # empty where typer showed the help instead
-            print(f"cellcam: {message}", file=sys.stderr)
-        sys.exit(3 if isinstance(error, StoppedError) else 1)
+        _fail(str(message), 3 if isinstance(error, StoppedError) else 1)
     except ImportError as error:
-        print(f"cellcam: A package is missing: {error}. Install CellCam again.", file=sys.stderr)
-        sys.exit(1)
+        _fail(f"A package is missing: {error}. Install CellCam again.", 1)
     except OSError as error:
-        print(f"cellcam: {_file_problem(error)}", file=sys.stderr)
-        sys.exit(3 if is_full_disk(error) else 1)
+        _fail(_file_problem(error), 3 if is_full_disk(error) else 1)
     except (typer.Abort, KeyboardInterrupt):
-        print("cellcam: interrupted", file=sys.stderr)
-        sys.exit(3)
+        _fail("interrupted", 3)
+    sys.exit(status)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    """End the program with a message for people, and with ``--json`` an object for machines."""
+    if message:  # empty where typer showed the help instead
+        print(f"cellcam: {message}", file=sys.stderr)
+        # Wrong usage ends a command before it has read its options.
+        Console(as_json="--json" in sys.argv).report({"error": message, "status": status})
     sys.exit(status)
 
 

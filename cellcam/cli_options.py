@@ -107,14 +107,18 @@ def request_from_options(
     ] = DEFAULT_RTOL,
 ) -> Request:
     """Request that the options of the command line ask for."""
-    options: dict[str, object] = dict(_pair(text, "OPTION=VALUE") for text in finder_option or ())
+    options: dict[str, object] = dict(
+        name_and_value(text, "OPTION=VALUE") for text in finder_option or ()
+    )
     known = {"channel": find_channel, "diameter_um": diameter_um, "threshold": threshold}
     options |= {name: value for name, value in known.items() if value is not None}
     names = split_names(channels) or None
     return Request(
         image=ImageOptions(axes, names, _pixel_size(pixel_size), series, tolerate_missing),
         finder=make_finder(finder, options),
-        channel_map=tuple(_pair(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()),
+        channel_map=tuple(
+            name_and_value(text, "MODEL_CHANNEL=IMAGE_CHANNEL") for text in map or ()
+        ),
         t=t,
         z=_plane(z),
         classes=_classes(classes),
@@ -182,7 +186,8 @@ def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]
 
 
-def _pair(text: str, form: str) -> tuple[str, str]:
+def name_and_value(text: str, form: str) -> tuple[str, str]:
+    """Both sides of ``NAME=VALUE``; ``form`` says in the error how to write it."""
     name, _, value = text.partition("=")
     if not (name and value):
         raise typer.BadParameter(f"{text!r}: write {form}.")

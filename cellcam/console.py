@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from cellcam.progress import Progress
@@ -41,40 +42,50 @@ class Console:
 
     @contextmanager
     def progress(self, task: str) -> Iterator[Progress | None]:
-        """Progress bar on a terminal, elsewhere one plain line every 30 seconds."""
+        """Progress bar on a terminal, elsewhere one plain line every 30 seconds, with the time."""
         if self.quiet or self.as_json:
             yield None
-        elif sys.stdout.isatty():
-            with _bar(task) as advance:
-                yield advance
-        else:
-            yield _lines(task)
+            return
+        with (_bar if sys.stdout.isatty() else _lines)(task) as advance:
+            yield advance
 
 
 @contextmanager
 def _bar(task: str) -> Iterator[Progress]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     text, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeLeft(), note)
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft(), note)
     with Bar(*columns, transient=True) as bar:
         row = bar.add_task(task, total=None, note="")
 
         def advance(done: int, total: int, note: str = "") -> None:
-            bar.update(row, completed=done, total=total, note=note)
+            bar.update(row, completed=done, total=total or None, note=note)
 
         yield advance
 
 
-def _lines(task: str) -> Progress:
-    last = time.monotonic()
+@contextmanager
+def _lines(task: str) -> Iterator[Progress]:
+    """Lines from a thread of their own: work that reports nothing for minutes is not silent."""
+    started, ended = time.monotonic(), Event()
+    where = task
 
     def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LOG_INTERVAL_S:
-            last = time.monotonic()
-            print(f"{task}: {done} of {total}{note and f', {note}'}", flush=True)
+        nonlocal where
+        steps = f"{done} of {total}" if total else ""
+        where = f"{task}: {', '.join(filter(None, (steps, note)))}" if steps or note else task
 
-    return advance
+    def tell() -> None:
+        while not ended.wait(_LOG_INTERVAL_S):
+            print(f"{where} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield advance
+    finally:
+        ended.set()
+        teller.join()

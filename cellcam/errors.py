@@ -29,6 +29,14 @@ class StoppedError(CellCamError):
 NOT_THE_FILE = (CellCamError, MemoryError, ImportError)
 
 
+def how_to_install(extra: str) -> str:
+    """Command that installs an extra of CellCam, from a package index or from its source."""
+    return (
+        f"pip install 'cellcam[{extra}]' (in the folder of CellCam's source: pip install "
+        f"'.[{extra}]')"
+    )
+
+
 def is_full_disk(error: OSError) -> bool:
     """Whether the disk is full, or the user's share of it."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

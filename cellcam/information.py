@@ -11,6 +11,8 @@ from cellcam.versions import package_versions
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from cellcam.models.spec import ModelSpec
+
 _PACKAGES = ("cellcam", "torch", "torchvision", "monai", "openvino", "numpy", "tifffile", "napari")
 
 
@@ -58,12 +60,19 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
         "crop pixels": " x ".join(map(str, spec.crop_size)),
         "pixel size um": pixel or "unknown",
         "sees": spec.field,
+        "finds cells in": _finding_channel(spec),
         "explains": spec.explaining,
         "unlike cells": "not flagged" if spec.known_cells is None else "flagged",
         **({"note": spec.note} if spec.note else {}),
         "weights sha256": spec.weights_sha256,
         "validation": _validation(spec.training.get("validation")),
     }
+
+
+def _finding_channel(spec: ModelSpec) -> str:
+    if spec.finding is not None:
+        return spec.finding.channel
+    return spec.channels[0] if len(spec.channels) == 1 else "not known; --find-channel names it"
 
 
 def _validation(metrics: JsonValue) -> str:

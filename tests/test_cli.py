@@ -61,6 +61,8 @@ def test_explain_with_options(tmp_path: Path) -> None:
     [
         (["explain", "nowhere.tif", "--model", DEMO_MODEL, "--out", "x"], "no file nowhere.tif"),
         (["explain", DEMO_STACK, "--model", ".", "--out", "x"], "no CellCam model"),
+        (["explain", DEMO_STACK, "--model", "nowhere", "--out", "x"], "There is no folder nowhere"),
+        (["explain", DEMO_STACK, "--model", DEMO_STACK, "--out", "x"], "model is a folder"),
         (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--channels", "a,b,c"],
          "The model wants the channels DNA, tubulin, marker"),
         (["explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", "x", "--classes", "wrong"],
@@ -84,6 +86,34 @@ def test_errors_are_one_line_and_leave_nothing_behind(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", DEMO_STACK, "--model", "nowhere", "--out", "x"], "There is no folder nowhere"),
+        (["explain", "--no-such-option"], "no-such-option"),
+    ],
+)
+def test_machines_get_errors_as_json(tmp_path: Path, arguments: list[object], message: str) -> None:
+    done = cellcam(*arguments, "--json", folder=tmp_path)
+    said = json.loads(done.stdout)
+    assert message in said["error"]
+    assert said["status"] == done.returncode == 1
+    assert message in done.stderr
+
+
+def test_a_channel_that_must_be_named_is_asked_for_as_it_is_typed(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(DEMO_MODEL, model)
+    description = model / "configs" / "inference.json"
+    content = json.loads(description.read_text())
+    content["finding"] = None
+    description.write_text(json.dumps(content))
+    done = cellcam("explain", DEMO_STACK, "--model", model, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "channels DNA, tubulin, marker" in done.stderr
+    assert "--find-channel DNA" in done.stderr
+
+
 def test_wrong_usage_ends_with_status_one(tmp_path: Path) -> None:
     done = cellcam("explain", "--no-such-option", folder=tmp_path)
     assert done.returncode == 1
@@ -96,6 +126,7 @@ def test_info_about_machine_image_and_model() -> None:
     assert image["channels"] == "DNA, tubulin, marker"
     model = json.loads(cellcam("info", DEMO_MODEL, "--json").stdout)
     assert model["sees"] == "max"
+    assert model["finds cells in"] == "DNA"
 
 
 def test_train_then_explain(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -229,8 +230,9 @@ def _finding_channel(stack: Stack, channel: str | None = None) -> str:
     """Channel that shows the cells: the one named, or the only one."""
     if channel is None and len(stack.channels) > 1:
         raise InputError(
-            f"{stack.name} has the channels {', '.join(stack.channels)}. "
-            "Say in which one cells are found (channel=..., --find-channel)."
+            f"{stack.name} has the channels {', '.join(stack.channels)}, and nothing says which of "
+            f"them shows the cells. Name it: --find-channel {shlex.quote(stack.channels[0])}, in "
+            f"Python channel={stack.channels[0]!r}, or another of them."
         )
     return channel or stack.channels[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from cellcam.evaluate.metrics import METRICS, MappedImages, measured
 from cellcam.evaluate.rivals import Method
 from cellcam.evaluate.statistics import bootstrap_mean, holm, sign_flip_test
+from cellcam.progress import Progress, nobody
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress = Callable[[int, int], None]
 
 # Images of one call of a method.
 _TOGETHER = 64
@@ -68,14 +67,13 @@ def judge_methods(
     """
     import pandas as pd
 
-    starts = range(0, len(x), _TOGETHER)
+    report, starts = progress or nobody, range(0, len(x), _TOGETHER)
     parts = []
     # Processor time, so that other programs on the machine do not count.
     clock = time.perf_counter if x.is_cuda else time.process_time
     black = torch.as_tensor(black, dtype=x.dtype, device=x.device)
     for done, (method, first) in enumerate((m, s) for m in methods for s in starts):
-        if progress:
-            progress(done, len(methods) * len(starts))
+        report(done, len(methods) * len(starts), method.name)
         rows = slice(first, first + _TOGETHER)
         started = clock()
         maps = method.maps(x[rows], classes[rows])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellcam.errors import InputError, UsageError
+from cellcam.errors import InputError, UsageError, how_to_install
 from cellcam.exchange.measurements import measured_columns
 from cellcam.stacks.writing import whole_file
 
@@ -40,7 +40,7 @@ def export_anndata(run: Path, target: Path) -> None:
     try:
         from anndata import AnnData
     except ImportError as error:
-        raise UsageError("AnnData needs the extra: pip install 'cellcam[anndata]'.") from error
+        raise UsageError(f"AnnData needs the extra: {how_to_install('anndata')}.") from error
     cells = pd.read_parquet(table)
     cells.index = pd.Index([str(number) for number in range(len(cells))])
     measured = measured_columns(cells)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellcam.errors import InputError, UsageError
+from cellcam.errors import InputError, UsageError, how_to_install
 from cellcam.exchange.cells import NOT_STATED, Cells, Outline, Ring, centres_of, numbers_of
 from cellcam.exchange.polygons import polygons_of_rings
 from cellcam.exchange.reading import measurement_columns
@@ -211,7 +211,5 @@ def _roifile() -> ModuleType:
     try:
         import roifile
     except ImportError as error:
-        raise UsageError(
-            "ROIs of ImageJ need the extra: pip install 'cellcam[exchange]'."
-        ) from error
+        raise UsageError(f"ROIs of ImageJ need the extra: {how_to_install('exchange')}.") from error
     return roifile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from math import inf
 from typing import Literal, TypedDict, Unpack, get_args
 
@@ -18,6 +19,8 @@ from cellcam.explain.scores import Score
 
 ProgressCallback = Callable[[int, int], object]
 
+# Arguments of `IntegratedGradCAM` itself: they belong to the network, not to a call.
+_OF_THE_NETWORK = ("target_layers", "black", "layout", "output")
 _DEFAULT_RTOL = 0.01
 _DEFAULT_STEPS = 20
 
@@ -79,9 +82,8 @@ class Settings:
 
     def changed(self, **changes: Unpack[SettingOptions]) -> Settings:
         """Settings with ``changes``; `TypeError` for unknown names, `ValueError` for values."""
-        known = Settings.__dataclass_fields__
-        if unknown := sorted(set(changes) - set(known)):
-            raise TypeError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(known)}.")
+        if unknown := sorted(set(changes) - set(Settings.__dataclass_fields__)):
+            raise TypeError(_unknown_setting(unknown[0]))
         fixed = changes.get("method") is not None or changes.get("n_steps") is not None
         if changes.get("rtol") is None:
             return replace(replace(self, rtol=None) if fixed else self, **changes)
@@ -109,3 +111,13 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}.")
+
+
+def _unknown_setting(name: str) -> str:
+    """What is wrong with a keyword argument, and what was meant by it."""
+    if name in _OF_THE_NETWORK:
+        return f"{name} belongs to the network: write IntegratedGradCAM(network, {name}=...)."
+    known = list(Settings.__dataclass_fields__)
+    near = get_close_matches(name, [*known, *_OF_THE_NETWORK], 1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return f"There is no setting {name}.{meant} Settings: {', '.join(known)}."

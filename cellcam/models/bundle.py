@@ -35,6 +35,7 @@ SPEC = Path("configs/inference.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 
+_TRAIN = "'cellcam train --out'"
 _FORMAT = 1  # of the description, see `ModelSpec.format_version`
 
 
@@ -103,10 +104,7 @@ def read_spec(folder: Path) -> ModelSpec:
     """The checked description of a model folder, without its weights."""
     with unreadable_is_refused(folder):
         if not (folder / SPEC).is_file():
-            raise ModelError(
-                f"{folder} is no CellCam model: {SPEC} is missing, or no file. "
-                "Give the folder that 'cellcam train --out' wrote."
-            )
+            raise ModelError(f"{_why_no_model(folder)} Give the folder that {_TRAIN} wrote.")
         refuse_active_content(folder)
         content = read_json(folder / SPEC)
     _refuse_later_format(content, folder)
@@ -115,6 +113,15 @@ def read_spec(folder: Path) -> ModelSpec:
     except ValidationError as error:
         why = _first_problem(error)
         raise ModelError(f"{folder / SPEC} describes no model ({why}). {COPY_AGAIN}") from error
+
+
+def _why_no_model(folder: Path) -> str:
+    """What stands in the place of a model, as a sentence."""
+    if folder.is_dir():
+        return f"{folder} is no CellCam model: {SPEC} is missing, or no file."
+    if folder.exists():
+        return f"{folder} is a file; a CellCam model is a folder."
+    return f"There is no folder {folder}."
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, get_args
 
-from cellcam.errors import UsageError
+from cellcam.errors import UsageError, how_to_install
 from cellcam.models.engine import Engine, TorchEngine
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-
-_INSTALL = 'Install it with: pip install "cellcam[openvino]"'
 
 
 def check_engine(engine: str) -> EngineName:
@@ -29,7 +27,10 @@ def check_engine(engine: str) -> EngineName:
     if engine not in ENGINES:
         raise UsageError(f"There is no engine {engine!r}. Choose one of {', '.join(ENGINES)}.")
     if engine == "openvino" and not is_installed():
-        raise UsageError(f"The engine openvino needs OpenVINO, which is not installed. {_INSTALL}")
+        raise UsageError(
+            "The engine openvino needs OpenVINO, which is not installed. Install it with: "
+            f"{how_to_install('openvino')}."
+        )
     return engine
 
 

@@ -22,7 +22,7 @@ from cellcam.pipeline.classify_field import CalledCells, classify_fields
 from cellcam.pipeline.find_field import find_field
 from cellcam.pipeline.map_canvas import MapCanvas
 from cellcam.pipeline.matching import FieldPlace, MatchedStack, map_planes, match
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
 
@@ -78,7 +78,8 @@ def explain_field(
     request : finder, channel map, planes, classes, exactness; see `Request`
     t : time point
     classes : which maps; overrules the request
-    progress : called before each pass through the network with (cells done, cells in all)
+    progress : called with (0, 0, what is being done), and before each pass through the network
+        with (cells done, cells in all, "")
 
     Returns
     -------
@@ -113,7 +114,11 @@ def explain_place(
     matched: MatchedStack, place: FieldPlace, model: CellModel, progress: Progress | None = None
 ) -> FieldResult:
     """Find, call and explain the cells of one field of a matched stack."""
-    called = classify_fields([find_field(matched, place)], model)
+    report = progress or nobody
+    report(0, 0, "finding cells")
+    found = find_field(matched, place)
+    report(0, 0, f"classifying {len(found.cells)} cells")
+    called = classify_fields([found], model)
     return explain_fields(called, model, matched.request, progress)[0]
 
 

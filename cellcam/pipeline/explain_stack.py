@@ -19,7 +19,7 @@ from cellcam.pipeline.notes import image_notes
 from cellcam.pipeline.result_files import map_kinds, write_images
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep_other_run
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody, staged
 from cellcam.request import Request
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import check_name, writable_folder, write_json, write_table
@@ -63,7 +63,8 @@ def explain_stack(
     Parameters
     ----------
     labels : the user's label image, with the stack's size; see `open_labels`
-    progress : called with (cells done, cells in all) for each field
+    progress : called with (cells done, cells in all, what is being done) for each field; with
+        (0, 0, what is being done) between them
 
     Returns
     -------
@@ -86,9 +87,14 @@ def explain_stack(
     check_folder(out, stack)
     finder = None if labels is None else as_user_labels(labels)
     matched = match(stack, model.spec, request or Request(), finder)
-    fields = [explain_place(matched, place, model, progress) for place in matched.fields()]
+    places = list(matched.fields())
+    fields = [
+        explain_place(matched, place, model, _of_field(progress, i, len(places)))
+        for i, place in enumerate(places)
+    ]
+    report = progress or nobody
+    report(0, 0, "writing maps and overview")
     cells = pd.concat([field.cells for field in fields], ignore_index=True)
-    places = [field.place for field in fields]
     if are_single_planes(places):
         images = [field.labels for field in fields]
         listed = [field.cells["label"].to_numpy() for field in fields]
@@ -108,6 +114,11 @@ def explain_stack(
     run |= {"explained": int(cells["importance_error"].notna().sum()), "notes": list(notes)}
     write_json(written[-1], run | {"seconds": round(time.monotonic() - started, 2)})
     return StackResult(cells, fields, written, notes)
+
+
+def _of_field(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Progress of one of several fields; that of a single field has no number."""
+    return staged(progress, f"field {number + 1} of {count}") if count > 1 else progress
 
 
 def _write_overview(matched: MatchedStack, network: str, out: Path, field: FieldResult) -> Path:

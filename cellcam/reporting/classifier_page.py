@@ -66,7 +66,7 @@ def write_classifier_page(path: Path, report: ClassifierReport) -> None:
         drawn=report.drawn,
         warnings=report.warnings,
         confusion=_shaded(report.classes, report.metrics["confusion"]),
-        reliability=figure_svg(_reliability_diagram(report.reliability)),
+        reliability=figure_svg(reliability_diagram(report.reliability)),
         curves=figure_svg(_curves(report.history)) if report.history else "",
         looked_at=[cell_picture(cell) for cell in report.looked_at],
         mistakes=[cell_picture(cell) for cell in report.mistakes],
@@ -85,7 +85,8 @@ def _shaded(
     ]
 
 
-def _reliability_diagram(bins: NDArray[np.float64]) -> Figure:
+def reliability_diagram(bins: NDArray[np.float64]) -> Figure:
+    """Chart of `cellcam.evaluate.classification.reliability`."""
     from matplotlib.figure import Figure
 
     figure = Figure((4.6, 4.2), layout="constrained")

@@ -110,6 +110,6 @@ def test_without_openvino_the_extra_is_named(
     folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cellcam.models.engine_choice.is_installed", lambda: False)
-    with pytest.raises(UsageError, match=r'pip install "cellcam\[openvino\]"'):
+    with pytest.raises(UsageError, match=r"pip install 'cellcam\[openvino\]'"):
         run(folder, model, tmp_path / "named", OPENVINO)
     assert not (tmp_path / "named").exists()

@@ -206,8 +206,14 @@ def test_wrong_layers_say_what_to_do(layer: str, message: str) -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(TypeError, match="steps"):
+    with pytest.raises(TypeError, match=r"no setting steps. Did you mean n_steps\?"):
         IntegratedGradCAM(small_network(), steps=3)
+
+
+def test_what_belongs_to_the_network_is_not_a_setting_of_a_call() -> None:
+    cam = IntegratedGradCAM(small_network())
+    with pytest.raises(TypeError, match=r"write IntegratedGradCAM\(network, black=...\)"):
+        cam(torch.rand(1, 2, 16, 16), black=0.5)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

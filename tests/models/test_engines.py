@@ -167,7 +167,7 @@ def test_unknown_engines_and_missing_packages_are_refused(
     with pytest.raises(UsageError, match="Choose one of torch, openvino"):
         load_model(tmp_path / "model", "cpu", "tensorrt")
     monkeypatch.setattr("cellcam.models.engine_choice.is_installed", lambda: False)
-    with pytest.raises(UsageError, match=r'pip install "cellcam\[openvino\]"'):
+    with pytest.raises(UsageError, match=r"pip install 'cellcam\[openvino\]'"):
         load_model(tmp_path / "model", "cpu", "openvino")
 
 

@@ -54,6 +54,19 @@ def test_what_is_written(stack: Stack, make_model: Make, tmp_path: Path) -> None
     assert picture.std() > 20
 
 
+def test_progress_says_which_field_and_what_is_being_done(
+    stack: Stack, make_model: Make, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    explain_stack(
+        movie(stack), make_model(), tmp_path, IN_DNA,
+        progress=lambda done, total, note="": said.append(note),
+    )  # fmt: skip
+    assert said[0] == "field 1 of 6: finding cells"
+    assert "field 6 of 6: classifying 2 cells" in said
+    assert said[-2:] == ["field 6 of 6", "writing maps and overview"]
+
+
 def test_every_plane_and_time_point_is_a_field(
     stack: Stack, make_model: Make, tmp_path: Path
 ) -> None:

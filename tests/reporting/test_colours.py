@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -25,6 +25,13 @@ DICHROMATS = {
             [-0.011820, 0.042940, 0.968881],
         ]
     ),
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
     "protanopia": np.array(
         [
             [0.152286, 1.052583, -0.204868],
@@ -33,6 +40,9 @@ DICHROMATS = {
         ]
     ),
 }
+# The palette of classes was chosen for the frequent kinds. Tritanopia is far rarer; importance and
+# differences are readable with it, too.
+FREQUENT = ("normal", "deuteranopia", "protanopia")
 # Stains of the window and of reports at full and half brightness, white, grey, black.
 STAINS = np.array(
     [*colours.CHANNELS.values(), (1, 0, 1), (0, 1, 0), (1, 1, 1), (0.5, 0.5, 0.5), (0, 0, 0)]
@@ -56,7 +66,7 @@ def smallest_distance(hexes: list[str], reader: str) -> float:
     return min(float(deltaE_ciede2000(a, b)) for a, b in combinations(seen, 2))
 
 
-@pytest.mark.parametrize("reader", DICHROMATS)
+@pytest.mark.parametrize("reader", FREQUENT)
 @pytest.mark.parametrize(("n", "least"), [(2, 40), (5, 16), (8, 14), (12, 8.9), (16, 7), (20, 5)])
 def test_classes_are_told_apart_by_every_reader(n: int, least: float, reader: str) -> None:
     # Okabe and Ito's eight, which were used before, come as near as 6.2.
@@ -64,11 +74,34 @@ def test_classes_are_told_apart_by_every_reader(n: int, least: float, reader: st
     assert smallest_distance(hexes, reader) >= least
 
 
-@pytest.mark.parametrize("reader", DICHROMATS)
+@pytest.mark.parametrize("reader", FREQUENT)
 def test_classes_are_told_apart_from_the_stains_below_them(reader: str) -> None:
     stains = as_seen(STAINS, reader)
     for colour in as_seen(as_rgb(list(colours.PALETTE)), reader):
         assert min(float(deltaE_ciede2000(colour, stain)) for stain in stains) >= 7
+
+
+@pytest.mark.parametrize("reader", DICHROMATS)
+def test_more_importance_is_lighter_for_every_reader(reader: str) -> None:
+    """Of the window's map, from clear to opaque over the image, and of the reports' map."""
+    stops, rgba = importance_stops()
+    window = rgba[stops >= 0.4, :3]
+    reports = mpl.colormaps[colours.IMPORTANCE_COLORMAP](np.linspace(0, 1, 33))[:, :3]
+    for ramp in (window, reports):
+        lightness = as_seen(ramp, reader)[:, 0]
+        assert (np.diff(lightness) > 0).all()
+        assert lightness[-1] - lightness[0] > 40
+
+
+@pytest.mark.parametrize("reader", DICHROMATS)
+def test_importance_stands_out_from_the_grey_image_for_every_reader(reader: str) -> None:
+    """A step of a fifth of the largest importance is seen on dark, middle and bright grey."""
+    for grey in (0.1, 0.5, 0.9):
+        strengths = np.linspace(0, 1, 6)[None].astype(np.float32)
+        picture = under_importance(np.full((1, 6, 1), grey, np.float32), strengths)[0]
+        seen = as_seen(picture, reader)
+        steps = [float(deltaE_ciede2000(a, b)) for a, b in pairwise(seen)]
+        assert min(steps) >= 4.5, (grey, steps)
 
 
 @pytest.mark.parametrize("reader", DICHROMATS)

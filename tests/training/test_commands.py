@@ -6,6 +6,8 @@ import pytest
 from cellcam_training import commands
 
 from cellcam.errors import UsageError
+from cellcam.models.bundle import read_spec
+from cellcam.samples import sample_path
 
 
 def test_an_unknown_benchmark_is_refused_with_the_known_names(tmp_path: Path) -> None:
@@ -25,3 +27,20 @@ def test_evaluate_evaluates_explanations_too(
     assert "Integrated Grad-CAM, paper, 20 steps: ebpg" in printed
     assert "left out" not in printed
     assert {f.name for f in tmp_path.iterdir()} >= {"explanations.html", "explanations.json"}
+
+
+def test_the_packaged_stack_can_be_trained_on(tmp_path: Path) -> None:
+    """Its five planes are seen as one, and its table says nothing about planes."""
+    commands.train(
+        sample_path("demo_cells.truth.csv"), tmp_path / "model",
+        group_column="label", field="max", network="small_cnn", epochs=1, device="cpu", quiet=True,
+    )  # fmt: skip
+    spec = read_spec(tmp_path / "model")
+    assert spec.field == "max"
+    assert spec.finding is not None
+    assert spec.finding.channel == "DNA"
+
+
+def test_a_word_that_is_no_field_is_refused_with_the_words_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="field: 'brightest' must be 'plane', 'max'"):
+        commands.train(sample_path("demo_cells.truth.csv"), tmp_path / "model", field="brightest")

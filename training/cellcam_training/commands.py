@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellcam.cli_options import Axes, Device, Json, Quiet
+from cellcam.cli_options import Axes, Device, Json, Quiet, name_and_value
 from cellcam.console import Console
-from cellcam.errors import UsageError
+from cellcam.errors import UsageError, how_to_install
 from cellcam.names import split_names
 from cellcam.stacks.writing import writable_folder
 
@@ -67,6 +67,10 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of epochs; else 15 to 80.")
     ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help="Of z-stacks: plane (column z of the table), max, mean or volume."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is in the folder already.")
     ] = False,
@@ -80,6 +84,7 @@ def train(
     """
     with _training_packages():
         from cellcam_training.fitting.announcement import announcement
+        from cellcam_training.fitting.cross_validation import cross_validation_folds
         from cellcam_training.fitting.distributed_training import is_first_process, process_group
         from cellcam_training.fitting.recipe import changed_recipe, read_recipe
         from cellcam_training.fitting.trainer import (
@@ -97,12 +102,15 @@ def train(
         crop_size=_crop_size(crop_size),
         network=network,
         epochs=epochs,
+        field=field,
     )
     check_out(out, overwrite)
     with process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
         _say_about(cells, console)
+        if folds:  # before the images are read
+            cross_validation_folds(cells, settings, folds)
         crops = read_all_crops(cells, settings, scratch_folder(out))
         if is_first_process():
             for sentence in announcement(cells, crops, settings, out, device, folds):
@@ -197,7 +205,8 @@ def evaluate(
     _say_about(cells, console)
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None
-    metrics = evaluate_model(cells, loaded, out, names, model)
+    with console.progress("evaluating") as progress:
+        metrics = evaluate_model(cells, loaded, out, names, model, progress).metrics
     if metrics["trained_on"]:
         console.say(
             f"Warning: the model was trained on {metrics['trained_on']} of these "
@@ -225,6 +234,53 @@ def evaluate(
     console.report(metrics)
 
 
+def certify(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    data: Annotated[
+        Path, typer.Option(help="Cell table, as for train, of cells without part in the training.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", callback=writable_folder)],
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='What only you know, such as "licence of the model=MIT"; may be repeated.'
+        ),
+    ] = None,
+    class_column: ClassColumn = "cls",
+    group_column: GroupColumn = None,
+    only: Only = None,
+    image: Image = None,
+    channels: Channels = None,
+    axes: Axes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Answer what a facility asks about a model: a page, and JSON."""
+    with _training_packages():
+        from cellcam_training.judging.certificate import certify as write_certificate
+        from cellcam_training.judging.certificate import check_about
+        from cellcam_training.tables.cell_table import read_cell_table
+    from cellcam.models.bundle import read_spec
+
+    console = Console(quiet, json)
+    stated = dict(name_and_value(text, "NAME=TEXT") for text in about or ())
+    check_about(stated)
+    names = split_names(channels, read_spec(model).channels) or None
+    cells = read_cell_table(
+        data, class_column, group_column, only or (), image, to_train=False, axes=axes
+    )
+    _say_about(cells, console)
+    with console.progress("certifying") as progress:
+        items = write_certificate(model, cells, out, stated, names, device, progress)
+    for item in items:
+        console.say(f"{'answered' if item.is_filled else 'MISSING '}  {item.name}")
+    missing = [item.name for item in items if not item.is_filled]
+    console.say(f"{len(items) - len(missing)} of {len(items)} items are answered.")
+    console.say(f"Wrote {out / 'certificate.html'}, .json, report.html, metrics.json and calls.csv")
+    console.report({"out": str(out), "items": len(items), "missing": list(missing)})
+
+
 def benchmark(
     name: Annotated[str, typer.Argument(help="planted: simulated cells with known evidence.")],
     out: Annotated[
@@ -245,7 +301,7 @@ def benchmark(
         from cellcam_training.simulated.planted_benchmark import run_planted
 
     console = Console(quiet, json)
-    with console.progress("training, epochs") as progress:
+    with console.progress("planted benchmark") as progress:
         results, confounder = run_planted(
             out, cells, epochs=epochs, device=device, progress=progress
         )
@@ -330,5 +386,5 @@ def _training_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"Training needs the package {error.name}: pip install 'cellcam[train]' brings it."
+            f"Training needs the package {error.name}: {how_to_install('train')} brings it."
         ) from error

@@ -49,5 +49,10 @@ def test_folds_keep_groups_together() -> None:
 
 def test_more_folds_than_groups_are_refused() -> None:
     rows = rows_with(group=[f"plate {i // 30}" for i in range(60)])
-    with pytest.raises(InputError, match="as many groups"):
+    with pytest.raises(InputError, match="as many groups .* has 2. Ask for fewer folds"):
         fold_numbers(rows, 3, 0)
+
+
+def test_more_folds_than_cells_of_a_class_are_refused() -> None:
+    with pytest.raises(InputError, match="as many cells of each class; a has 20"):
+        fold_numbers(rows_with(), 21, 0)

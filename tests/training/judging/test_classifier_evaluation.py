@@ -22,7 +22,7 @@ def test_the_metrics_are_those_of_the_calls_that_are_written(
 ) -> None:
     model = train_model(table, QUICK, tmp_path / "m", "cpu")
     out = tmp_path / "evaluated"
-    metrics = evaluate_model(table, model, out, ("light", "DNA"))
+    metrics = evaluate_model(table, model, out, ("light", "DNA")).metrics
     assert json.loads((out / "metrics.json").read_text("utf-8")) == metrics
     wanted = {"accuracy", "balanced_accuracy", "macro_f1", "ece", "per_class", "n"}
     assert wanted <= set(metrics)

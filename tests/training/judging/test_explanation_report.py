@@ -18,7 +18,11 @@ def test_explanations_of_a_table_are_evaluated_with_its_masks(
     cells = simulate_cells("plain", 12, 11)
     table = read_cell_table(write_planted(tmp_path / "cells", cells), to_train=False)
     model = load_model(benchmark / "plain" / "model")
-    metrics = evaluate_explanations(table, model, tmp_path, masks=tmp_path / "cells" / "evidence")
+    said: list[str] = []
+    metrics = evaluate_explanations(
+        table, model, tmp_path, masks=tmp_path / "cells" / "evidence",
+        progress=lambda done, total, note="": said.append(note),
+    )  # fmt: skip
     by_cell = pd.read_csv(tmp_path / "explanations.csv")
     assert set(by_cell["method"]) == set(metrics.costs["method"])
     assert len(by_cell) == 12 * len(metrics.costs)
@@ -26,3 +30,6 @@ def test_explanations_of_a_table_are_evaluated_with_its_masks(
     of_one_method = by_cell[by_cell["method"] == by_cell["method"][0]]
     np.testing.assert_array_equal(of_one_method["ebpg"].notna(), with_evidence)
     assert (tmp_path / "explanations.html").is_file()
+    methods = metrics.costs["method"].tolist()
+    checks = ["means, intervals and tests", "sanity checks", "drawing pictures"]
+    assert said == ["reading cells", *methods, *checks]

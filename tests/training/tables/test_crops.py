@@ -56,6 +56,11 @@ def test_a_row_can_name_its_plane(folder: Path) -> None:
     np.testing.assert_array_equal(crops, [field[:, z, 9:14, 18:25] for z in (0, 2, 1)])
 
 
+def test_a_stack_of_planes_asks_which_of_them_show_the_cells(folder: Path) -> None:
+    with pytest.raises(InputError, match="a column z of the table .* --field max"):
+        crops_of(folder, CropSettings(crop_size=(5, 7)), image=["field.ome.tif"], x=[41], y=[31])
+
+
 def test_crops_can_be_resampled_to_another_pixel_size(folder: Path) -> None:
     settings = CropSettings(crop_size=(5, 7), field="max", pixel_size_um=(1.0, 1.0))
     table = read_cell_table(

@@ -36,8 +36,8 @@ def announcement(
 
     Returns
     -------
-    sentences: the crops and why they are as large, channels, network and why, validation, epochs
-    and time
+    sentences: the crops and why they are as large, channels, network and why, validation, epochs,
+    how cells of new images will be found, and time
     """
     course = course_of(table, crops, recipe)
     recipe, n = course.recipe, len(table.rows)
@@ -60,6 +60,20 @@ def announcement(
         f"Look at them before you wait: {samples}",
         f"Network: {recipe.network}, {course.why_network}; --network changes it.",
         f"{validation}; {networks} trained for{stop} {recipe.epochs} epochs{again}{cross}.",
+        _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
         f"This takes about {in_words(seconds)} on this machine.",
     ]
+
+
+def _about_finding(crops: CropSet) -> str:
+    """How the cells of new images will be found, or what the user has to say then."""
+    finding, why = crops.finding
+    if finding is not None:
+        return (
+            f"In new images cells are found in {finding.channel}: {why}; --find-channel changes it."
+        )
+    text = f"How cells are found in new images is not known: {why}."
+    if len(crops.channels) == 1:
+        return text
+    return f"{text} Then name a channel with --find-channel, or give your own cells with --labels."

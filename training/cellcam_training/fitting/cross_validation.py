@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cellcam.errors import InputError
 from cellcam.progress import Progress
 from cellcam_training.fitting.data_split import fold_numbers
 from cellcam_training.fitting.recipe import Recipe
@@ -71,9 +73,9 @@ def cross_validate(
     Raises
     ------
     InputError
-        If there are fewer groups, or cells of some class, than folds.
+        See `cross_validation_folds`.
     """
-    fold = fold_numbers(table.rows, n_folds, recipe.seed)
+    fold = cross_validation_folds(table, recipe, n_folds)
     truth, groups = table.truth(), group_numbers(table.rows)
     probabilities = np.zeros((len(truth), len(table.classes)))
     metrics = []
@@ -91,6 +93,42 @@ def cross_validate(
         predictions = LabelledPredictions(truth[test], probabilities[test], groups[test])
         metrics.append(predictions.metrics(table.classes))
     return CrossValidation(metrics, LabelledPredictions(truth, probabilities, groups))
+
+
+def cross_validation_folds(table: CellTable, recipe: Recipe, n_folds: int) -> NDArray[np.int64]:
+    """Fold (N,) of every cell.
+
+    Raises
+    ------
+    InputError
+        If there are fewer groups, or cells of some class, than folds; if the cells outside a fold
+        are of one group, so that none of them can be kept for validation.
+    """
+    fold, groups = fold_numbers(table.rows, n_folds, recipe.seed), group_numbers(table.rows)
+    has_split = bool((table.rows["split"] != "").any())
+    for k in range(n_folds):
+        if not has_split and len(set(groups[fold != k])) < 2:
+            raise InputError(_too_few_groups(table, fold == k, n_folds))
+    return fold
+
+
+def _too_few_groups(table: CellTable, fold: NDArray[np.bool_], n_folds: int) -> str:
+    """Why cross-validation is refused, and what to do."""
+    names = table.rows["group"].to_numpy(str)
+    other = names[~fold][0]
+    n = len(set(names))
+    way_out = (
+        f"Give --folds {n}, one for each group, or label cells of more groups."
+        if n > n_folds
+        else "Label cells of a third group, or leave out --folds: the training itself keeps one "
+        "group for validation."
+    )
+    return (
+        f"{n_folds} folds need more groups (plates, movies, patients) than the {n} of this table: "
+        f"when {', '.join(sorted(set(names[fold])))} is judged, all other cells are of {other}, "
+        f"and a network needs at least one group to learn from and one to be validated on. "
+        f"{way_out}"
+    )
 
 
 def _fold_progress(progress: Progress, k: int, n_folds: int) -> Progress:

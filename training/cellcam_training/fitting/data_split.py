@@ -45,8 +45,10 @@ def validation_cells(rows: pd.DataFrame, share: float, seed: int) -> NDArray[np.
     most = min(len(set(group_numbers(rows))), rows["cls"].value_counts().min())
     if most < 2:
         raise InputError(
-            "All cells belong to one group, so none can be kept for validation. "
-            "Give a split column, or another --group-column."
+            "All cells belong to one group, so that no other group can be kept for validation. "
+            "Label cells of a second group; or name a column that differs from cell to cell "
+            "(--group-column), or delete the column group, to split the cells one by one: the "
+            "figures are too good then, since cells of one plate or image are alike."
         )
     return fold_numbers(rows, min(max(2, round(1 / share)), most), seed) == 0
 
@@ -62,10 +64,15 @@ def fold_numbers(rows: pd.DataFrame, n_folds: int, seed: int) -> NDArray[np.int6
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups, counts = group_numbers(rows), rows["cls"].value_counts()
-    if n_folds < 2 or len(set(groups)) < n_folds or counts.min() < n_folds:
+    if (n := len(set(groups))) < n_folds:
         raise InputError(
-            f"{n_folds} folds need two or more, as many groups (there are {len(set(groups))}) "
-            f"and as many cells of each class ({counts.idxmin()} has {counts.min()})."
+            f"{n_folds} folds need as many groups (plates, movies, patients), each kept whole; the "
+            f"table has {n}. Ask for fewer folds, or label cells of more groups."
+        )
+    if counts.min() < n_folds:
+        raise InputError(
+            f"{n_folds} folds need as many cells of each class; {counts.idxmin()} has "
+            f"{counts.min()}. Ask for fewer folds, or label more of them."
         )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold = np.zeros(len(rows), np.int64)

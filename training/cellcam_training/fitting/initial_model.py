@@ -88,7 +88,7 @@ def initial_model(
         formula=FORMULA,
         baseline=BASELINE,
         field=recipe.field,
-        finding=recipe.finding,
+        finding=recipe.finding or crops.finding.finding,
         note=recipe.note,
     )
     with torch.random.fork_rng():

@@ -15,6 +15,7 @@ from cellcam import __version__
 from cellcam.errors import UsageError
 from cellcam.models.bundle import SPEC, load_model, read_spec, save_model
 from cellcam.models.model import CellModel
+from cellcam.models.spec import ModelSpec
 from cellcam.progress import Progress
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file
@@ -40,8 +41,16 @@ from cellcam_training.fitting.training_images import with_training_images
 from cellcam_training.fitting.training_loop import fit, write_history
 from cellcam_training.fitting.training_report import description, training_report, write_split
 from cellcam_training.judging.predictions import LabelledPredictions
+from cellcam_training.tables.cell_finding import measured_finding
 from cellcam_training.tables.cell_table import CellTable, group_numbers
-from cellcam_training.tables.crops import CropSet, read_crops
+from cellcam_training.tables.crops import (
+    CropSet,
+    CropSettings,
+    FindingChoice,
+    image_opener,
+    read_crops,
+)
+from cellcam_training.tables.table_checks import READY_MADE
 
 
 def train_model(
@@ -78,6 +87,8 @@ def train_model(
     fitted = fit_model(table, crops, recipe, scratch / "final", device, progress)
     if not is_first_process():
         return fitted.model
+    if progress:
+        progress(0, 0, "writing the report")
     report = training_report(table, crops, recipe, fitted)
     seconds = round(time.monotonic() - started, 1)
     training = description(table, crops, recipe, fitted, report, seconds)
@@ -131,14 +142,32 @@ def read_all_crops(table: CellTable, recipe: Recipe, scratch: Path) -> CropSet:
     """
     settings, why, start = recipe.crop_settings(), None, recipe.start_from
     spec = load_model(start, "cpu").spec if start else None
-    if start and spec and table.place not in ("index", "whole"):
+    if start and spec and table.place not in READY_MADE:
         if settings.crop_size is None:
             settings, why = replace(settings, crop_size=spec.crop_size), start.name
         if settings.pixel_size_um is None:
             settings = replace(settings, pixel_size_um=spec.pixel_size_um)
     with first_process_first():
         crops = read_crops(table, settings, scratch / "crops")
-    return replace(crops, why_size=f"as {why}, which it goes on from, sees cells") if why else crops
+    if why:
+        crops = replace(crops, why_size=f"as {why}, which it goes on from, sees cells")
+    return replace(crops, finding=_finding(table, recipe, settings, crops, spec))
+
+
+def _finding(
+    table: CellTable,
+    recipe: Recipe,
+    settings: CropSettings,
+    crops: CropSet,
+    start: ModelSpec | None,
+) -> FindingChoice:
+    """How the cells of new images will be found: as recipe or earlier model say, or measured."""
+    if recipe.finding:
+        return FindingChoice(recipe.finding, "as the recipe says")
+    if start and start.finding:
+        return FindingChoice(start.finding, "as the model says that it goes on from")
+    opened = image_opener(table, settings)
+    return measured_finding(table, settings, opened, max(crops.crop_size[-2:]))
 
 
 @dataclass(frozen=True)
@@ -230,7 +259,7 @@ def _measured_on(
     earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
     pixels, seed = crops.pixels[rows], recipe.seed
     cells = known_cells(model, pixels, groups, earlier or None, seed)
-    if table.place not in ("index", "whole"):  # crops do not say which image they are from
+    if table.place not in READY_MADE:  # crops do not say which image they are from
         images = np.unique(table.rows["image"].to_numpy(str)[rows], return_inverse=True)[1]
         cells = with_training_images(cells, model.spec.normalisation, pixels, groups, images, seed)
     errors = measured_error_factor(model, pixels, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellcam.errors import InputError
 from cellcam.models.model import CellModel
 from cellcam.models.spec import ModelSpec
+from cellcam.progress import Progress, nobody
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.classifier_report import classifier_report
@@ -24,13 +25,30 @@ from cellcam_training.tables.crops import CropSet, crops_for_model
 from cellcam_training.tables.image_crops import Pixels
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known after an evaluation.
+
+    Attributes
+    ----------
+    metrics : content of ``metrics.json``: see `classification_metrics`, ``intervals``, and
+        ``trained_on``: number of these cells that the model was trained on, None if that is unknown
+    crops, predictions : of all cells of the table
+    """
+
+    metrics: Metrics
+    crops: CropSet
+    predictions: LabelledPredictions
+
+
 def evaluate_model(
     table: CellTable,
     model: CellModel,
     out: Path,
     channels: tuple[str, ...] | None = None,
     folder: Path | None = None,
-) -> Metrics:
+    progress: Progress | None = None,
+) -> Evaluation:
     """Evaluate a model; write ``metrics.json``, ``calls.csv`` and ``report.html``.
 
     Parameters
@@ -40,19 +58,17 @@ def evaluate_model(
     channels : names of the images' channels, overruling those in the files
     folder : of the model, which says on which cells it was trained
 
-    Returns
-    -------
-    content of ``metrics.json``: see `classification_metrics`, ``intervals``, and ``trained_on``:
-    number of these cells that the model was trained on, None if that is unknown
-
     Raises
     ------
     InputError
         If the table has classes that the model does not know, or its images lack a channel.
     """
-    spec = model.spec
+    spec, say = model.spec, progress or nobody
+    say(0, 0, "reading cells")
     crops = crops_for_model(table, spec, channels)
+    say(0, 0, f"classifying {len(table.rows)} cells")
     predictions = predict_table(table, model, crops)
+    say(0, 0, "intervals and pictures")
     seen = _seen(crops, model, folder)
     with whole_file(out / "calls.csv") as temporary:
         _calls(table, predictions, spec.classes, seen).to_csv(temporary, index=False)
@@ -72,7 +88,7 @@ def evaluate_model(
     write_classifier_page(out / "report.html", report)
     metrics = {**report.metrics, "trained_on": None if seen is None else int(seen.sum())}
     write_json(out / "metrics.json", metrics)
-    return metrics
+    return Evaluation(metrics, crops, predictions)
 
 
 def _read(

@@ -26,7 +26,7 @@ from cellcam.explain.baselines import baseline_images
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody
 from cellcam_training.tables.cell_regions import cell_regions
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import crops_for_model
@@ -93,7 +93,7 @@ class ExplanationMetrics:
     checks: tuple[SanityCheck, ...]
 
 
-def cells_to_explain(
+def sampled_cells(
     table: CellTable,
     model: CellModel,
     channels: tuple[str, ...] | None = None,
@@ -130,12 +130,12 @@ def measure_explanations(
     classes = torch.from_numpy(cells.explained).to(x.device)
     regions = None if cells.regions is None else torch.from_numpy(cells.regions).to(x.device)
     by_cell = judge_methods(methods, model.network, x, classes, model.black(), regions, progress)
-    return ExplanationMetrics(
-        by_cell,
-        summary(by_cell, OWN, cells.groups),
-        costs(by_cell),
-        sanity_checks(model, x[:_CHECKED_CELLS], classes[:_CHECKED_CELLS]),
-    )
+    report = progress or nobody
+    report(0, 0, "means, intervals and tests")
+    table = summary(by_cell, OWN, cells.groups)
+    report(0, 0, "sanity checks")
+    checks = sanity_checks(model, x[:_CHECKED_CELLS], classes[:_CHECKED_CELLS])
+    return ExplanationMetrics(by_cell, table, costs(by_cell), checks)
 
 
 def methods_for(model: CellModel) -> list[Method]:

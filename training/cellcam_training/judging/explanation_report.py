@@ -11,14 +11,14 @@ from pydantic import JsonValue
 from cellcam.errors import InputError
 from cellcam.evaluate.rivals import OWN
 from cellcam.models.model import CellModel
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody
 from cellcam.reporting.explanation_page import ExplanationReport, write_explanation_page
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
     ExplainedCells,
     ExplanationMetrics,
-    cells_to_explain,
     measure_explanations,
+    sampled_cells,
 )
 from cellcam_training.judging.explanation_pictures import with_pictures
 from cellcam_training.tables.cell_table import CellTable
@@ -54,8 +54,11 @@ def evaluate_explanations(
     """
     if not len(table.rows):
         raise InputError("There are no cells to evaluate explanations on.")
-    cells = cells_to_explain(table, model, channels, masks)
+    report = progress or nobody
+    report(0, 0, "reading cells")
+    cells = sampled_cells(table, model, channels, masks)
     metrics = measure_explanations(model, cells, progress)
+    report(0, 0, "drawing pictures")
     subtitle = f"{model.spec.network}, {model.spec.explaining}; {len(cells.explained)} cells."
     write_results(out, "explanations", model, cells, metrics, subtitle, table.warnings)
     return metrics

@@ -10,6 +10,7 @@ import numpy as np
 from cellcam.reporting.sample_page import ClassSamples, ShownCrop
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.image_crops import Pixels
+from cellcam_training.tables.table_checks import READY_MADE
 
 _OF_A_CLASS, _MOST_CLASSES = 6, 40
 _CONTEXT = 2  # times the crop, along y and x
@@ -33,7 +34,7 @@ def sample_crops(
     rows = np.concatenate(list(chosen.values()))
     images = [Path(name).name for name in table.rows["image"]]
     is_colour = channels[:3] == ("red", "green", "blue")
-    ready_made = table.place in ("index", "whole")
+    ready_made = table.place in READY_MADE
     size = crop_size if ready_made else (*crop_size[:-2], *(_CONTEXT * n for n in crop_size[-2:]))
     pixels = dict(zip(rows.tolist(), read(table.part(rows), size), strict=True))
     return [

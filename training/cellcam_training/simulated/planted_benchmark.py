@@ -14,7 +14,7 @@ from cellcam.errors import UsageError
 from cellcam.evaluate.statistics import Mean, bootstrap_mean
 from cellcam.models.bundle import load_model
 from cellcam.models.model import CellModel
-from cellcam.progress import Progress
+from cellcam.progress import Progress, staged
 from cellcam.reporting.cell_pictures import cell_picture
 from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.judging.explanation_evaluation import (
@@ -76,9 +76,10 @@ def run_planted(
     models: dict[str, CellModel] = {}
     for name in DIFFICULTIES:
         models[name] = _model(out / name, name, n_training, epochs, device, progress)
+        stage = staged(progress, f"{name}, explaining")
         cells = simulate_cells(name, n_test, TEST_SEED)
         write_planted(out / name / "test", cells)
-        results.append(_evaluated(out / name, name, models[name], cells))
+        results.append(_evaluated(out / name, name, models[name], cells, stage))
     leaky = _model(
         out / "confounded_leaky", "confounded", n_training, epochs, device, progress, leaky=True
     )
@@ -103,10 +104,13 @@ def _model(
     """The model of a folder, trained unless it is there."""
     if (folder / "model").is_dir():
         return load_model(folder / "model", device)
-    return planted_model(folder, difficulty, n_training, epochs, device, progress, leaky=leaky)
+    stage = staged(progress, f"{folder.name}, training")
+    return planted_model(folder, difficulty, n_training, epochs, device, stage, leaky=leaky)
 
 
-def _evaluated(folder: Path, name: str, model: CellModel, cells: PlantedCells) -> PlantedResult:
+def _evaluated(
+    folder: Path, name: str, model: CellModel, cells: PlantedCells, progress: Progress
+) -> PlantedResult:
     """Evaluate the explanations of correctly called cells with evidence; write the results."""
     truth = np.array([model.spec.classes.index(cls) for cls in cells.classes], np.int64)
     correct = model.probabilities(cells.pixels).argmax(1) == truth
@@ -127,7 +131,7 @@ def _evaluated(folder: Path, name: str, model: CellModel, cells: PlantedCells) -
         np.arange(len(rows)),
         TRUTH,
     )
-    metrics = measure_explanations(model, explained)
+    metrics = measure_explanations(model, explained, progress)
     shares = model.channel_shares(explained.pixels, torch.from_numpy(explained.explained))
     stain_named = planted_stains[np.arange(len(rows)), shares.argmax(1)]
     subtitle = (

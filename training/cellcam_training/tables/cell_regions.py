@@ -22,7 +22,7 @@ from cellcam_training.tables.label_fields import (
     labelled_positions,
     labels_of_rows,
 )
-from cellcam_training.tables.table_checks import BOX
+from cellcam_training.tables.table_checks import BOX, READY_MADE
 
 
 def cell_regions(
@@ -58,7 +58,7 @@ def cell_regions(
 
 
 def _from_masks(table: CellTable, spec: ModelSpec, masks: Path) -> NDArray[np.bool_]:
-    if table.place not in ("index", "whole"):
+    if table.place not in READY_MADE:
         raise InputError("--masks is for tables of crops; other tables name label images.")
     opened = cache(lambda path: open_crops(path).data)
     regions = np.zeros((len(table.rows), *spec.crop_size), bool)

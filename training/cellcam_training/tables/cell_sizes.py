@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcam.cells.cropping import shape_at_pixel_size
-from cellcam.stacks.stack import Stack, ZChoice
+from cellcam.stacks.stack import Stack
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.label_fields import labels_of_rows
 from cellcam_training.tables.mean_profiles import MeanWidth, mean_width
 from cellcam_training.tables.table_checks import BOX
+from cellcam_training.tables.table_fields import TableField, crop_scale, some_fields
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cellcam_training.tables.crops import CropSettings
 
 # Fields that cells are measured in, spread over the table.
@@ -39,16 +37,6 @@ class CellSizes:
     how: str
 
 
-class _Field(NamedTuple):
-    """One plane of an image with cells of the table."""
-
-    stack: Stack
-    t: int
-    view: ZChoice
-    rows: pd.DataFrame
-    scale: float
-
-
 def cell_sizes(
     table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
 ) -> CellSizes | None:
@@ -65,7 +53,7 @@ def cell_sizes(
         corners = table.rows[BOX].to_numpy(float)
         scale = _scale_of_rows(table, settings, opened)
         return CellSizes((corners[:, 2:] - corners[:, :2]).max(axis=1) * scale, "their boxes")
-    fields = list(_fields(table, settings, opened))
+    fields = list(some_fields(table, settings, opened, _FIELDS))
     if table.place == "label":
         sides = np.concatenate([_sides_of_labels(field) * field.scale for field in fields])
         return CellSizes(sides, "their labels")
@@ -75,36 +63,11 @@ def cell_sizes(
 def _scale_of_rows(
     table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
 ) -> NDArray[np.float64]:
-    scales = {name: _scale(opened(name), settings) for name in set(table.rows["image"])}
+    scales = {name: crop_scale(opened(name), settings) for name in set(table.rows["image"])}
     return table.rows["image"].map(scales).to_numpy(float)
 
 
-def _scale(stack: Stack, settings: CropSettings) -> float:
-    """Pixels of a crop for one pixel of the image."""
-    shape = stack.data.shape[-2:]
-    size = settings.pixel_size_um and settings.pixel_size_um[-2:]
-    return shape_at_pixel_size(stack, shape, size)[1] / shape[1]
-
-
-def _fields(
-    table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
-) -> Iterator[_Field]:
-    """Some fields of a table, spread evenly over it."""
-    rows = table.rows
-    planes = "z" in rows and settings.field == "plane"
-    names = ["image", *(["t"] if "t" in rows else []), *(["z"] if planes else [])]
-    groups = list(rows.groupby(names, sort=True))
-    chosen = np.unique(np.linspace(0, len(groups) - 1, _FIELDS).round().astype(int))
-    for _, group in (groups[i] for i in chosen):
-        stack = opened(str(group["image"].iloc[0]))
-        view: ZChoice = int(group["z"].iloc[0]) if planes else None
-        if not planes and stack.data.shape[2] > 1:
-            view = "mean" if settings.field == "mean" else "max"
-        t = int(group["t"].iloc[0]) if "t" in rows else 0
-        yield _Field(stack, t, view, group, _scale(stack, settings))
-
-
-def _sides_of_labels(field: _Field) -> NDArray[np.float64]:
+def _sides_of_labels(field: TableField) -> NDArray[np.float64]:
     """Longer sides of the labelled cells of a field, in its pixels."""
     from scipy import ndimage
 
@@ -116,7 +79,7 @@ def _sides_of_labels(field: _Field) -> NDArray[np.float64]:
     return np.array([max(s.stop - s.start for s in box) for box in boxes], float)
 
 
-def _around_centres(fields: list[_Field]) -> CellSizes | None:
+def _around_centres(fields: list[TableField]) -> CellSizes | None:
     """Width of the cells around their centres, of the channel that shows them widest."""
     centres = [field.rows[["y", "x"]].to_numpy(float) for field in fields]
     pixels = [field.stack.field(field.t, field.view) for field in fields]

@@ -12,6 +12,7 @@ from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack
 from cellcam_training.tables.cell_sizes import cell_sizes
 from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.table_checks import READY_MADE
 
 if TYPE_CHECKING:
     from cellcam_training.tables.crops import CropSettings
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # A crop is 1.5 times as long as 9 of 10 cells, a multiple of 8.
 _MARGIN, _MOST_CELLS, _MULTIPLE = 1.5, 0.9, 8
 _SMALLEST, _LARGEST, _LARGEST_UNSCALED = 32, 128, 256
-_READY_MADE = ("index", "whole")
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ def chosen_crops(
     """
     first = opened(min(table.rows["image"]))
     pixel_size = settings.pixel_size_um or _pixel_size(table, settings, first)
-    if pixel_size is None and table.place not in _READY_MADE:
+    if pixel_size is None and table.place not in READY_MADE:
         _check_scales(table, opened)
     if settings.crop_size:
         return CropChoice(settings.crop_size, pixel_size, "as it was asked for")
-    if table.place in _READY_MADE:
+    if table.place in READY_MADE:
         return CropChoice(_common_size(table, settings, opened), pixel_size, "as the images are")
     if settings.n_axes == 3 and table.place != "label":
         raise InputError(
@@ -121,7 +121,7 @@ def _common_size(
 def _pixel_size(table: CellTable, settings: CropSettings, first: Stack) -> tuple[float, ...] | None:
     """Pixel size of the first image; None if unknown or if the crops are ready-made."""
     sizes = [size for size in first.pixel_size_um[-settings.n_axes :] if size is not None]
-    known = len(sizes) == settings.n_axes and table.place not in _READY_MADE
+    known = len(sizes) == settings.n_axes and table.place not in READY_MADE
     return tuple(sizes) if known else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,10 @@ from cellcam.stacks.writing import whole_file, write_json
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.crop_size import CropChoice, chosen_crops
 from cellcam_training.tables.image_crops import CropGeometry, FieldName, Pixels, crops_of_image
-from cellcam_training.tables.table_checks import check_images
+from cellcam_training.tables.table_checks import READY_MADE, check_images
 
 if TYPE_CHECKING:
-    from cellcam.models.spec import ModelSpec
+    from cellcam.models.spec import Finding, ModelSpec
 
 # Crops leave so much of the disk free.
 _LEFT_FREE = 2**28
@@ -55,6 +55,16 @@ class CropSettings:
         return 3 if self.field == "volume" else 2
 
 
+class FindingChoice(NamedTuple):
+    """How the cells of new images are found; and why so, or why it is not known, as a clause."""
+
+    finding: Finding | None
+    why: str
+
+
+_NOT_MEASURED = FindingChoice(None, "it was not measured")
+
+
 @dataclass(frozen=True)
 class CropSet:
     """Crops of all cells of a table, in its order.
@@ -65,12 +75,14 @@ class CropSet:
     channels : C names
     pixel_size_um : of a crop, or None
     why_size : reason for the crop size, as part of a sentence
+    finding : how a model of these crops will find the cells of new images
     """
 
     pixels: Pixels
     channels: tuple[str, ...]
     pixel_size_um: tuple[float, ...] | None
     why_size: str = "as it was asked for"
+    finding: FindingChoice = _NOT_MEASURED
 
     @property
     def crop_size(self) -> tuple[int, ...]:
@@ -108,7 +120,7 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         With all problems, row by row: images that cannot be opened or differ in their channels,
         cells outside their image.
     """
-    opened = cache(partial(_open, table=table, channels=settings.channels))
+    opened = image_opener(table, settings)
     check_images(table.rows, table.place, table.source, opened, settings.field)
     choice = chosen_crops(table, settings, opened)
     geometry = CropGeometry(
@@ -116,7 +128,7 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         field=settings.field,
         crop_size=choice.size,
         # Ready-made crops are not resampled: the pixel size given overrules that of their file.
-        pixel_size_um=None if table.place in ("index", "whole") else choice.pixel_size_um,
+        pixel_size_um=None if table.place in READY_MADE else choice.pixel_size_um,
     )
     source = _CropSource(table.rows, geometry, opened)
     pixels = source.in_memory() if folder is None else source.stored_in(folder)
@@ -215,6 +227,11 @@ def _stored_key(path: Path) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return key
+
+
+def image_opener(table: CellTable, settings: CropSettings) -> Callable[[str], Stack]:
+    """Function that opens the images of a table, each once."""
+    return cache(partial(_open, table=table, channels=settings.channels))
 
 
 def _open(image: str, table: CellTable, channels: tuple[str, ...] | None) -> Stack:

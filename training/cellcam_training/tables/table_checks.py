@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TRAINING_WORDS = ("train", "training")
 VALIDATION_WORDS = ("val", "valid", "validation")
+# Places of tables whose images are crops of one cell each.
+READY_MADE = ("index", "whole")
 BOX = ["xmin", "ymin", "xmax", "ymax"]
 _MOST_LISTED = 20
 _FEW_CELLS = 20
@@ -128,7 +130,7 @@ def warnings_about(rows: pd.DataFrame, place: str) -> tuple[str, ...]:
                 f"All cells of a class come from one group (of {', '.join(from_one_group)} each): "
                 "the network may learn the group instead of the class, and no metric can show it."
             )
-    if place not in ("index", "whole"):
+    if place not in READY_MADE:
         splits = rows[rows["split"] != ""].groupby("image")["split"].nunique()
         warnings += [
             f"{name} is on both sides of the split: neighbouring cells look alike, so the metrics "
@@ -190,8 +192,9 @@ def _unstated(cells: pd.DataFrame, place: str, stack: Stack, field: str) -> str:
     if n_planes > 1 and field == "plane":
         if "z" not in cells:
             return (
-                f"{stack.name} has {n_planes} planes; the table needs a column z (from 0), or a "
-                "recipe says field: max, mean or volume"
+                f"{stack.name} has {n_planes} planes; say which of them show a cell: in a column z "
+                "of the table (from 0), or all of them, with --field max (the brightest pixels), "
+                "mean or volume"
             )
         between = cells["z"].to_numpy(float) % 1 != 0
         if between.any():

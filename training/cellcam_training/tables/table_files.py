@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellcam.errors import InputError, UsageError
+from cellcam.errors import InputError, UsageError, how_to_install
 from cellcam_training.tables.delimited_text import read_text
 from cellcam_training.tables.spreadsheets import Sheet, read_excel
 
@@ -83,8 +83,8 @@ def _excel(path: Path, wanted: str) -> Sheet:
         return read_excel(path, wanted)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{path} is an Excel file, which needs the package {error.name}: pip install "
-            "'cellcam[train]' brings it. Or save the table as CSV."
+            f"{path} is an Excel file, which needs the package {error.name}: "
+            f"{how_to_install('train')} brings it. Or save the table as CSV."
         ) from error
 
 
