@@ -18,9 +18,9 @@ from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import BASELINE, FORMULA, build_network, network_entry
 from cellcam.models.spec import ModelSpec
 from cellcam_training.fitting.pretrained_weights import (
-    TORCHVISION,
     load_pretrained,
     pretrained_weights,
+    takes_weights,
 )
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.tables.crops import CropSet
@@ -177,10 +177,12 @@ def _initial_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
         If the recipe names a weights file that does not fit the network.
     """
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
-    if spec.network.startswith(TORCHVISION) and recipe.pretrained != "no":
+    if takes_weights(spec.network) and recipe.pretrained != "no":
         weights = pretrained_weights(spec.network, recipe.pretrained)
         if weights is not None:
             load_pretrained(network, weights)
     elif isinstance(recipe.pretrained, Path):
-        raise UsageError(f"pretrained: {spec.network} is not a torchvision network (tv_...).")
+        raise UsageError(
+            f"pretrained: {spec.network} is no network of torchvision (tv_...) or timm (timm/...)."
+        )
     return network

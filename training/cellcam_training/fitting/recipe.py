@@ -32,8 +32,11 @@ class Recipe(Settings):
     Attributes
     ----------
     network : name in the registry, or ``auto``: chosen by the size and number of the crops
-    pretrained : for torchvision networks: file with ImageNet weights; ``auto``: weights that
-        torchvision has on disk or can download; ``no``: random weights
+    pretrained : for networks of torchvision and timm: file of weights, safetensors or of torch;
+        ``auto``: weights that torchvision has on disk or can download, random ones for networks
+        of timm; ``no``: random weights
+    licence : of these weights, or of the model to go on from, for the model card; default: what
+        a safetensors file says about itself
     start_from : folder of a model that the training goes on from: its network, normalisation and
         weights; it must have the same channels, crop size and pixel size
     crop_size : pixels, (y, x) or (z, y, x); default: see `CropSettings`
@@ -64,6 +67,7 @@ class Recipe(Settings):
 
     network: str = "auto"
     pretrained: Path | Literal["auto", "no"] = "auto"
+    licence: Annotated[str, Field(max_length=200)] | None = None
     start_from: Path | None = None
     field: FieldName = "plane"
     crop_size: tuple[CropLength, ...] | None = None
