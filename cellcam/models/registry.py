@@ -101,6 +101,12 @@ def _small_cnn(depths: tuple[int, ...], widths: tuple[int, ...]) -> _Builder:
     return build
 
 
+def _stain_cnn(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
+    from cellcam.models.stain_cnn import StainCNN
+
+    return StainCNN(spatial_dims, in_channels, n_classes)
+
+
 def _densenet(name: str) -> _Builder:
     def build(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
         from monai.networks import nets
@@ -195,6 +201,8 @@ _NETWORKS = {
     "cell_cnn": NetworkEntry(
         _small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6", early_layer="features.1"
     ),
+    # The stages of cell_cnn for each stain by itself: a backbone for any stains.
+    "stain_cnn": NetworkEntry(_stain_cnn, "features.6", early_layer="features.1"),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4", early_layer="layer1"),

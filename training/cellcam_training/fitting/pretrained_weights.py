@@ -1,4 +1,4 @@
-"""Pretrained weights of torchvision's and timm's networks, adapted to other channels and classes."""
+"""Weights of torchvision, of timm and of models, adapted to other channels and classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from cellcam.errors import InputError, UsageError
 from cellcam.models.registry import TIMM
 from cellcam_training.fitting.foreign_weights import read_state
@@ -30,7 +31,8 @@ def load_pretrained(network: nn.Module, weights: Weights) -> None:
     """Load the weights of the same architecture for other images and classes.
 
     The weights of the first convolution are averaged over the colours, repeated for every
-    channel and scaled by colours / channels; the last, fully connected layer stays random.
+    channel and scaled by colours / channels; those of a `StainCNN` of one stain are repeated for
+    every stain. The last, fully connected layer stays random.
     What a file puts before the names, as ``module.`` or ``teacher.backbone.``, is taken off, and
     timm's own conversions of foreign names are applied.
 
@@ -39,6 +41,8 @@ def load_pretrained(network: nn.Module, weights: Weights) -> None:
     UsageError
         If the weights belong to another architecture.
     """
+    from cellcam.models.stain_cnn import StainCNN
+
     network = _of_timm(network) or network
     state = network.state_dict()
     filled = {}
@@ -48,7 +52,9 @@ def load_pretrained(network: nn.Module, weights: Weights) -> None:
             _refuse_if_of_another(name, state)
         elif value.shape == wanted.shape:
             filled[name] = value
-        elif value.ndim == 4 and value[:, 0].shape == wanted[:, 0].shape:
+        elif isinstance(network, StainCNN) and network.repeats(name, value, wanted):
+            filled[name] = value.repeat(network.n_stains, *[1] * (value.ndim - 1))
+        elif value.ndim == wanted.ndim > 3 and value[:, 0].shape == wanted[:, 0].shape:
             filled[name] = _for_channels(value, wanted)
     left = [name for name in state if name not in filled]
     if len(left) > 2:  # weight and bias of the last layer

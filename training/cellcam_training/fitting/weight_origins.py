@@ -21,7 +21,7 @@ def weight_origins(recipe: Recipe) -> dict[str, JsonValue]:
     what its own weights began with.
     """
     found: list[JsonValue] = []
-    for source in (recipe.start_from, recipe.pretrained):
+    for source in (recipe.start_from, recipe.pretrained, recipe.backbone):
         if isinstance(source, Path):
             found += _origins_of(source, recipe.licence)
     return {WEIGHTS_FROM: found} if found else {}
@@ -34,7 +34,7 @@ def _origins_of(source: Path, licence: str | None) -> list[JsonValue]:
         return [{"name": source.name, "sha256": sha256, "licence": licence or _stated_in(source)}]
     spec = read_spec(source)
     earlier = spec.training.get(WEIGHTS_FROM)
-    own = {"name": source.name, "sha256": spec.weights_sha256, "licence": licence}
+    own: JsonValue = {"name": source.name, "sha256": spec.weights_sha256, "licence": licence}
     return [*(earlier if isinstance(earlier, list) else []), own]
 
 
