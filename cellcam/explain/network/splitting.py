@@ -20,6 +20,7 @@ from cellcam.explain.network.cuts import NothingCut
 from cellcam.explain.network.execution import Execution
 from cellcam.explain.network.layouts import Layout
 from cellcam.explain.network.outputs import Ending, Output
+from cellcam.explain.network.sparse_gradients import SparseGradients
 
 
 class _TrunkDoneError(Exception):
@@ -101,13 +102,15 @@ class SplitNetwork:
     @contextmanager
     def _at_layer(self, action: Callable[[Tensor], Tensor]) -> Iterator[None]:
         """Within it, ``action`` replaces the output of the layer's run."""
-        runs, whole = count(1), NothingCut() if self.uncut else None
+        runs, sparse = count(1), SparseGradients()
+        whole = NothingCut() if self.uncut else None
 
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
             if next(runs) != self.run:
                 return None
             if whole:
                 whole.on = True
+            sparse.on = True
             with torch.inference_mode(False):  # autograd is on, too
                 replaced = action(output)
             torch.set_grad_enabled(True)
@@ -115,7 +118,7 @@ class SplitNetwork:
 
         handle = self.network.get_submodule(self.layer_name).register_forward_hook(hook)
         try:
-            with self.execution.active(self.device), whole or nullcontext():
+            with self.execution.active(self.device), sparse, whole or nullcontext():
                 yield
         finally:
             handle.remove()
