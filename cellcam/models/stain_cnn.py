@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 _WIDTHS, _DEPTHS = (16, 32, 64, 128), (1, 2, 2, 2)
-FEATURES = 32  # of each stain, in front of the last layer
+FEATURES = 13  # of each stain: as many as `appearance` has measures, which they may learn
 
 
 class StainCNN(nn.Module):

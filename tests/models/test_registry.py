@@ -28,7 +28,7 @@ def test_every_network_gives_scores_and_maps_with_extent(
 
 
 def test_an_unknown_network_is_refused_with_the_known_names() -> None:
-    with pytest.raises(UsageError, match="small_cnn, cell_cnn, densenet121"):
+    with pytest.raises(UsageError, match="small_cnn, cell_cnn, stain_cnn, densenet121"):
         build_network("resnet1", 2, 1, 2)
     with pytest.raises(UsageError, match="does not come in 3-D"):
         build_network("tv_resnet18", 3, 1, 2)

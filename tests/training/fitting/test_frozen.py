@@ -12,6 +12,7 @@ from cellcam_training.fitting.pretrained_weights import load_pretrained
 from cellcam_training.fitting.recipe import Recipe, changed_recipe, read_recipe
 from cellcam_training.fitting.trainer import train_model
 from cellcam_training.tables.cell_table import CellTable
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from support.models import untrained_model
@@ -55,27 +56,42 @@ def test_the_model_is_an_ordinary_folder_with_the_backbone_s_weights(
     assert found.completeness_gap.max() < 0.01
 
 
-def test_the_probe_is_the_discriminant_of_scikit_learn() -> None:
-    random = np.random.default_rng(0)
-    for n_classes in (2, 4):
-        truth = np.arange(60) % n_classes
-        features = random.normal(5, [[1, 20, 0.1]], (60, 3)) + truth[:, None] * [1, 1, 0.05]
-        features = np.c_[features, np.full(60, 3.0)].astype(np.float32)  # one says nothing
-        probe = fitted_probe(features, truth, n_classes)
-        kept = features[:, :3]
-        peer = LinearDiscriminantAnalysis(
-            solver="lsqr", shrinkage="auto", priors=np.full(n_classes, 1 / n_classes)
-        ).fit((kept - kept.mean(0)) / kept.std(0), truth)
-        expected = peer.predict_log_proba((kept - kept.mean(0)) / kept.std(0))
-        scores = torch.from_numpy(features @ probe.weights.T + probe.biases)
-        np.testing.assert_allclose(scores.log_softmax(1), expected, atol=1e-3)
-        assert not probe.weights[:, 3].any()
+def cells_of(
+    n: int, n_classes: int, n_noise: int, together: float = 0.0, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features of cells: two tell the classes apart, with noise that is partly the same."""
+    random, truth = np.random.default_rng(seed), np.arange(n) % n_classes
+    two = random.normal(size=(n, 2)) + together * random.normal(size=(n, 1))
+    two += truth[:, None] * [1.5, 1.0]
+    noise = random.normal(7, 3, (n, n_noise))
+    return np.c_[1e3 * two, noise, np.full(n, 3.0)].astype(np.float32), truth
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_of_many_cells_the_probe_is_fisher_s_discriminant(n_classes: int) -> None:
+    features, truth = cells_of(4000, n_classes, 3, together=1)
+    probe = fitted_probe(features, truth, n_classes)
+    peer = LinearDiscriminantAnalysis(priors=np.full(n_classes, 1 / n_classes))
+    peer.fit(features[:, :-1], truth)
+    found, expected = probe.scores(features).argmax(1), peer.predict(features[:, :-1])
+    assert (found == expected).mean() > 0.95
+    assert not probe.weights[:, -1].any()  # a feature that is the same everywhere
+
+
+def test_features_that_say_nothing_do_not_drown_the_others() -> None:
+    features, truth = cells_of(80, 4, 100)
+    new, expected = cells_of(2000, 4, 100, seed=1)
+    found = (fitted_probe(features, truth, 4).scores(new).argmax(1) == expected).mean()
+    peer = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, truth)
+    best = LinearDiscriminantAnalysis().fit(*cells_of(9000, 4, 0, seed=2))
+    assert found > peer.score(new, expected) + 0.05
+    assert found > best.score(new[:, [0, 1, -1]], expected) - 0.1
 
 
 def test_a_class_without_cells_never_wins() -> None:
     features = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
     probe = fitted_probe(features, np.arange(20) % 2 * 2, 3)
-    assert (features @ probe.weights.T + probe.biases).argmax(1).tolist().count(1) == 0
+    assert 1 not in probe.scores(features).argmax(1)
 
 
 def test_a_backbone_of_one_stain_serves_each_of_three() -> None:
