@@ -55,7 +55,8 @@ def main(
     for epoch, loss in enumerate(fit(network, seen, wanted, epochs, random)):
         seconds = time.monotonic() - started
         print(f"epoch {epoch + 1}: loss {loss:.3f}, {seconds:.0f} s", flush=True)
-        save_file(network.eval().state_dict(), out, {"licence": LICENCE})
+        weights = {name: value.contiguous() for name, value in network.eval().state_dict().items()}
+        save_file(weights, out, {"licence": LICENCE})
         network.train()
 
 
