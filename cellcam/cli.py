@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from cellcam.cli_options import Axes, Device, Engine, Json, Model, Out, Quiet, takes_request
+from cellcam.cli_options import (
+    Axes,
+    Device,
+    Engine,
+    Json,
+    Model,
+    Out,
+    Quiet,
+    Series,
+    takes_request,
+)
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
 from cellcam.request import Request
@@ -54,7 +64,9 @@ def demo(
 @app.command()
 @takes_request
 def explain(
-    image: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF or ImageJ hyperstack.")],
+    image: Annotated[
+        Path, typer.Argument(help="TIFF, OME-Zarr, CZI, ND2, LIF, SVS, NDPI, SCN, PNG or JPEG.")
+    ],
     model: Model,
     out: Out,
     request: Request,
@@ -124,6 +136,10 @@ def batch(
         str | None,
         typer.Option(help="Regular expression with named groups for Metadata_ columns."),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="Table of wells (CSV: Well, perhaps Plate, ...), joined to the cells."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(help="tcp://HOST:PORT, tls://..., a scheduler file, or sync; else local."),
@@ -154,6 +170,7 @@ def batch(
             resources=resources,
             labels=labels,
             pattern=pattern,
+            metadata=metadata,
             progress=progress,
         )
     if done is None:
@@ -226,6 +243,7 @@ def export(
 def info(
     path: Annotated[Path | None, typer.Argument(help="An image or a model folder.")] = None,
     axes: Axes = None,
+    series: Series = None,
     json: Json = False,
 ) -> None:
     """Versions and devices; or a summary of an image or a model folder."""
@@ -237,7 +255,7 @@ def info(
     elif path.is_dir() and not format_of(path).is_folder:
         content = about_model(path)
     else:
-        content = about_image(path, axes)
+        content = about_image(path, axes, series)
     console = Console(as_json=json)
     for name, value in content.items():
         if isinstance(value, dict):

@@ -41,6 +41,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for m
 Axes = Annotated[
     str | None, typer.Option(help="Axes of the file, such as CYX, where it does not state them.")
 ]
+Series = Annotated[
+    int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
+]
 
 
 def request_from_options(
@@ -75,9 +78,7 @@ def request_from_options(
             help="Pixel size in um, where the file does not state it: one number, Y,X or Z,Y,X."
         ),
     ] = None,
-    series: Annotated[
-        int | None, typer.Option(help="Which image of the file, from 0, where it holds several.")
-    ] = None,
+    series: Series = None,
     tolerate_missing: Annotated[
         bool,
         typer.Option(

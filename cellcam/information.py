@@ -24,11 +24,13 @@ def about_machine() -> dict[str, JsonValue]:
     }
 
 
-def about_image(path: Path, axes: str | None = None) -> dict[str, JsonValue]:
+def about_image(
+    path: Path, axes: str | None = None, series: int | None = None
+) -> dict[str, JsonValue]:
     """Shape, channels and scale of an image."""
     from cellcam.stacks.opening import open_stack
 
-    stack = open_stack(path, axes=axes)
+    stack = open_stack(path, axes=axes, series=series)
     sizes = {"z": stack.pixel_size_um.z, "y": stack.pixel_size_um.y, "x": stack.pixel_size_um.x}
     known = ", ".join(f"{axis} {size:.4g}" for axis, size in sizes.items() if size)
     return {

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 Classes = tuple[str, ...] | Literal["predicted", "all"]
 
-# Estimated relative error of a cell's strongest map; as a rule the true error is half of it.
-DEFAULT_RTOL = 0.03
+# Estimated relative error of a cell's strongest map. Models that measured their errors reach it in
+# 95 % of the cells; with others the true error is about half of it.
+DEFAULT_RTOL = 0.05
 # Finder options that have a command-line option of their own; others go through --finder-option.
 FINDER_WORDS = {
     "channel": "--find-channel",
@@ -134,7 +135,7 @@ class Request:
         if not 0 <= self.explained <= 1:
             raise UsageError(f"explained={self.explained!r} must lie between 0 and 1.")
         if not 0 < self.rtol < 1:
-            raise UsageError(f"rtol={self.rtol!r} must lie between 0 and 1, as 0.03 does.")
+            raise UsageError(f"rtol={self.rtol!r} must lie between 0 and 1, as 0.05 does.")
 
     def open(self, path: Path, name: str | None = None) -> Stack:
         """Open an image of which this is asked; results are written under ``name``."""

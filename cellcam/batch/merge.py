@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from cellcam.batch.huge_images import finished
-from cellcam.batch.images import InputImage, metadata_of
+from cellcam.batch.images import InputImage
 from cellcam.batch.items import records_of
 from cellcam.batch.job import Job
 from cellcam.batch.plan import Plan
+from cellcam.batch.plate_metadata import ImageMetadata
 from cellcam.batch.records import Outcome, cells_path, damaged_part_stops
 from cellcam.errors import StoppedError
 from cellcam.pipeline.notes import each_once
@@ -107,7 +108,7 @@ def merge(
     plan: Plan,
     outcomes: dict[str, Outcome],
     job: Job,
-    pattern: str | None,
+    metadata: ImageMetadata,
     about: dict[str, JsonValue],
 ) -> BatchResult:
     """Write ``cells.parquet``, ``cells.csv``, ``images.csv`` and ``run.json``.
@@ -115,15 +116,15 @@ def merge(
     Parameters
     ----------
     outcomes : of every input by name, from `verify`
-    pattern : see `metadata_of`
+    metadata : ``Metadata_`` columns of the images
     about : further facts for ``run.json``
     """
-    written = [_write_images_table(plan.images, outcomes, job.out, pattern)]
+    written = [_write_images_table(plan.images, outcomes, job.out, metadata)]
     done = [image for image in plan.images if outcomes[image.name].status == "done"]
     n_cells = sum(outcomes[image.name].cells for image in done)
     n_explained = 0
     if done:
-        tables, n_explained = _write_cells(done, n_cells, job, pattern)
+        tables, n_explained = _write_cells(done, n_cells, job, metadata)
         written += tables
     run = describe_run(job.spec, job.request) | {
         "fingerprint": job.fingerprint,
@@ -140,13 +141,13 @@ def merge(
 
 
 def read_cells(
-    images: Sequence[InputImage], job: Job, pattern: str | None
+    images: Sequence[InputImage], job: Job, metadata: ImageMetadata
 ) -> Iterator[pd.DataFrame]:
     """Cell tables of finished images with their ``Metadata_`` columns; large tables in parts."""
     for image in images:
         path = cells_path(job.out, image.name)
         for table in _tables_in(path.with_name(f"{path.name}.parquet")):
-            for i, (column, value) in enumerate(metadata_of(image.name, pattern).items()):
+            for i, (column, value) in enumerate(metadata.of(image.name).items()):
                 table.insert(1 + i, column, value)
             yield table
 
@@ -172,7 +173,7 @@ def _combined(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _write_images_table(
-    images: Sequence[InputImage], outcomes: dict[str, Outcome], out: Path, pattern: str | None
+    images: Sequence[InputImage], outcomes: dict[str, Outcome], out: Path, metadata: ImageMetadata
 ) -> Path:
     import pandas as pd
 
@@ -184,7 +185,7 @@ def _write_images_table(
         # Of an image without a result the number of cells is unknown, not 0.
         cells = outcome.cells if outcome.status == "done" else ""
         about |= {"cells": cells, "notes": " ".join(outcome.notes)}
-        rows.append(about | metadata_of(image.name, pattern))
+        rows.append(about | metadata.of(image.name))
     path = out / "images.csv"
     with whole_file(path) as temporary:
         spreadsheet_safe(pd.DataFrame(rows).fillna("")).to_csv(temporary, index=False)
@@ -192,7 +193,7 @@ def _write_images_table(
 
 
 def _write_cells(
-    done: Sequence[InputImage], n_cells: int, job: Job, pattern: str | None
+    done: Sequence[InputImage], n_cells: int, job: Job, metadata: ImageMetadata
 ) -> tuple[list[Path], int]:
     """Write all cells as Parquet, and as CSV where a spreadsheet can open it, part by part.
 
@@ -204,7 +205,7 @@ def _write_cells(
 
     paths = [job.out / "cells.parquet"]
     explained = 0
-    tables = _large_tables(done, job, pattern)
+    tables = _large_tables(done, job, metadata)
     first = next(tables)
     with whole_file(paths[0]) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
         for table in chain([first], tables):
@@ -215,18 +216,20 @@ def _write_cells(
         csv.unlink(missing_ok=True)
         return paths, explained
     with whole_file(csv) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        for i, table in enumerate(_large_tables(done, job, pattern)):
+        for i, table in enumerate(_large_tables(done, job, metadata)):
             spreadsheet_safe(table.to_pandas()).to_csv(file, index=False, header=i == 0)
     return [*paths, csv], explained
 
 
-def _large_tables(done: Sequence[InputImage], job: Job, pattern: str | None) -> Iterator[pa.Table]:
+def _large_tables(
+    done: Sequence[InputImage], job: Job, metadata: ImageMetadata
+) -> Iterator[pa.Table]:
     """Cell tables joined to pieces of about 20,000 rows, all with the same columns."""
     import pyarrow as pa
 
-    columns = list(dict.fromkeys(c for image in done for c in metadata_of(image.name, pattern)))
+    columns = list(dict.fromkeys(c for image in done for c in metadata.of(image.name)))
     schema = None
-    for tables in _batched(read_cells(done, job, pattern)):
+    for tables in _batched(read_cells(done, job, metadata)):
         piece = _joined(tables, columns)
         arrow = pa.Table.from_pandas(piece, schema=schema, preserve_index=False)
         if schema is None:

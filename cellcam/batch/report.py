@@ -9,11 +9,13 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellcam.batch.images import InputImage, metadata_of
+from cellcam.batch.images import InputImage
 from cellcam.batch.job import Job
 from cellcam.batch.merge import ROWS_AT_ONCE, BatchResult
+from cellcam.batch.plate_metadata import PLATE, ImageMetadata
 from cellcam.batch.shown_cells import CellRow, shown_cells
-from cellcam.reporting.batch_page import BatchReport, PlateRow, write_batch_page
+from cellcam.batch.wells import Well, wells_of, write_wells
+from cellcam.reporting.batch_page import BatchReport, PlateMaps, PlateRow, write_batch_page
 from cellcam.reporting.cell_pictures import ShownCell
 
 if TYPE_CHECKING:
@@ -32,12 +34,17 @@ def write_report(
     done: BatchResult,
     job: Job,
     pool: Executor,
-    pattern: str | None,
+    metadata: ImageMetadata,
     seconds: float,
-) -> Path:
-    """Write ``report.html`` of a batch that was merged; ``pool`` explains the cells it shows."""
+) -> list[Path]:
+    """Write ``report.html``, and ``wells.csv`` where names state wells, of a merged batch.
+
+    Parameters
+    ----------
+    pool : explains the cells that the report shows
+    """
     classes = job.spec.classes
-    groups = {image.name: _group_of(image.name, pattern) for image in images}
+    groups = {image.name: _group_of(image.name, metadata) for image in images}
     counts, chosen, doubtful = _read_cells(job.out, classes)
     by_plate: dict[str, Counter[str]] = {}
     for image, counter in counts.items():
@@ -53,6 +60,7 @@ def write_report(
         )
         for name in sorted(set(groups.values()))
     ]
+    wells = wells_of(list(groups), failed, counts, metadata)
     report = BatchReport(
         title=f"{done.cells} cells in {len(images)} images",
         subtitle=f"{job.spec.network}, model {job.spec.weights_sha256[:12]}, {seconds:.0f} s",
@@ -63,17 +71,31 @@ def write_report(
         knows_its_cells=job.spec.known_cells is not None,
         plates=plates,
         total=_row("", list(groups), failed, sum(by_plate.values(), Counter()), classes),
+        plate_maps=_plate_maps(wells, classes),
         examples=_shown(chosen, images, job, pool),
         doubtful=_shown(doubtful, images, job, pool),
         parameters=[("model", str(job.model)), ("results", str(job.out)), *_parameters(job)],
     )
     write_batch_page(job.out / "report.html", report)
-    return job.out / "report.html"
+    return [job.out / "report.html", *write_wells(wells, classes, job.out)]
 
 
-def _group_of(name: str, pattern: str | None) -> str:
+def _plate_maps(wells: Sequence[Well], classes: Sequence[str]) -> list[PlateMaps]:
+    """Values of the heat maps of each plate; wells without result have none."""
+    maps = []
+    for plate in sorted({well.plate for well in wells}):
+        mine = [well for well in wells if well.plate == plate and well.failed < well.images]
+        values = {"cells": {well.place: float(well.counts["cells"]) for well in mine}}
+        parts = {well.place: well.shares(classes) for well in mine}
+        for name in classes:
+            values[name] = {place: part[name] for place, part in parts.items() if part}
+        maps.append(PlateMaps(plate, values))
+    return maps
+
+
+def _group_of(name: str, metadata: ImageMetadata) -> str:
     """Plate of an image, or its folder where the name gives none."""
-    return metadata_of(name, pattern).get("Metadata_Plate") or name.rpartition("/")[0]
+    return metadata.of(name).get(PLATE) or name.rpartition("/")[0]
 
 
 def _row(

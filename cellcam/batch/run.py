@@ -34,6 +34,7 @@ from cellcam.batch.plan import (
     make_plan,
     measure_workload,
 )
+from cellcam.batch.plate_metadata import read_plate_metadata
 from cellcam.batch.progress import PlannedImage, plan_path, running_path, write_plan
 from cellcam.batch.report import write_report
 from cellcam.batch.shared_model import why_no_model
@@ -77,6 +78,7 @@ def run_batch(
     resources: Resources | None = None,
     labels: str | None = None,
     pattern: str | None = None,
+    metadata: Path | None = None,
     progress: Progress | None = None,
 ) -> BatchResult | None:
     """Find, classify and explain the cells of many images; finished work is not repeated.
@@ -90,6 +92,7 @@ def run_batch(
     resources : where to run
     labels : see `list_images`
     pattern : see `metadata_of`
+    metadata : table of wells, see `read_plate_metadata`
     progress : called with (items done, items in all, note)
 
     Returns
@@ -110,8 +113,10 @@ def run_batch(
     job = Job.of(request, model, out, resources.device, resources.engine)
     map_planes(job.spec, request.classes)
     check_pattern(pattern)
+    about_wells = read_plate_metadata(metadata, pattern)
     writable_folder(job.out)
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
+    about_wells.check_fits([image.name for image in images])
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
     scheduler = "threads" if resources.shard else resources.scheduler
     with (
@@ -135,12 +140,12 @@ def run_batch(
             "scheduler": resources.scheduler or "local",
             "seconds": seconds,
         }
-        done = merge(plan, verify(plan, job), job, pattern, about)
+        done = merge(plan, verify(plan, job), job, about_wells, about)
         names = [outcome.image for outcome in done.outcomes if outcome.status == "done"]
-        report = write_report(plan.images, done, job, pool, pattern, seconds)
+        reports = write_report(plan.images, done, job, pool, about_wells, seconds)
         remove_unpacked(job.out)
         said = earlier.sentences(plan, names, job)
-        return replace(done, written=(*done.written, report), earlier=said)
+        return replace(done, written=(*done.written, *reports), earlier=said)
 
 
 def _check_model(pool: Executor, job: Job) -> None:

@@ -48,14 +48,58 @@ def open_labels(
         If it cannot be read, holds no outlines, or does not fit the image.
     """
     path = Path(path)
-    known = reading_format(path)
-    if known is None:
+    found = _contents(path)
+    if found is None:
         return open_label_image(path, image, axes, series)
-    found = _read(path, known, _state(path))
     if isinstance(found, np.ndarray):
         return labels_from_array(found, path, image, axes)
     cells = found if isinstance(found, Cells) else _of_image(found, path, image)
     return _labels_of(cells, path, image)
+
+
+def cells_in(path: Path, image: Stack) -> Cells | None:
+    """The cells of an image in a file of outlines, with their classes; None in other files.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds the cells of other images only.
+    """
+    found = _contents(path)
+    if found is None or isinstance(found, np.ndarray):
+        return None
+    return found if isinstance(found, Cells) else _of_image(found, path, image)
+
+
+def shape_in(path: Path) -> tuple[int, int, int, int]:
+    """Shape (T, Z, Y, X) of the image that the cells in a file are of.
+
+    As the file states it; else as large as the cells need.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds the cells of several images, or no outlines.
+    """
+    found = _contents(path)
+    if isinstance(found, np.ndarray) and found.ndim == 2:
+        return 1, 1, *found.shape
+    images = [found] if isinstance(found, Cells) else found
+    if not isinstance(images, list) or len(images) != 1:
+        raise InputError(f"{path} does not say which image its cells are of. Open the image first.")
+    cells = images[0]
+    outer = [polygon[0] for outline in cells.outlines for polygon in outline]
+    if not outer:
+        raise InputError(f"{path} holds no outlines of cells.")
+    n_times, n_planes = (cells.planes.clip(0).max(axis=0) + 1).tolist()
+    width, height = np.ceil(_box(outer)[1]).astype(int).tolist()
+    return n_times, n_planes, *(cells.image.shape or (height, width))
+
+
+def _contents(path: Path) -> Contents | None:
+    """What a file of other programs' cells holds; None of a file that is an image."""
+    known = reading_format(path)
+    return None if known is None else _read(path, known, _state(path))
 
 
 def _state(path: Path) -> tuple[int, int]:

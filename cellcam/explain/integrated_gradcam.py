@@ -108,6 +108,8 @@ class IntegratedGradCAM:
         rtol_of : ``"map"`` (default) or ``"strongest"``
             Relative to each map, or to the strongest map of the image: then several classes cost
             about as much as a single one.
+        error_factor : estimated errors are multiplied by this, default 1
+            What was measured on images of the same kind, see `ModelSpec`.
         method, n_steps : a fixed quadrature rule instead, see `quadrature_rule`
             ``"riemann_right"``, the default with ``n_steps``, is the sum of the paper.
         score : ``"logit"`` (default), ``"probability"`` or ``"log_probability"``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal, TypedDict, Unpack, get_args
 
 from torch import Tensor
@@ -34,6 +35,7 @@ class SettingOptions(Exactness, total=False):
 
     baselines: Baseline
     rtol_of: RtolOf
+    error_factor: float
     score: Score
     formula: Formula
     channels: Literal["each"] | None
@@ -53,6 +55,7 @@ class Settings:
     rtol_of: RtolOf = "map"
     method: Method | None = None
     n_steps: int | None = None
+    error_factor: float = 1.0
     score: Score = "logit"
     formula: Formula = "paper"
     channels: Literal["each"] | None = None
@@ -66,7 +69,7 @@ class Settings:
     def tolerance(self) -> Tolerance | None:
         """Error to reach; None where the number of steps is fixed."""
         if self.method is None and self.n_steps is None:
-            return Tolerance(self.rtol or _DEFAULT_RTOL, self.rtol_of)
+            return Tolerance(self.rtol or _DEFAULT_RTOL, self.rtol_of, self.error_factor)
         return None
 
     @property
@@ -100,6 +103,8 @@ class Settings:
             raise ValueError(f"channels={self.channels!r} is unknown: None or 'each'.")
         if self.rtol is not None and not 0 < self.rtol < 1:
             raise ValueError(f"rtol must lie between 0 and 1, as 0.01 does; got {self.rtol!r}.")
+        if not 0 < self.error_factor < inf:
+            raise ValueError(f"error_factor must be positive, not {self.error_factor!r}.")
         for name in ("n_steps", "internal_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

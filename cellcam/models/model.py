@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # A CPU is slower with more, which its caches do not hold, and answers sooner with fewer.
 _EXPLANATION_BATCH, _EXPLANATION_BATCH_ON_CPU = 64, 16
+# What the estimated error of an explanation depends on.
+_EXPLAINED_BY = frozenset({"target_layer", "formula", "baseline"})
 
 
 class CellModel:
@@ -63,7 +65,12 @@ class CellModel:
         self.cells_at_once = _EXPLANATION_BATCH_ON_CPU if on_cpu else _EXPLANATION_BATCH
 
     def with_spec(self, **changes: object) -> CellModel:
-        """The same network with some entries of its description changed."""
+        """The same network with some entries of its description changed.
+
+        How far estimated errors are from true ones is known only as the model explains by itself.
+        """
+        if _EXPLAINED_BY & changes.keys():
+            changes = {"error_factor": 1.0, **changes}
         spec = self.spec.model_copy(update=changes)
         engine = self.engine if spec.input_shape == self.spec.input_shape else None
         return CellModel(spec, self.network, self.device, self.training_cells, engine)
@@ -197,6 +204,7 @@ class CellModel:
             black=self.black(),
             formula=spec.formula,
             baselines=spec.baseline,
+            error_factor=spec.error_factor,
         )
 
     @cached_property
@@ -211,6 +219,7 @@ class CellModel:
             black=self.black(),
             formula="complete",
             baselines=self.spec.baseline,
+            error_factor=self.spec.error_factor if self.spec.formula == "complete" else 1.0,
         )
 
     @cached_property

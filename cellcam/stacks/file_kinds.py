@@ -21,7 +21,7 @@ class FileKind:
     ----------
     name : for people, with its article
     pattern : regular expression that its first bytes match
-    endings : of the pictures and TIFFs that can be opened under one of these names
+    endings : names under which it can be opened
     advice : what to do with a file of another kind
     """
 
@@ -38,10 +38,10 @@ _KINDS = (
     FileKind("a JPEG picture", rb"\xff\xd8\xff", (".jpg", ".jpeg")),
     FileKind("a PNG picture", rb"\x89PNG\r\n\x1a\n", (".png",)),
     FileKind("a BMP picture", rb"BM.{4}\0\0\0\0.{4}[\x0c\x28\x40\x6c\x7c]\0", (".bmp",)),
-    FileKind("a Zeiss CZI file", rb"ZISRAW", advice=_EXPORT),
-    FileKind("a Nikon ND2 file", rb"\xda\xce\xbe\x0a", advice=_EXPORT),
+    FileKind("a Zeiss CZI file", rb"ZISRAW", (".czi",)),
+    FileKind("a Nikon ND2 file", rb"\xda\xce\xbe\x0a", (".nd2",)),
     FileKind("a JPEG 2000 picture or an old Nikon ND2 file", rb"\0\0\0\x0cjP  ", advice=_EXPORT),
-    FileKind("a Leica LIF file", rb"\x70\0\0\0.{4}\x2a", advice=_EXPORT),
+    FileKind("a Leica LIF file", rb"\x70\0\0\0.{4}\x2a", (".lif",)),
     FileKind("a Leica XLEF project", rb"(\xef\xbb\xbf)?<\?xml.{0,200}<LMSDataContainer",
              advice=_EXPORT),
     FileKind("an Olympus OIB, Zeiss ZVI or old Office file", rb"\xd0\xcf\x11\xe0", advice=_EXPORT),
@@ -78,12 +78,12 @@ _TEXT = FileKind("a text file", rb"[\x09\x0a\x0d\x20-\x7e\x80-\xff]{8,}\Z")
 _ZEROS = FileKind("a file of zeros only, as a copy that broke off leaves it", rb"\0{8,}\Z",
                   advice="Copy it again.")  # fmt: skip
 
-# Microscopes' own files: found in a folder, they are inputs that cannot be used, with the reason.
+# Other files of microscopes: found in a folder, they are tried as TIFF, or get the reason.
 MICROSCOPE_ENDINGS = (
-    ".czi", ".nd2", ".lif", ".lof", ".xlef", ".oib", ".oif", ".oir", ".vsi", ".zvi",
-    ".ims", ".dv", ".r3d", ".sld", ".sldy", ".mrxs", ".ndpi", ".svs", ".scn", ".bif", ".lsm",
-    ".stk", ".flex", ".qptiff", ".dcm", ".mrc", ".dm3", ".dm4",
+    ".lof", ".xlef", ".oib", ".oif", ".oir", ".vsi", ".zvi", ".ims", ".dv", ".r3d", ".sld", ".sldy",
+    ".mrxs", ".bif", ".lsm", ".stk", ".flex", ".qptiff", ".dcm", ".mrc", ".dm3", ".dm4",
 )  # fmt: skip
+_WANTED = {".tif": "TIFF", ".jpg": "picture"}
 
 
 def kind_of(path: Path) -> FileKind | None:
@@ -107,7 +107,7 @@ def check_kind(path: Path, *endings: str) -> None:
         kind, size = kind_of(path), path.stat().st_size
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    wanted = "TIFF" if ".tif" in endings else "picture"
+    wanted = _WANTED.get(endings[0], f"{endings[0][1:].upper()} file")
     if size == 0:
         raise InputError(f"{path} is no {wanted} that can be read: it is empty. Copy it again.")
     if kind is None or set(kind.endings) & set(endings):

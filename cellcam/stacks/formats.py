@@ -46,6 +46,10 @@ FORMATS = (
     TIFF,
     Format("picture", (".jpg", ".jpeg", ".png", ".bmp"), "cellcam.stacks.pictures:open_picture"),
     OME_ZARR,
+    Format("Zeiss CZI", (".czi",), "cellcam.stacks.czi:open_czi"),
+    Format("Nikon ND2", (".nd2",), "cellcam.stacks.nd2:open_nd2"),
+    Format("Leica LIF", (".lif",), "cellcam.stacks.lif:open_lif"),
+    Format("slide", (".svs", ".ndpi", ".scn"), "cellcam.stacks.slides:open_slide"),
 )
 _ZARR_GROUP = ("zarr.json", ".zgroup")
 

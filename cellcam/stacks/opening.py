@@ -34,7 +34,8 @@ def open_stack(
 ) -> Stack:
     """Open a TIFF, OME-TIFF, ImageJ hyperstack, JPEG, PNG or OME-Zarr, reading no pixels yet.
 
-    Reader plugins add formats, see `cellcam.stacks.formats`.
+    With the extra ``microscopes`` also CZI, ND2, LIF, SVS, NDPI and SCN. Reader plugins add
+    formats, see `cellcam.stacks.formats`.
 
     Stored values are kept as they are: no scaling, no colour table, no inversion. RGB samples
     become the channels red, green, blue. Of a pyramid the full resolution is opened.

@@ -23,7 +23,7 @@ _COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
     """Open one image of a TIFF file, see `cellcam.stacks.image_file.Opener`."""
-    with _readable(path) as (tif, ome):
+    with readable_tiff(path) as (tif, ome):
         return _image(tif, ome, path, axes, series)
 
 
@@ -35,12 +35,12 @@ def first_shape(path: Path) -> tuple[int, ...]:
     InputError
         If the file is damaged, or no TIFF.
     """
-    with _readable(path) as (tif, _):
+    with readable_tiff(path) as (tif, _):
         return tuple(tif.series[0].shape)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
+def readable_tiff(path: Path) -> Iterator[tuple[TiffFile, OmeImages | None]]:
     """A TIFF file; all that goes wrong with it is an `InputError`."""
     check_kind(path, *_ENDINGS)
     try:

@@ -11,6 +11,7 @@ All cells are simulated: three fields in three stains, on one plane each, with t
 | `cells.csv` | true class and centre of the cells of both fields |
 | `other_plate.ome.tif`, `other_plate.csv` | a third field, to judge a model with |
 | `screen/`, `masks/` | the first two fields as wells of a plate, and their label images |
+| `plate.csv` | layout of that plate: a drug in each well |
 | `my_model/` | the packaged model, which knows such cells |
 """
 
@@ -44,6 +45,8 @@ def main(folder: Path) -> None:
     for name, well in WELLS.items():
         shutil.copy(folder / f"{name}.ome.tif", folder / "screen" / f"{well}.ome.tif")
         shutil.copy(folder / f"{name}.labels.tif", folder / "masks" / f"{well}.tif")
+    layout = pd.DataFrame({"Well": ["B3", "B4"], "drug": ["DMSO", "taxol"], "dose_um": [0, 0.5]})
+    layout.to_csv(folder / "plate.csv", index=False)
     model = samples.sample_path(samples.DEMO_MODEL)
     shutil.copytree(model, folder / "my_model", dirs_exist_ok=True)
 

@@ -18,6 +18,7 @@ from cellcam.batch.images import FileState, InputImage
 from cellcam.batch.job import Job
 from cellcam.batch.merge import merge, read_cells, verify
 from cellcam.batch.plan import FieldBlock, Item, Plan, image_by_image
+from cellcam.batch.plate_metadata import ImageMetadata
 from cellcam.batch.records import Outcome, Record, cells_path, record_path
 from cellcam.errors import StoppedError
 from cellcam.pipeline.matching import FieldPlace
@@ -173,7 +174,7 @@ class TestVerify:
 
 class TestMerge:
     def merged(self, job: Job, plan: Plan, pattern: str | None = None) -> merging.BatchResult:
-        return merge(plan, verify(plan, job), job, pattern, {"seconds": 1.5})
+        return merge(plan, verify(plan, job), job, ImageMetadata(pattern), {"seconds": 1.5})
 
     def test_all_cells_in_one_table(self, job: Job) -> None:
         plan = done_plan(job, {"b": 2, "a": 3}, b=1)
@@ -264,7 +265,7 @@ class TestMerge:
             write_cells(job, name, n, call=None if name in uncalled else "S")
         outcomes = {name: Outcome(name, "done", cells=n) for name, n in (("a", 2), ("b", 1))}
         monkeypatch.setattr(merging, "ROWS_AT_ONCE", 1)
-        merge(plan, outcomes, job, None, {})
+        merge(plan, outcomes, job, ImageMetadata(), {})
         calls = pq.read_table(job.out / "cells.parquet")["class"]
         assert calls.type == "string"
         assert calls.to_pylist() == [None if name in uncalled else "S" for name in "aab"]
@@ -307,7 +308,7 @@ class TestMerge:
 
     def test_tables_are_read_image_by_image_with_their_columns_in_order(self, job: Job) -> None:
         plan = done_plan(job, {"x_B01_s1": 1, "plain": 2})
-        first, second = read_cells(plan.images, job, None)
+        first, second = read_cells(plan.images, job, ImageMetadata())
         assert first.columns[:4].tolist() == ["image", "Metadata_Well", "Metadata_Site", "label"]
         assert (len(first), len(second)) == (1, 2)
 

@@ -220,3 +220,13 @@ def test_panels_are_interpolated_by_parabolas_and_lines(degree: int) -> None:
     torch.testing.assert_close(parabola @ nodes**degree, t**degree)
     lines = np.interp(t, nodes, nodes**degree)
     torch.testing.assert_close(straight @ nodes**degree, torch.from_numpy(lines))
+
+
+@pytest.mark.parametrize("formula", ["paper", "complete"])
+def test_the_error_factor_multiplies_estimates(formula: str) -> None:
+    cam = IntegratedGradCAM(small_network(), "features.1", formula=formula, upsample=False)
+    plain, half = cam(images(), rtol=0.1), cam(images(), rtol=0.05, error_factor=0.5)
+    assert torch.equal(half.maps, plain.maps)
+    torch.testing.assert_close(half.error, plain.error / 2)
+    with pytest.raises(ValueError, match="error_factor must be positive, not 0"):
+        cam(images(), error_factor=0)

@@ -29,7 +29,7 @@ def test_every_command_of_the_manifest_exists() -> None:
 
 def test_the_manifest_names_the_endings_of_every_format_that_napari_opens_badly() -> None:
     """Pictures are left to napari itself; folders are not accepted."""
-    (reader,) = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["readers"]
+    reader, _ = yaml.safe_load(MANIFEST.read_text("utf-8"))["contributions"]["readers"]
     endings = [
         ending
         for known in FORMATS

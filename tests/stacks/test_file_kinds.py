@@ -38,10 +38,13 @@ def archive() -> bytes:
 
 
 OTHERS = {
-    "czi": (b"ZISRAWFILE\0\0\0\0\0\0" + bytes(500), "Zeiss CZI.*OME-TIFF"),
-    "nd2": (b"\xda\xce\xbe\x0a\x10\0\0\0ND2 FILE SIGNATURE CHUNK NAME01!", "Nikon ND2.*OME-TIFF"),
+    "czi": (b"ZISRAWFILE\0\0\0\0\0\0" + bytes(500), "Zeiss CZI.*Rename it to cells.*czi"),
+    "nd2": (
+        b"\xda\xce\xbe\x0a\x10\0\0\0ND2 FILE SIGNATURE CHUNK NAME01!",
+        "Nikon ND2.*Rename it to cells.*nd2",
+    ),
     "old nd2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(90), "ND2.*OME-TIFF"),
-    "lif": (b"\x70\0\0\0\x20\1\0\0\x2a\x10\0\0\0<\0L\0M\0", "Leica LIF.*OME-TIFF"),
+    "lif": (b"\x70\0\0\0\x20\1\0\0\x2a\x10\0\0\0<\0L\0M\0", "Leica LIF.*Rename it to cells.*lif"),
     "oib": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "Olympus OIB.*OME-TIFF"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(500), "HDF5.*OME-TIFF"),
     "dicom": (bytes(128) + b"DICM" + bytes(300), "DICOM"),
@@ -101,7 +104,7 @@ def test_a_segmentation_of_cellpose_says_how_to_save_it(tmp_path: Path) -> None:
         open_stack(tmp_path / "cells_seg.npy")
 
 
-@pytest.mark.parametrize("ending", ["czi", "nd2", "lif", "oib", "hdf5"])
+@pytest.mark.parametrize("ending", ["oib", "hdf5"])
 def test_files_of_microscopes_under_their_own_name(tmp_path: Path, ending: str) -> None:
     content, message = OTHERS[ending]
     (tmp_path / f"cells.{ending}").write_bytes(content)

@@ -34,10 +34,14 @@ RtolOf = Literal["map", "strongest"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Allowed error: ``rtol`` times the L2 norm of each map, or of its path's strongest map."""
+    """Allowed error: ``rtol`` times the L2 norm of each map, or of its path's strongest map.
+
+    Estimated errors are multiplied by ``error_factor``.
+    """
 
     rtol: float
     of: RtolOf = "map"
+    error_factor: float = 1.0
 
     def accounted(self, line: Tensor, change: Tensor) -> Tensor:
         """Whether line integrals are within ``rtol`` of score differences: (N, K)."""
@@ -74,12 +78,13 @@ def integrate_adaptively(
     at_image = tolerance.reference(result.maps)
     active = (CompleteEstimator if formula == "complete" else PaperEstimator)(evaluator, paths)
     nodes = active.nodes
+    margin = active.margin * tolerance.error_factor
     new = nodes.refine_all()
     while True:
         active.evaluate(new)
         maps, doubt, line = active.estimate()
         size = tolerance.reference(maps)
-        difference = active.margin * doubt.square().sum(1).sqrt()
+        difference = margin * doubt.square().sum(1).sqrt()
         shows = size > _NEXT_TO_NOTHING * at_image[nodes.rows]
         within = relative(difference, size) <= tolerance.rtol
         within &= shows | (nodes.n_evaluations >= _FEWEST_FOR_NOTHING)

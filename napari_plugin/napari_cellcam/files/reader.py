@@ -118,10 +118,24 @@ def _opened(file: str, given: FileFacts) -> list[LayerData]:
         time_step_s=given.time_step_s,
         tolerate_missing=given.tolerate_missing,
     )
+    _check_plane_fits(stack)
     layers = _layers_of(stack, given)
     for kind in {kind for _, _, kind in layers}:
         _make_a_layer(kind)
     return layers
+
+
+def _check_plane_fits(stack: Stack) -> None:
+    """Refuse a slide larger than memory: napari reads the whole plane that it shows."""
+    from cellcam.stacks.memory import check_fits
+
+    height, width = stack.data.shape[-2:]
+    samples = len(stack.channels) if stack.is_colour else 1
+    check_fits(
+        samples * height * width * stack.data.dtype.itemsize,
+        f"A plane of {stack.name}, {height} x {width} pixels,",
+        "Work on it with cellcam batch, and look at it in a viewer of slides such as QuPath.",
+    )
 
 
 def _layers_of(stack: Stack, given: FileFacts) -> list[LayerData]:

@@ -32,6 +32,7 @@ from cellcam_training.fitting.distributed_training import (
     process_device,
 )
 from cellcam_training.fitting.epoch_validation import EpochMetrics
+from cellcam_training.fitting.error_factor import measured_error_factor
 from cellcam_training.fitting.initial_model import initial_model
 from cellcam_training.fitting.linear_probe import Features, features_of, fit_probe
 from cellcam_training.fitting.recipe import Recipe
@@ -212,7 +213,7 @@ def fit_model(
         histories.append(history)
     judges, predictions = _calibrated(judges, judge_of, table, crops, recipe.risk)
     if not again:
-        model = judges[0] = _knowing_its_cells(judges[0], table, crops, judge_of != 0, recipe)
+        model = judges[0] = _measured_on(judges[0], table, crops, judge_of != 0, recipe)
         return FittedModel(model, judges, judge_of, why, histories[0], predictions)
     recipe = recipe.model_copy(update={"epochs": len(histories[0])})
     # The pixels of one judge were normalised like this when its temperature was fitted.
@@ -220,18 +221,18 @@ def fit_model(
     model, _ = trained(measured_on, ~everywhere, "all_cells")
     spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
-    model = _knowing_its_cells(model, table, crops, everywhere, recipe)
+    model = _measured_on(model, table, crops, everywhere, recipe)
     return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
 
 
-def _knowing_its_cells(
+def _measured_on(
     model: CellModel,
     table: CellTable,
     crops: CropSet,
     trained_on: NDArray[np.bool_],
     recipe: Recipe,
 ) -> CellModel:
-    """The model with measures of the cells that it was trained on."""
+    """The model with what can be measured on its training cells: their looks, and its errors."""
     rows = np.flatnonzero(trained_on)
     groups = group_numbers(table.rows)[rows]
     earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
@@ -240,7 +241,8 @@ def _knowing_its_cells(
     if table.place not in ("index", "whole"):  # crops do not say which image they are from
         images = np.unique(table.rows["image"].to_numpy(str)[rows], return_inverse=True)[1]
         cells = with_training_images(cells, model.spec.normalisation, pixels, groups, images, seed)
-    return model.with_training_cells(cells)
+    errors = measured_error_factor(model, pixels, seed)
+    return model.with_training_cells(cells).with_spec(error_factor=errors)
 
 
 def _calibrated(
