@@ -29,7 +29,10 @@ class Case:
 
 
 def case(kind: str, n: int, device: torch.device) -> Case:
-    """One image of 224 px or 64 cells of 64 px; "resnet" is torchvision's, "densenet" MONAI's."""
+    """One image of 224 px or 64 cells of 64 px.
+
+    "resnet" and "swin" are torchvision's, "densenet" is MONAI's, "vit" timm's.
+    """
     channels, size, chunk = (3, 224, 5) if n == 1 else (4, 64, 64)
     torch.manual_seed(0)
     images = torch.rand(n, channels, size, size)
@@ -39,6 +42,18 @@ def case(kind: str, n: int, device: torch.device) -> Case:
         network = resnet50(num_classes=CLASSES)
         network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         name, last, middle = "ResNet-50", "layer4", "layer3"
+    elif kind == "swin":
+        from torchvision.models import swin_t
+
+        network = swin_t(num_classes=CLASSES)
+        network.features[0][0] = nn.Conv2d(channels, 96, 4, 4)
+        name, last, middle = "Swin-T", "permute", "features.5"
+    elif kind == "vit":
+        from timm import create_model
+
+        options = {"img_size": size, "in_chans": channels, "num_classes": CLASSES}
+        network = create_model("vit_small_patch16_224", **options)
+        name, last, middle = "ViT-S/16", "blocks.10", "blocks.5"
     else:
         from monai.networks.nets import DenseNet121
 

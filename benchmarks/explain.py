@@ -5,6 +5,7 @@ Every figure is a median of ratios taken within one round over all runs in this 
     pip install -e '.[dev]' captum grad-cam
     python benchmarks/explain.py              # half an hour on two cores
     python benchmarks/explain.py --rounds 1 --images 1
+    python benchmarks/explain.py --networks vit swin    # transformers: without peers (needs timm)
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cellcam import IntegratedGradCAM
 FIXED = {"method": "riemann_right", "n_steps": STEPS}
 # Peers are timed with fewer steps; what they take is proportional to them.
 PEER_STEPS = 2
+# Plain Grad-CAM of the peers knows no tokens.
+TRANSFORMERS = ("vit", "swin")
 
 
 def ours(case: Case, layer: str, classes: object, **settings: object) -> Run:
@@ -108,6 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, nargs="*", default=[1, 64], choices=[1, 64])
     parser.add_argument("--networks", nargs="*", default=["resnet", "densenet"])
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peak of memory")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(2)
@@ -115,7 +119,8 @@ if __name__ == "__main__":
         for kind in given.networks:
             made = case(kind, n, torch.device(given.device))
             print(f"{made.name}, torch {torch.__version__}", flush=True)
-            if given.device == "cpu":
+            if given.device == "cpu" and not given.no_memory:
                 beside_the_floor_in_memory(kind, n)
             beside_the_floor(made, given.rounds)
-            beside_peers(made, given.rounds)
+            if kind not in TRANSFORMERS:
+                beside_peers(made, given.rounds)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 import typer
 from cellcam_training.fitting.data_split import fold_numbers
-from cellcam_training.fitting.recipe import read_recipe
+from cellcam_training.fitting.recipe import changed_recipe, read_recipe
 from cellcam_training.fitting.trainer import fit_model
 from cellcam_training.tables.cell_table import read_cell_table
 from cellcam_training.tables.crops import read_crops
@@ -34,21 +35,24 @@ def main(
     per_class: str = "20,50,100,200,all",
     folds: Annotated[int, typer.Option(help="One of so many parts judges.")] = 4,
     fold: Annotated[int, typer.Option(help="Which one.")] = 0,
-    recipe: Path | None = None,
+    recipe: Annotated[Path | None, typer.Option(help="File, or a name such as frozen.")] = None,
+    backbone: Annotated[Path | None, typer.Option(help="Of a frozen training.")] = None,
+    network: str | None = None,
     device: str = "cpu",
     threads: int = 2,
     seed: int = 0,
+    draws: Annotated[int, typer.Option(help="Trainings, each on other cells.")] = 1,
 ) -> None:
     """Print balanced accuracy, calibration error and seconds for each number of cells."""
     torch.set_num_threads(threads)
-    chosen = read_recipe(recipe)
+    chosen = changed_recipe(read_recipe(recipe), backbone=backbone, network=network)
     cells = read_cell_table(table, class_column, group_column)
     crops = read_crops(cells, chosen.crop_settings())
     judging = fold_numbers(cells.rows, folds, seed) == fold
     truth = cells.truth()
     print("per class   cells  judged by  balanced  accuracy    ECE  epochs  seconds", flush=True)
-    for wanted in per_class.split(","):
-        rows = _sample(truth, ~judging, None if wanted == "all" else int(wanted), seed)
+    for wanted, draw in product(per_class.split(","), range(seed, seed + draws)):
+        rows = _sample(truth, ~judging, None if wanted == "all" else int(wanted), draw)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             fitted = fit_model(cells.part(rows), crops.part(rows), chosen, Path(scratch), device)

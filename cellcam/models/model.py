@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
@@ -235,5 +236,23 @@ class CellModel:
         one = torch.zeros(1, len(self.spec.channels), *self.spec.crop_size, device=self.device)
         shapes = {name: tuple(shape) for name, shape in spatial_layers(self.network, one).items()}
         last = {shape: name for name, shape in shapes.items()}
-        kept = {*last.values(), self.spec.target_layer}
-        return {name: shape for name, shape in shapes.items() if name in kept}
+        target = self.spec.target_layer
+        kept = {*last.values(), target}
+        found = {name: shape for name, shape in shapes.items() if name in kept}
+        if target not in found:  # a row of tokens, or features last
+            with suppress(ValueError):
+                found[target] = self._space_of(target, one)
+        return found
+
+    def _space_of(self, layer: str, crop: Tensor) -> tuple[int, ...]:
+        """Spatial shape of a layer; `ValueError` where it has none, or its layout is in doubt."""
+        import torch
+
+        from cellcam.explain.network.splitting import left_as_it_was
+        from cellcam.explain.network.target import Target, split_network
+
+        with left_as_it_was(self.network), torch.no_grad():
+            space = split_network(self.network, Target(layer), crop).layout.space
+        if space.numel() < 2:
+            raise ValueError(f"Layer {layer!r} has a single position.")
+        return tuple(space)

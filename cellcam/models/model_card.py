@@ -7,6 +7,8 @@ from pydantic import JsonValue
 from cellcam.models.spec import ModelSpec
 from cellcam.notice import RESEARCH_USE
 
+WEIGHTS_FROM = "weights_from"  # entry of a spec's ``training``
+
 
 def bundle_metadata(spec: ModelSpec, versions: dict[str, str]) -> dict[str, JsonValue]:
     """Content of ``configs/metadata.json`` with the keys that a MONAI Bundle must have.
@@ -52,6 +54,7 @@ def model_card(spec: ModelSpec) -> str:
         "",
         *_metric_lines(spec),
         *_unlike_lines(spec),
+        *_origin_lines(spec),
         "",
         f"{RESEARCH_USE} Nothing in this folder is executed when it is opened.",
         "",
@@ -84,6 +87,20 @@ def _unlike_lines(spec: ModelSpec) -> list[str]:
             f"images; of images like them, of {images.false_alarms:.0%} by mistake."
         )
     return ["", text]
+
+
+def _origin_lines(spec: ModelSpec) -> list[str]:
+    """What the weights began with, and under which licence that was given."""
+    origins = spec.training.get(WEIGHTS_FROM)
+    if not isinstance(origins, list) or not origins:
+        return []
+    lines = []
+    for origin in origins:
+        if isinstance(origin, dict):
+            licence = origin.get("licence") or "not stated; ask its makers before you pass this on"
+            sha256 = str(origin.get("sha256"))[:12]
+            lines.append(f"- {origin.get('name')} (sha256 {sha256}...), licence: {licence}")
+    return ["", "## What its weights began with", "", *lines]
 
 
 def _input_format(spec: ModelSpec) -> dict[str, JsonValue]:

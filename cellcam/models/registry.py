@@ -1,18 +1,21 @@
-"""The networks by name, from MONAI and torchvision, each with the layer that is explained.
+"""The networks by name, from MONAI, torchvision and timm, each with the layer that is explained.
 
-A model folder can only name networks of this table.
+A model folder can only name networks of this table, or architectures of timm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellcam.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
+
+TIMM = "timm/"  # prefix of the names of timm's architectures
 
 _Builder = Callable[[int, int, int], "nn.Module"]
 
@@ -28,17 +31,21 @@ class NetworkEntry:
     Attributes
     ----------
     build : (spatial_dims, in_channels, n_classes) -> network with random weights
-    cam_layer : name of the layer of Grad-CAM and its rivals: the last one whose maps are fine
-        enough
+    last_layer : name of the last layer whose maps are fine enough, or a function that finds it
     spatial_dims : 2, 3, or both
     early_layer : name of the layer of CellCam's explanations, where that is an earlier one:
         docs/decisions/0013
     """
 
     build: _Builder
-    cam_layer: str
+    last_layer: str | Callable[[], str]
     spatial_dims: tuple[int, ...] = (2, 3)
     early_layer: str | None = None
+
+    @property
+    def cam_layer(self) -> str:
+        """Name of the layer of Grad-CAM and its rivals."""
+        return self.last_layer if isinstance(self.last_layer, str) else self.last_layer()
 
     @property
     def target_layer(self) -> str:
@@ -47,17 +54,25 @@ class NetworkEntry:
 
 
 def network_names(spatial_dims: int | None = None) -> list[str]:
-    """Names of all networks, or of those for 2-D or 3-D crops."""
+    """Names of all networks of the table, or of those for 2-D or 3-D crops."""
     return [
         n for n, e in _NETWORKS.items() if spatial_dims is None or spatial_dims in e.spatial_dims
     ]
 
 
 def network_entry(name: str) -> NetworkEntry:
-    """Registry entry of a name; `UsageError` lists the names that exist."""
-    if name not in _NETWORKS:
-        raise UsageError(f"There is no network {name!r}. Choose one of {', '.join(_NETWORKS)}.")
-    return _NETWORKS[name]
+    """Registry entry of a name; `UsageError` lists the names that exist.
+
+    An architecture of timm that is not in the table gets an entry of its own.
+    """
+    if name in _NETWORKS:
+        return _NETWORKS[name]
+    if name.startswith(TIMM):
+        return _entry_of_timm(name)
+    raise UsageError(
+        f"There is no network {name!r}. Choose one of {', '.join(_NETWORKS)}, or another of timm, "
+        f"such as {TIMM}resnet50."
+    )
 
 
 def build_network(name: str, spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
@@ -84,6 +99,12 @@ def _small_cnn(depths: tuple[int, ...], widths: tuple[int, ...]) -> _Builder:
         return SmallCNN(spatial_dims, in_channels, n_classes, depths, widths)
 
     return build
+
+
+def _stain_cnn(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
+    from cellcam.models.stain_cnn import StainCNN
+
+    return StainCNN(spatial_dims, in_channels, n_classes)
 
 
 def _densenet(name: str) -> _Builder:
@@ -137,6 +158,23 @@ def _torchvision(name: str, first_convolution: str) -> _Builder:
     return build
 
 
+def _timm(name: str) -> _Builder:
+    def build(spatial_dims: int, in_channels: int, n_classes: int) -> nn.Module:
+        from cellcam.models.timm_networks import timm_network
+
+        return timm_network(name, in_channels, n_classes)
+
+    return build
+
+
+def _entry_of_timm(name: str) -> NetworkEntry:
+    """Entry of an architecture that is not in the table; its layer is found by a trial."""
+    from cellcam.models.timm_networks import checked_name, last_layer
+
+    checked_name(name)
+    return NetworkEntry(_timm(name), partial(last_layer, name), (2,))
+
+
 def _set_input_channels(network: nn.Module, layer: str, in_channels: int) -> None:
     """Replace the first convolution by a random one for ``in_channels`` channels."""
     from torch import nn
@@ -163,6 +201,8 @@ _NETWORKS = {
     "cell_cnn": NetworkEntry(
         _small_cnn((1, 2, 2, 2), (16, 32, 64, 128)), "features.6", early_layer="features.1"
     ),
+    # The stages of cell_cnn for each stain by itself: a backbone for any stains.
+    "stain_cnn": NetworkEntry(_stain_cnn, "features.6", early_layer="features.1"),
     "densenet121": NetworkEntry(_densenet("DenseNet121"), "class_layers.relu"),
     "densenet169": NetworkEntry(_densenet("DenseNet169"), "class_layers.relu"),
     "resnet18": NetworkEntry(_resnet("resnet18"), "layer4", early_layer="layer1"),
@@ -179,4 +219,12 @@ _NETWORKS = {
     "tv_efficientnet_b0": NetworkEntry(
         _torchvision("efficientnet_b0", "features.0.0"), "features", (2,)
     ),
+    # Of the last block of a transformer with a class token only this token is read.
+    "timm/vit_small_patch16_224": NetworkEntry(
+        _timm("timm/vit_small_patch16_224"), "network.blocks.10", (2,)
+    ),
+    "timm/swin_tiny_patch4_window7_224": NetworkEntry(
+        _timm("timm/swin_tiny_patch4_window7_224"), "network.norm", (2,)
+    ),
+    "timm/convnext_tiny": NetworkEntry(_timm("timm/convnext_tiny"), "network.norm_pre", (2,)),
 }

@@ -19,14 +19,16 @@ def test_every_network_gives_scores_and_maps_with_extent(
     x = torch.rand(1, in_channels, *[64] * spatial_dims)
     with torch.no_grad():
         assert network(x).shape == (1, 6)
-    activations = split_network(network, Target(entry.target_layer), x).activations(x)
-    assert activations.ndim == x.ndim
-    assert activations.shape[0] == 1
-    assert activations.shape[2:].numel() > 1
+    split = split_network(network, Target(entry.target_layer), x)
+    layout = split.layout
+    assert len(layout.space) == spatial_dims
+    assert layout.space.numel() > 1
+    places = layout.n_others + layout.space.numel()
+    assert layout.arranged(split.activations(x)).shape == (1, layout.n_features, places)
 
 
 def test_an_unknown_network_is_refused_with_the_known_names() -> None:
-    with pytest.raises(UsageError, match="small_cnn, cell_cnn, densenet121"):
+    with pytest.raises(UsageError, match="small_cnn, cell_cnn, stain_cnn, densenet121"):
         build_network("resnet1", 2, 1, 2)
     with pytest.raises(UsageError, match="does not come in 3-D"):
         build_network("tv_resnet18", 3, 1, 2)

@@ -43,7 +43,10 @@ Channels = Annotated[str | None, typer.Option(help='Names of the channels: A,B,"
 def train(
     table: Table,
     out: Annotated[Path, typer.Option(help="Model folder to write.", callback=writable_folder)],
-    recipe: Annotated[Path | None, typer.Option(help="Recipe, YAML.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe, YAML; or the name of one that comes along, such as frozen."),
+    ] = None,
     class_column: ClassColumn = "cls",
     group_column: GroupColumn = None,
     only: Only = None,
@@ -56,6 +59,13 @@ def train(
     ] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Model folder that the training goes on from.")
+    ] = None,
+    backbone: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --recipe frozen: model folder of other cells, or file of weights for "
+            "--network, whose features are used as they are."
+        ),
     ] = None,
     crop_size: Annotated[
         str | None,
@@ -99,6 +109,7 @@ def train(
         read_recipe(recipe),
         channels=split_names(channels) or None,
         start_from=start_from,
+        backbone=backbone,
         crop_size=_crop_size(crop_size),
         network=network,
         epochs=epochs,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cellcam.explain.memory import automatic_batch_size
 from cellcam.explain.network.dependence import check_same_each_time, mixes_images
 from cellcam.explain.network.execution import Precision, fastest_execution
-from cellcam.explain.network.heads import is_affine, sees_means_only
+from cellcam.explain.network.heads import is_affine, sees_means_only, with_needed_rows
 from cellcam.explain.network.splitting import SplitNetwork
 from cellcam.explain.network.target import Target, split_network
 
@@ -59,6 +59,8 @@ def find_facts(
     check_same_each_time(split, x[:1])
     mixes = mixes_images(split, x[:1])
     split = replace(split, pooled=sees_means_only(split, x[:1]))
+    if not split.pooled:
+        split = with_needed_rows(split, x[:1])
     affine = split.pooled and is_affine(split, x[:1])
     batch_size = automatic_batch_size(split.scores, x, split.device)
     if precision == "auto":

@@ -6,9 +6,12 @@ images, too. Both facts are found by running the head, never read off its module
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from cellcam.explain.network.needed_rows import find_needed_rows
 from cellcam.explain.network.probes import agree, noise_like
 from cellcam.explain.network.splitting import SplitNetwork
 from cellcam.explain.scores import gradients
@@ -34,6 +37,25 @@ def is_affine(split: SplitNetwork, example: Tensor) -> bool:
     classes = torch.arange(split.n_classes, device=leaf.device).expand(len(leaf), -1)
     found = gradients(split.head(example, leaf), classes, leaf, split.layout.arranged)
     return agree(found, found[:1].expand_as(found))
+
+
+def with_needed_rows(split: SplitNetwork, example: Tensor) -> SplitNetwork:
+    """The network with a head that computes the rows of tokens that its scores depend on.
+
+    Found on the activations of ``example`` (1, C, *spatial) and on random ones, and taken where
+    they give the same scores; see `find_needed_rows`.
+    """
+    if split.layout.image_axis != 0 or split.dtype in (torch.float16, torch.bfloat16):
+        return split
+    probes = _probes(split, example)
+    try:
+        rows = find_needed_rows(lambda: split.head(example, probes.clone().requires_grad_()))
+    except RuntimeError:  # a head that cannot take several activations, or has no gradients
+        return split
+    known = replace(split, rows=rows)
+    if rows and agree(known.head(example, probes), split.head(example, probes)):
+        return known
+    return split
 
 
 def _probes(split: SplitNetwork, example: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cellcam.explain.network.cuts import NothingCut
 from cellcam.explain.network.execution import Execution
 from cellcam.explain.network.layouts import Layout
+from cellcam.explain.network.needed_rows import NeededRows, Rows
 from cellcam.explain.network.outputs import Ending, Output
 
 
@@ -51,6 +52,7 @@ class SplitNetwork:
     # Whether values without a place belong to the layer, and nothing bypasses it.
     closed: bool = False
     uncut: bool = False  # whether `detach` and `no_grad` in the head are passed over
+    rows: tuple[Rows | None, ...] = ()  # of the head's calls, see `NeededRows`
 
     def activations(self, x: Tensor) -> Tensor:
         """Output of the layer, detached; the head does not run."""
@@ -102,6 +104,7 @@ class SplitNetwork:
     def _at_layer(self, action: Callable[[Tensor], Tensor]) -> Iterator[None]:
         """Within it, ``action`` replaces the output of the layer's run."""
         runs, whole = count(1), NothingCut() if self.uncut else None
+        needed = NeededRows(self.rows) if self.rows else nullcontext()
 
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
             if next(runs) != self.run:
@@ -115,7 +118,7 @@ class SplitNetwork:
 
         handle = self.network.get_submodule(self.layer_name).register_forward_hook(hook)
         try:
-            with self.execution.active(self.device), whole or nullcontext():
+            with self.execution.active(self.device), needed, whole or nullcontext():
                 yield
         finally:
             handle.remove()

@@ -77,7 +77,7 @@ def split_network(network: nn.Module, target: Target, example: Tensor) -> SplitN
 
 
 def spatial_layers(network: nn.Module, example: Tensor) -> dict[str, torch.Size]:
-    """Submodules whose last output has several positions, in the order in which they finish.
+    """Submodules whose last output is (N, C, *space), in the order in which they finish.
 
     Parameters
     ----------
@@ -85,14 +85,15 @@ def spatial_layers(network: nn.Module, example: Tensor) -> dict[str, torch.Size]
 
     Returns
     -------
-    spatial shape of the output, taken as (N, C, *space), by the submodule's name
+    spatial shape of the output, which is that of a convolution, too, by the submodule's name
     """
     network = unwrapped(network)
     with left_as_it_was(network):
         trace = traced(network, example[:1])
+    convolved = _convolved(network, trace)
     found: dict[str, torch.Size] = {}
     for run in trace.runs:
-        if len(run.shape) == example.ndim and run.shape[2:].numel() > 1:
+        if run.shape in convolved and run.shape[2:].numel() > 1:
             found.pop(run.name, None)
             found[run.name] = run.shape[2:]
     return found
@@ -140,11 +141,16 @@ def _recognised(
     split: SplitNetwork, trace: Trace, target: Target, sample: Sample, output: Tensor
 ) -> SplitNetwork:
     """The network with its layout, and with gradients."""
-    modules = dict(split.network.named_modules())
-    convolved = {run.shape for run in trace.runs if is_channels_first(modules[run.name])}
+    convolved = _convolved(split.network, trace)
     known = recognised(split, sample.x, output, target.layout, trace.shapes, convolved)
     known = differentiable(known, sample, output)
     return replace(known, closed=known.layout.n_others > 0 and _passes_all(known, sample, output))
+
+
+def _convolved(network: nn.Module, trace: Trace) -> set[torch.Size]:
+    """Shapes of outputs of convolutions and the like, whose features come before their places."""
+    modules = dict(network.named_modules())
+    return {run.shape for run in trace.runs if is_channels_first(modules[run.name])}
 
 
 def _last_runs(trace: Trace, x: Tensor) -> list[Run]:

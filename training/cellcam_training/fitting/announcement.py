@@ -53,13 +53,16 @@ def announcement(
     seconds = estimated_seconds(table, crops, course, device, folds)
     cross = f", with a cross-validation of {folds} folds" if folds else ""
     stop = " at most" if recipe.patience else ""
+    fitting = f"{networks} trained for{stop} {recipe.epochs} epochs"
+    if recipe.frozen:
+        fitting = "features are computed once; a linear layer fitted to those of the other cells"
     return [
         f"{n} cells: {', '.join(f'{counts[name]} {name}' for name in table.classes)}.",
         f"The network sees crops of {described(crops.choice)}; --crop-size changes it.",
         f"Channels: {', '.join(crops.channels)}.",
         f"Look at them before you wait: {samples}",
         f"Network: {recipe.network}, {course.why_network}; --network changes it.",
-        f"{validation}; {networks} trained for{stop} {recipe.epochs} epochs{again}{cross}.",
+        f"{validation}; {fitting}{again}{cross}.",
         _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
         f"This takes about {in_words(seconds)} on this machine.",

@@ -12,11 +12,13 @@ from cellcam.errors import InputError
 from cellcam_training.fitting.data_split import fold_numbers, validation_cells
 from cellcam_training.fitting.initial_model import chosen_network
 from cellcam_training.fitting.recipe import Recipe, schedule_of
-from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import CropSet
 
 # Above this number of cells, training on the validation cells too gains nothing.
 _MANY_CELLS = 20_000
+# Parts in which a frozen training validates all cells, which costs nothing there.
+_FROZEN_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def course_of(table: CellTable, crops: CropSet, recipe: Recipe) -> Course:
     judge_of = _judges(table.rows, recipe)
     # All networks get the same schedule: the temperature of the judges must suit the last.
     schedule = schedule_of(recipe, int((judge_of != 0).sum()))
+    if recipe.frozen:
+        schedule = schedule._replace(epochs=1)
     table_has_split = (table.rows["split"] != "").any()
     again = judge_of.max() > 0 or (
         recipe.all_cells and len(judge_of) <= _MANY_CELLS and not table_has_split
@@ -101,7 +105,8 @@ def course_of(table: CellTable, crops: CropSet, recipe: Recipe) -> Course:
 
 def _judges(rows: pd.DataFrame, recipe: Recipe) -> NDArray[np.int64]:
     """Number (N,) of the network that is trained without each cell and judges it; -1: none."""
-    if not recipe.validation_folds:
+    folds = recipe.validation_folds or _folds_of_frozen(rows, recipe)
+    if not folds:
         held_out = validation_cells(rows, recipe.validation_share, recipe.seed)
         return np.where(held_out, 0, -1)
     if (rows["split"] != "").any():
@@ -109,4 +114,12 @@ def _judges(rows: pd.DataFrame, recipe: Recipe) -> NDArray[np.int64]:
             "The table has a split column, and the recipe has validation_folds. Leave out one of "
             "them: folds split the cells, too."
         )
-    return fold_numbers(rows, recipe.validation_folds, recipe.seed)
+    return fold_numbers(rows, folds, recipe.seed)
+
+
+def _folds_of_frozen(rows: pd.DataFrame, recipe: Recipe) -> int | None:
+    """Parts in which a frozen training validates all cells; None where the table says which."""
+    if not recipe.frozen or (rows["split"] != "").any():
+        return None
+    fewest = min(len(set(group_numbers(rows))), int(rows["cls"].value_counts().min()))
+    return min(_FROZEN_FOLDS, fewest) if fewest > 1 else None

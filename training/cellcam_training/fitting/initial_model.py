@@ -18,11 +18,12 @@ from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import BASELINE, FORMULA, build_network, network_entry
 from cellcam.models.spec import ModelSpec
 from cellcam_training.fitting.pretrained_weights import (
-    TORCHVISION,
     load_pretrained,
     pretrained_weights,
+    takes_weights,
 )
 from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.weight_names import Weights
 from cellcam_training.tables.crops import CropSet
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> 
     """
     if recipe.start_from is not None:
         return read_spec(recipe.start_from).network, f"goes on from {recipe.start_from.name}"
+    if recipe.backbone is not None and recipe.backbone.is_dir():
+        return read_spec(recipe.backbone).network, f"that of the backbone {recipe.backbone.name}"
     if recipe.network != "auto":
         return recipe.network, "chosen in the recipe"
     size = " x ".join(map(str, crop_size))
@@ -174,13 +177,31 @@ def _initial_network(spec: ModelSpec, recipe: Recipe) -> nn.Module:
     Raises
     ------
     UsageError
-        If the recipe names a weights file that does not fit the network.
+        If the recipe names a weights file that does not fit the network, or no backbone.
     """
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
-    if spec.network.startswith(TORCHVISION) and recipe.pretrained != "no":
+    if recipe.frozen:
+        load_pretrained(network, _backbone(spec, recipe.backbone))
+    elif takes_weights(spec.network) and recipe.pretrained != "no":
         weights = pretrained_weights(spec.network, recipe.pretrained)
         if weights is not None:
             load_pretrained(network, weights)
     elif isinstance(recipe.pretrained, Path):
-        raise UsageError(f"pretrained: {spec.network} is not a torchvision network (tv_...).")
+        raise UsageError(
+            f"pretrained: {spec.network} is no network of torchvision (tv_...) or timm (timm/...)."
+        )
     return network
+
+
+def _backbone(spec: ModelSpec, source: Path | None) -> Weights:
+    """Weights of a model folder, or of a file."""
+    if source is None:
+        raise UsageError(
+            "A frozen training needs a backbone: --backbone FOLDER, a model of other cells, or a "
+            "file of weights with --network."
+        )
+    if source.is_dir():
+        return load_model(source, "cpu").network.state_dict()
+    weights = pretrained_weights(spec.network, source)
+    assert weights is not None  # of a file
+    return weights

@@ -19,7 +19,12 @@ from cellcam.errors import UsageError
 from cellcam.models.registry import network_entry
 from cellcam.models.spec import Finding
 from cellcam_training.fitting.augmentation import Augmentation, Share
-from cellcam_training.fitting.recipe_file import Settings, problems_in_words, recipe_content
+from cellcam_training.fitting.recipe_file import (
+    Settings,
+    packaged,
+    problems_in_words,
+    recipe_content,
+)
 from cellcam_training.tables.crops import CropSettings
 from cellcam_training.tables.image_crops import FieldName
 
@@ -32,8 +37,14 @@ class Recipe(Settings):
     Attributes
     ----------
     network : name in the registry, or ``auto``: chosen by the size and number of the crops
-    pretrained : for torchvision networks: file with ImageNet weights; ``auto``: weights that
-        torchvision has on disk or can download; ``no``: random weights
+    pretrained : for networks of torchvision and timm: file of weights, safetensors or of torch;
+        ``auto``: weights that torchvision has on disk or can download, random ones for networks
+        of timm; ``no``: random weights
+    licence : of these weights, or of the model to go on from, for the model card; default: what
+        a safetensors file says about itself
+    frozen : whether only the last layer is fitted, on features that a backbone computes once
+    backbone : of a frozen training: folder of any model, of whatever channels and classes; or
+        file of weights for ``network``, safetensors or of torch
     start_from : folder of a model that the training goes on from: its network, normalisation and
         weights; it must have the same channels, crop size and pixel size
     crop_size : pixels, (y, x) or (z, y, x); default: see `CropSettings`
@@ -64,6 +75,9 @@ class Recipe(Settings):
 
     network: str = "auto"
     pretrained: Path | Literal["auto", "no"] = "auto"
+    licence: Annotated[str, Field(max_length=200)] | None = None
+    frozen: bool = False
+    backbone: Path | None = None
     start_from: Path | None = None
     field: FieldName = "plane"
     crop_size: tuple[CropLength, ...] | None = None
@@ -110,6 +124,19 @@ class Recipe(Settings):
             if values is not None and len(values) != n_axes:
                 axes = "z, y, x" if n_axes == 3 else "y, x"
                 raise ValueError(f"{name} needs {n_axes} numbers ({axes}) for field {self.field}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_backbone(self) -> Recipe:
+        if self.backbone and not self.frozen:
+            raise ValueError("backbone is for frozen trainings: say frozen: true, or start_from")
+        if self.backbone and self.start_from:
+            raise ValueError("backbone and start_from exclude each other: leave one out")
+        if self.backbone and not self.backbone.is_dir() and self.network == "auto":
+            raise ValueError(
+                f"backbone {self.backbone} is no model folder; of a file of weights the network "
+                "must be named, such as network: timm/vit_small_patch16_224"
+            )
         return self
 
     @model_validator(mode="after")
@@ -163,6 +190,10 @@ def schedule_of(recipe: Recipe, n_cells: int) -> Schedule:
 def read_recipe(path: Path | None) -> Recipe:
     """Read a recipe from a YAML file; without a file, the default recipe.
 
+    Parameters
+    ----------
+    path : of a file, or the name of a recipe that comes with CellCam, such as ``frozen``
+
     Raises
     ------
     UsageError
@@ -170,7 +201,7 @@ def read_recipe(path: Path | None) -> Recipe:
     """
     if path is None:
         return Recipe()
-    content = recipe_content(path)
+    content = recipe_content(packaged(path) or path)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

@@ -62,6 +62,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def packaged(name: Path) -> Path | None:
+    """File of a recipe that comes with CellCam, unless there is a file of that name."""
+    if name.exists() or len(name.parts) != 1:
+        return None
+    # Beside the package in the repository, inside it where it is installed.
+    package = Path(__file__).parents[1]
+    folders = (package / "recipes", package.parent / "recipes")
+    files = [folder / f"{name}.yaml" for folder in folders]
+    return next((file for file in files if file.is_file()), None)
+
+
 def recipe_content(path: Path) -> dict[str, object]:
     """Settings of a recipe file, not checked yet.
 

@@ -37,8 +37,10 @@ def estimated_seconds(
         model = initial_model(
             table.classes, course.recipe, crops, judge_of != 0, process_device(device)
         )
-        step = _seconds_of_step(model, data, course)
         judging = _seconds_of_judging(model, data)
+        if course.recipe.frozen:  # features once, and each judge of its cells
+            return 2 * len(judge_of) * judging * (folds or 1)
+        step = _seconds_of_step(model, data, course)
     total = 0.0
     for k in range(course.n_judges):
         n_judged = int((judge_of == k).sum())

@@ -35,6 +35,7 @@ from cellcam_training.fitting.distributed_training import (
 from cellcam_training.fitting.epoch_validation import EpochMetrics
 from cellcam_training.fitting.error_factor import measured_error_factor
 from cellcam_training.fitting.initial_model import initial_model
+from cellcam_training.fitting.linear_probe import Features, features_of, fit_probe
 from cellcam_training.fitting.recipe import Recipe
 from cellcam_training.fitting.training_cells import known_cells
 from cellcam_training.fitting.training_images import with_training_images
@@ -217,13 +218,20 @@ def fit_model(
     with first_process_first():
         _discard_outdated(scratch, recipe, crops, table.truth(), judge_of)
     networks = _Networks(progress, n_judges + again)
+    everywhere = np.ones(len(judge_of), bool)
+    features: list[Features] = []  # of a backbone, computed once
 
     def trained(
         measured_on: NDArray[np.bool_], validation: NDArray[np.bool_], name: str
     ) -> tuple[CellModel, list[EpochMetrics]]:
+        if recipe.frozen:
+            measured_on = everywhere  # all networks see the same features
         model = initial_model(table.classes, recipe, crops, measured_on, process_device(device))
         data = TrainingData(crops.pixels, table.truth(), validation)
-        return model, fit(model, recipe, data, scratch / name, networks.next())
+        if not recipe.frozen:
+            return model, fit(model, recipe, data, scratch / name, networks.next())
+        features[:] = features or [features_of(model, crops.pixels)]
+        return model, fit_probe(model, data, *features)
 
     judges, histories = [], []
     for k in range(n_judges):
@@ -238,11 +246,11 @@ def fit_model(
         return FittedModel(model, judges, judge_of, why, histories[0], predictions)
     recipe = recipe.model_copy(update={"epochs": len(histories[0])})
     # The pixels of one judge were normalised like this when its temperature was fitted.
-    measured_on = judge_of != 0 if n_judges == 1 else np.ones(len(judge_of), bool)
-    model, _ = trained(measured_on, np.zeros(len(judge_of), bool), "all_cells")
+    measured_on = judge_of != 0 if n_judges == 1 else everywhere
+    model, _ = trained(measured_on, ~everywhere, "all_cells")
     spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
-    model = _measured_on(model, table, crops, np.ones(len(judge_of), bool), recipe)
+    model = _measured_on(model, table, crops, everywhere, recipe)
     return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
 
 

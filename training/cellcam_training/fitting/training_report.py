@@ -15,6 +15,7 @@ from cellcam.reporting.sample_page import ClassSamples
 from cellcam.stacks.writing import whole_file
 from cellcam_training.fitting.course import course_of
 from cellcam_training.fitting.recipe import Recipe
+from cellcam_training.fitting.weight_origins import weight_origins
 from cellcam_training.judging.classifier_report import classifier_report
 from cellcam_training.judging.sample_crops import sample_crops
 from cellcam_training.tables.cell_table import CellTable
@@ -84,6 +85,7 @@ def description(
         "epochs": len(fitted.history),
         "seconds": seconds,
         "recipe": recipe.model_dump(mode="json") | {"network": fitted.model.spec.network},
+        **weight_origins(recipe),
     }
 
 
