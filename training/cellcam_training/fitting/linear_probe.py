@@ -1,7 +1,7 @@
 """A linear probe: the last layer of a network, fitted on features that are computed once.
 
 A discriminant of few relevant features needs fewer cells than logistic regression
-(docs/decisions/0028).
+(docs/decisions/0029).
 """
 
 from __future__ import annotations
