@@ -1,4 +1,4 @@
-"""The file of a cell table, recognised by its content: text, Excel or Parquet."""
+"""The file of a cell table, recognised by its content: text, Excel, Parquet or a database."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcam.errors import InputError, UsageError, how_to_install
+from cellcam_training.tables.cellprofiler_database import DATABASE, read_database
 from cellcam_training.tables.delimited_text import read_text
 from cellcam_training.tables.spreadsheets import Sheet, read_excel
 
@@ -62,9 +63,14 @@ def read_table_file(path: Path, wanted: str) -> RawTable:
         If it cannot be read as a table.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            is_database = file.read(len(DATABASE)) == DATABASE  # larger than memory, maybe
+        content = b"" if is_database else path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if is_database:
+        sheet = read_database(path)
+        return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
     if content.startswith(_PARQUET):
         return RawTable(_parquet(path))
     if content.startswith(_ZIP):
