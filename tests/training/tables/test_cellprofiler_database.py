@@ -39,7 +39,7 @@ def read(folder: Path, *statements: str) -> CellTable:
         write_ome_tiff(folder / name, pixels, ["DNA"], PixelSize(None, 0.5, 0.5))
     with closing(sqlite3.connect(folder / "MyExpt.db")) as database:
         database.executescript("".join(statements))
-    return read_cell_table(folder / "MyExpt.db", to_train=False)
+    return read_cell_table(folder / "MyExpt.db", group_column="Metadata_Well", to_train=False)
 
 
 def test_places_files_wells_and_classes(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_places_files_wells_and_classes(tmp_path: Path) -> None:
     assert [Path(image).name for image in rows["image"]] == ["a.tif", "a.tif", "b.tif"]
     assert rows[["x", "y"]].to_numpy(float).tolist() == [[10.5, 20], [30, 25], [12, 8.25]]
     assert rows["cls"].tolist() == ["G1", "M", "M"]
-    assert rows["Metadata_Well"].tolist() == ["A01", "A01", "A02"]
+    assert rows["group"].tolist() == ["A01", "A01", "A02"]
     assert any("places of Nuclei" in note for note in table.notes)
     # The object without a place has no class either.
     assert any("1 cells of MyExpt.db have no class" in note for note in table.notes)
