@@ -15,6 +15,7 @@ from cellcam_training.fitting.course import Course
 from cellcam_training.fitting.data_loader import TrainingData, data_loader
 from cellcam_training.fitting.distributed_training import process_device
 from cellcam_training.fitting.initial_model import initial_model
+from cellcam_training.fitting.memory_layout import channels_last_network
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.crops import CropSet
 
@@ -59,7 +60,7 @@ def _n_steps(table: CellTable, trained: np.ndarray, course: Course) -> int:
 
 def _seconds_of_step(model: CellModel, data: TrainingData, course: Course) -> float:
     recipe, random = course.recipe, torch.Generator().manual_seed(course.recipe.seed)
-    network = model.network.to(memory_format=torch.channels_last).train()
+    network = channels_last_network(model.network).train()
     optimiser = torch.optim.AdamW(network.parameters())
     times: list[float] = []
     batches = data_loader(data, recipe.batch_size or 1, random)

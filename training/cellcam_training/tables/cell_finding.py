@@ -98,8 +98,8 @@ def _window(field: TableField, place: str, crop: int) -> _Window:
     shape = field.stack.data.shape[-2:]
     labels = None
     if place == "label":
-        labels = labels_of_rows(field.rows, field.stack, field.t, field.view)
-    centres = cell_positions(field.rows, place, shape, labels).centres
+        labels = labels_of_rows(field.rows, field.stack, field.t, field.labels_view)
+    centres = cell_positions(field.rows, place, shape, labels).centres[:, -2:]
     middle = np.median(centres, axis=0)
     start = np.clip(middle - _EDGE // 2, 0, np.maximum(0, np.array(shape) - _EDGE)).astype(int)
     stop = np.minimum(start + _EDGE, shape)

@@ -68,15 +68,15 @@ def _scale_of_rows(
 
 
 def _sides_of_labels(field: TableField) -> NDArray[np.float64]:
-    """Longer sides of the labelled cells of a field, in its pixels."""
+    """Longer sides in the plane of the labelled cells of a field, in its pixels."""
     from scipy import ndimage
 
     wanted = np.sort(field.rows["label"].unique())
-    labels = labels_of_rows(field.rows, field.stack, field.t, field.view)
+    labels = labels_of_rows(field.rows, field.stack, field.t, field.labels_view)
     places = np.searchsorted(wanted, labels).clip(0, len(wanted) - 1)
     numbered = np.where(wanted[places] == labels, places + 1, 0)
     boxes = [box for box in ndimage.find_objects(numbered) if box is not None]
-    return np.array([max(s.stop - s.start for s in box) for box in boxes], float)
+    return np.array([max(s.stop - s.start for s in box[-2:]) for box in boxes], float)
 
 
 def _around_centres(fields: list[TableField]) -> CellSizes | None:

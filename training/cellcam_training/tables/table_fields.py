@@ -22,6 +22,8 @@ class TableField(NamedTuple):
 
     Attributes
     ----------
+    view : of its pixels
+    labels_view : of its label image, which is a volume where the training sees volumes
     rows : its cells, see `CellTable`
     scale : pixels of a crop for one pixel of the image
     """
@@ -29,6 +31,7 @@ class TableField(NamedTuple):
     stack: Stack
     t: int
     view: ZChoice
+    labels_view: ZChoice
     rows: pd.DataFrame
     scale: float
 
@@ -53,7 +56,8 @@ def some_fields(
         if not planes and stack.data.shape[2] > 1:
             view = "mean" if settings.field == "mean" else "max"
         t = int(group["t"].iloc[0]) if "t" in rows else 0
-        yield TableField(stack, t, view, group, crop_scale(stack, settings))
+        labels_view: ZChoice = "volume" if settings.n_axes == 3 else view
+        yield TableField(stack, t, view, labels_view, group, crop_scale(stack, settings))
 
 
 def crop_scale(stack: Stack, settings: CropSettings) -> float:
