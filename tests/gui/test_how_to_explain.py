@@ -229,8 +229,8 @@ def test_choices_belong_to_their_model(
 
 def test_the_command_says_the_error_and_lists_the_rest(widget: ExplainWidget, until: Until) -> None:
     panel = widget.explaining
-    panel.error.setValue(5)
-    assert "--rtol 0.05" in widget.copy_command()
+    panel.error.setValue(4)
+    assert "--rtol 0.04" in widget.copy_command()
     classified(widget, until)
     explain(widget, until)
     panel.back.click()

@@ -17,6 +17,7 @@ from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import PixelSize
 
 Make = Callable[..., CellModel]
+from cellcam.request import DEFAULT_RTOL
 
 
 def two_labels() -> np.ndarray:
@@ -87,7 +88,7 @@ def test_the_map_on_the_field_is_the_map_of_the_crop(stack: Stack, make_model: M
     assert result.classes == ("S", "M")
     # crops of 16 about (20, 15): rows 13 to 28, columns 8 to 23
     crop = np.asarray(stack.data)[0, :, 0, 13:29, 8:24][None]
-    how = {"rtol": 0.03, "rtol_of": "strongest"}
+    how = {"rtol": DEFAULT_RTOL, "rtol_of": "strongest"}
     signed = model.explain(crop, [1, 2], **how).maps[0].numpy()
     assert (signed < 0).any()
     expected = np.maximum(signed, 0)  # importance is what speaks for a class
