@@ -13,11 +13,11 @@ from cellcam.errors import UsageError
 from cellcam.pipeline.classify_field import classify_fields
 from cellcam.pipeline.find_field import find_field
 from cellcam.pipeline.matching import FieldPlace, match
+from cellcam.request import DEFAULT_RTOL
 from cellcam.stacks.blocks import Block, Part
 from cellcam.stacks.stack import PixelSize
 
 Make = Callable[..., CellModel]
-from cellcam.request import DEFAULT_RTOL
 
 
 def two_labels() -> np.ndarray:

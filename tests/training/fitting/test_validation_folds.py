@@ -65,8 +65,9 @@ def test_the_model_says_how_it_was_judged(table: CellTable, tmp_path: Path) -> N
     assert training["validation_networks"] == 3
     split = pd.read_csv(tmp_path / "model" / "docs" / "split.csv")["split"]
     assert split.value_counts().to_dict() == {"fold 1": 27, "fold 2": 27, "fold 3": 26}
-    assert reported[-1] == (16, 16)  # four networks of four epochs
-    assert [done for done, _ in reported] == sorted(done for done, _ in reported)
+    epochs = [(done, total) for done, total in reported if total]
+    assert epochs[-1] == (16, 16)  # four networks of four epochs
+    assert [done for done, _ in epochs] == sorted(done for done, _ in epochs)
 
 
 def test_a_table_with_a_split_is_refused(table: CellTable, crops: CropSet, tmp_path: Path) -> None:
