@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 Kind = Literal["exposure", "blur", "noise", "lost stain"]
+Change = Kind | Literal["unchanged"]
 Crops = NDArray[np.generic]
 
 # Factors of the counts; standard deviations of a Gaussian in pixels of the crop; standard
@@ -35,6 +37,33 @@ class DegradedCrops:
     level: float
     name: str
     crops: Crops
+
+
+@dataclass(frozen=True)
+class DegradedPoint:
+    """What a classifier makes of cells after one change, see `DegradedCrops`.
+
+    Attributes
+    ----------
+    kind, level, name : of the change; kind ``"unchanged"`` for the cells as they are
+    balanced_accuracy : of the changed cells
+    interval : its 95 % interval; None where there is none
+    same_call : part of the cells that keep their call
+    flagged : part of the cells that are flagged as unlike those of the training; None where the
+        model does not know its training cells
+    """
+
+    kind: Change
+    level: float
+    name: str
+    balanced_accuracy: float
+    interval: list[float] | None
+    same_call: float
+    flagged: float | None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Entries that were computed."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def degraded(crops: Crops, channels: Sequence[str]) -> Iterator[DegradedCrops]:

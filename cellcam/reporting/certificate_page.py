@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcam.evaluate.degraded import DegradedPoint
 from cellcam.evaluate.sanity import SanityCheck
 from cellcam.reporting.classifier_page import reliability_diagram
 from cellcam.reporting.colours import BLUE, INK, VERMILION
@@ -52,23 +53,6 @@ class CertificateItem:
         return not self.missing
 
 
-class Point(Protocol):
-    """Figures at one level of a change of the images, see `DegradedPoint`."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102 - see DegradedPoint
-    @property
-    def level(self) -> float: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def balanced_accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def interval(self) -> list[float] | None: ...  # noqa: D102
-    @property
-    def flagged(self) -> float | None: ...  # noqa: D102
-
-
 @dataclass(frozen=True, eq=False)
 class CertificatePage:
     """Content of the page.
@@ -91,7 +75,7 @@ class CertificatePage:
     items: Sequence[CertificateItem]
     metrics: Mapping[str, Any]
     reliability: NDArray[np.float64]
-    points: Sequence[Point]
+    points: Sequence[DegradedPoint]
     n_changed: int
     checks: Sequence[SanityCheck]
     warnings: Sequence[str] = ()
@@ -114,7 +98,7 @@ def write_certificate_page(path: Path, page: CertificatePage) -> None:
     )
 
 
-def _curve(points: Sequence[Point], kind: str) -> Figure:
+def _curve(points: Sequence[DegradedPoint], kind: str) -> Figure:
     """Balanced accuracy and part of the cells that is flagged, by the level of one change."""
     from matplotlib.figure import Figure
 
@@ -139,14 +123,14 @@ def _curve(points: Sequence[Point], kind: str) -> Figure:
     return figure
 
 
-def _place(point: Point, kind: str) -> float:
+def _place(point: DegradedPoint, kind: str) -> float:
     """Where a point lies along the axis; the cells as they are have an exposure of 1."""
     if point.kind == kind:
         return point.level
     return 1.0 if kind == "exposure" else 0.0
 
 
-def _draw(axis: Axes, points: Sequence[Point], places: Sequence[float], style: str) -> None:
+def _draw(axis: Axes, points: Sequence[DegradedPoint], places: Sequence[float], style: str) -> None:
     accuracy = [point.balanced_accuracy for point in points]
     low = [point.interval[0] if point.interval else np.nan for point in points]
     high = [point.interval[1] if point.interval else np.nan for point in points]

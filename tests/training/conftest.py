@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cellcam_training.simulated import planted_benchmark
 from cellcam_training.tables.cell_table import CellTable
+from filelock import FileLock
 from support.cell_tables import dna_content_table
 
 QUICKLY_LEARNT = ("plain", "confounded")
@@ -21,8 +22,14 @@ def table(tmp_path: Path) -> CellTable:
 @pytest.fixture(scope="session")
 def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the planted benchmark with its two difficulties that are learnt quickly."""
-    out = tmp_path_factory.mktemp("planted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted_benchmark, "DIFFICULTIES", dict.fromkeys(QUICKLY_LEARNT))
-        planted_benchmark.run_planted(out, n_training=240, n_test=16, epochs=10, device="cpu")
+    # One for all processes of pytest-xdist: it takes minutes.
+    out = tmp_path_factory.getbasetemp().parent / "planted"
+    with FileLock(f"{out}.lock"):
+        if not (out / "made").is_file():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(planted_benchmark, "DIFFICULTIES", dict.fromkeys(QUICKLY_LEARNT))
+                planted_benchmark.run_planted(
+                    out, n_training=240, n_test=16, epochs=10, device="cpu"
+                )
+            (out / "made").touch()
     return out

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from cellcam.errors import UsageError
 from cellcam.evaluate.classification import reliability
+from cellcam.evaluate.degraded import DegradedPoint
 from cellcam.models.bundle import METADATA, load_model
 from cellcam.models.folder_files import read_json
 from cellcam.models.model import CellModel
@@ -35,7 +36,7 @@ from cellcam_training.judging.certificate_items import (
 )
 from cellcam_training.judging.classifier_evaluation import Evaluation, evaluate_model
 from cellcam_training.judging.explanation_evaluation import sanity_checks
-from cellcam_training.judging.robustness import DegradedPoint, degraded_points
+from cellcam_training.judging.robustness import degraded_points
 from cellcam_training.tables.cell_table import CellTable
 
 # Cells that are changed, and cells whose explanations are checked: what five minutes allow.

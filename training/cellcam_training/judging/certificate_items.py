@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellcam import __version__
+from cellcam.evaluate.degraded import DegradedPoint
 from cellcam.evaluate.sanity import SanityCheck
 from cellcam.models.spec import ModelSpec
 from cellcam.reporting.certificate_page import CertificateItem, Level
 from cellcam_training.judging.predictions import Metrics
-from cellcam_training.judging.robustness import DegradedPoint
 
 METHOD = (
     "CellCam explains by Integrated Grad-CAM: Sattarzadeh et al., ICASSP 2021, "

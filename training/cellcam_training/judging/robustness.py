@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from cellcam.evaluate.classification import bootstrap_intervals, classification_metrics
-from cellcam.evaluate.degraded import Kind, degraded
+from cellcam.evaluate.degraded import Change, DegradedPoint, degraded
 from cellcam.models.model import CellModel
 from cellcam.progress import Progress, nobody
-
-
-@dataclass(frozen=True)
-class DegradedPoint:
-    """What a classifier makes of cells after one change, see `DegradedCrops`.
-
-    Attributes
-    ----------
-    kind, level, name : of the change; kind ``"unchanged"`` for the cells as they are
-    balanced_accuracy : of the changed cells
-    interval : its 95 % interval; None where there is none
-    same_call : part of the cells that keep their call
-    flagged : part of the cells that are flagged as unlike those of the training; None where the
-        model does not know its training cells
-    """
-
-    kind: Kind | str
-    level: float
-    name: str
-    balanced_accuracy: float
-    interval: list[float] | None
-    same_call: float
-    flagged: float | None
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """Entries that were computed."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def degraded_points(
@@ -59,7 +29,7 @@ def degraded_points(
     classes, report = model.spec.classes, progress or nobody
     usual = model.probabilities(pixels).argmax(1)
 
-    def point(kind: str, level: float, name: str, crops: NDArray[np.generic]) -> DegradedPoint:
+    def point(kind: Change, level: float, name: str, crops: NDArray[np.generic]) -> DegradedPoint:
         report(0, 0, name)
         probabilities = model.probabilities(crops).astype(np.float64)
         called = probabilities.argmax(1)
