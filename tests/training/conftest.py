@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ def table(tmp_path: Path) -> CellTable:
 @pytest.fixture(scope="session")
 def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the planted benchmark with its two difficulties that are learnt quickly."""
-    # One for all processes of pytest-xdist: it takes minutes.
-    out = tmp_path_factory.getbasetemp().parent / "planted"
+    # One for all processes of pytest-xdist, whose folders lie side by side: it takes minutes.
+    own = tmp_path_factory.getbasetemp()
+    out = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "planted"
     with FileLock(f"{out}.lock"):
         if not (out / "made").is_file():
             with pytest.MonkeyPatch.context() as patch:

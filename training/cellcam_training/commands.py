@@ -137,6 +137,25 @@ def train(
             _say_trained(model.spec.training, summary, out, console)
 
 
+def _cells_to_judge(
+    table: Path,
+    class_column: str,
+    group_column: str | None,
+    only: list[str] | None,
+    image: Path | None,
+    axes: str | None,
+    console: Console,
+) -> CellTable:
+    """The cells of a table that a finished model is judged on; says what must be known of it."""
+    from cellcam_training.tables.cell_table import read_cell_table
+
+    cells = read_cell_table(
+        table, class_column, group_column, only or (), image, to_train=False, axes=axes
+    )
+    _say_about(cells, console)
+    return cells
+
+
 def _say_about(cells: CellTable, console: Console) -> None:
     """Print what the user must know about a table."""
     for note in cells.notes:
@@ -206,14 +225,10 @@ def evaluate(
     """Evaluate a classifier, and its explanations, on cells with known classes."""
     with _training_packages():
         from cellcam_training.judging.classifier_evaluation import evaluate_model
-        from cellcam_training.tables.cell_table import read_cell_table
     from cellcam import load_model
 
     console = Console(quiet, json)
-    cells = read_cell_table(
-        table, class_column, group_column, only or (), image, to_train=False, axes=axes
-    )
-    _say_about(cells, console)
+    cells = _cells_to_judge(table, class_column, group_column, only, image, axes, console)
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None
     with console.progress("evaluating") as progress:
@@ -271,17 +286,13 @@ def certify(
     with _training_packages():
         from cellcam_training.judging.certificate import certify as write_certificate
         from cellcam_training.judging.certificate import check_about
-        from cellcam_training.tables.cell_table import read_cell_table
     from cellcam.models.bundle import read_spec
 
     console = Console(quiet, json)
     stated = dict(name_and_value(text, "NAME=TEXT") for text in about or ())
     check_about(stated)
     names = split_names(channels, read_spec(model).channels) or None
-    cells = read_cell_table(
-        data, class_column, group_column, only or (), image, to_train=False, axes=axes
-    )
-    _say_about(cells, console)
+    cells = _cells_to_judge(data, class_column, group_column, only, image, axes, console)
     with console.progress("certifying") as progress:
         items = write_certificate(model, cells, out, stated, names, device, progress)
     for item in items:
