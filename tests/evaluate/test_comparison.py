@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cellcam.evaluate.comparison import costs, judge_methods, summary
 from cellcam.evaluate.metrics import METRICS
-from cellcam.evaluate.rivals import Method
+from cellcam.evaluate.method import Method
 
 
 class Corner(nn.Module):
