@@ -37,8 +37,8 @@ from torch import Tensor
 from cellcam import IntegratedGradCAM, load_model
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
-from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.method import Method
+from cellcam.evaluate.metrics import METRICS
 from cellcam.evaluate.rivals import OWN, compared_methods, own_method
 from cellcam.evaluate.statistics import bootstrap_mean
 from cellcam.explain.baselines import BaselineName

@@ -63,6 +63,7 @@ class Cells:
     regions: Tensor
 
     def part(self, rows: Tensor | slice) -> Cells:
+        """Some of the cells."""
         return Cells(self.pixels[rows], self.classes[rows], self.regions[rows])
 
 
@@ -135,7 +136,7 @@ def train(network: nn.Module, x: Tensor, classes: Tensor, epochs: int) -> None:
             loss.backward()
             optimiser.step()
             rate.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         seconds = time.perf_counter() - started
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, {seconds:.1f} s", flush=True)
     network.eval()

@@ -96,9 +96,10 @@ def _heads(part: Tensor, results: Mapping[int, tuple[Tensor, int]]) -> Heads | N
         if not _shows(part, result) or result._version != version:
             continue
         features = result.shape[-1]
-        first, apart = part.storage_offset() - result.storage_offset(), part.stride(1)
+        first = int(part.storage_offset()) - int(result.storage_offset())
+        apart = part.stride(1)
         by_row = (n_tokens * features, apart, features, 1)
-        inside = 0 <= first and first + (n_heads - 1) * apart + width <= features
+        inside = first >= 0 and first + (n_heads - 1) * apart + width <= features
         if part.stride() == by_row and result.shape == (n_images, n_tokens, features) and inside:
             return Heads(number, first, apart, n_heads, width)
     return None

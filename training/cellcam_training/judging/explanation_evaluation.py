@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
 from cellcam.progress import Progress, nobody
+from cellcam.request import DEFAULT_RTOL
 from cellcam_training.tables.cell_regions import cell_regions
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import crops_for_model
@@ -148,7 +150,9 @@ def methods_for(model: CellModel, x: Tensor) -> list[Method]:
     ``x`` (N, C, *spatial) are normalised crops like those that are explained.
     """
     layer = network_entry(model.spec.network).cam_layer
-    return compared_methods(model.explainer, layer, x)
+    own = copy.copy(model.explainer)
+    own.settings = own.settings.changed(rtol=DEFAULT_RTOL)  # as fields are explained
+    return compared_methods(own, layer, x)
 
 
 def sanity_checks(model: CellModel, x: Tensor, classes: Tensor) -> tuple[SanityCheck, ...]:
