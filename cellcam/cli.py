@@ -268,7 +268,7 @@ def info(
 def main() -> None:
     """Run a command; CellCam's own errors end it with their message and status 1 or 3."""
     try:
-        _add_commands_of_packages()
+        add_commands_of_packages()
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
@@ -284,7 +284,7 @@ def main() -> None:
 
 
 @cache
-def _add_commands_of_packages() -> None:
+def add_commands_of_packages() -> None:
     """Add the commands of installed packages, once however often `main` is called."""
     for command in entry_points(group="cellcam.commands"):
         app.command(command.name)(command.load())
