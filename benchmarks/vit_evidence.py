@@ -45,12 +45,12 @@ from cellcam.stacks.writing import write_json
 SETS = ("plain", "shared", "jurkat")
 SHOWN = ("ebpg", "bbox", "pointing", "drop", "increase", "insertion", "deletion")
 CHOOSING_SEED = TEST_SEED + 10
-N_TRAINING = 3000  # simulated cells
+N_TRAINING = 2400  # simulated cells
 BLOCKS, WIDTH, HEADS, GRID = 4, 48, 4, 8
 # Of the last block only the class token is read, so the last layer with places is one before.
 LAST = f"encoder.layers.encoder_layer_{BLOCKS - 2}"
 LAYERS = ("encoder.dropout", *(f"encoder.layers.encoder_layer_{k}" for k in range(BLOCKS - 1)))
-EPOCHS = {"plain": 30, "shared": 30, "jurkat": 40}
+EPOCHS = {"plain": 20, "shared": 20, "jurkat": 16}
 _BATCH, _RATE, _DECAY = 64, 2e-3, 0.05
 
 
