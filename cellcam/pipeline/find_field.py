@@ -157,7 +157,7 @@ def find_field(
         lacks_data | is_blank,
         several,
         has_data & ~is_blank & ~several,
-        (*_about_data(view.fill), *_about_labels(finder, measured)),
+        (*_about_data(view.fill), *_about_cells(finder, measured)),
     )
 
 
@@ -177,8 +177,8 @@ def _about_data(fill: Fill) -> tuple[str, ...]:
     return (f"{share}{_NO_DATA}",)
 
 
-def _about_labels(finder: CellFinder, measured: object) -> tuple[str, ...]:
-    facts = measured.notes if isinstance(measured, LabelFacts) else ()
+def _about_cells(finder: CellFinder, measured: object) -> tuple[str, ...]:
+    facts = getattr(measured, "notes", ())
     return (*(finder.notes if isinstance(finder, UserLabels) else ()), *facts)
 
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from cellcam.cells.finder import CellFinder, finder_names, make_finder
+from cellcam.cells.looks import as_one_text
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.models.network_input import ClassifierDraft
@@ -34,23 +35,25 @@ from napari_cellcam.layers.channel_sources import (
 )
 from napari_cellcam.layers.label_images import image_could_be_labels
 from napari_cellcam.layers.layer_choices import LayerChoices
+from napari_cellcam.layers.layer_list import disconnect_layer_list, layer_list_events
 from napari_cellcam.layers.result_layers import is_result
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size, n_planes
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
+from napari_cellcam.widgets.look_choice import LookChoice
 from napari_cellcam.widgets.model_choice import ModelChoice
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 from napari_cellcam.widgets.plane_choice import PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import napari
     from napari.layers import Image, Layer
-    from napari.utils.events import Event, EventEmitter
+    from napari.utils.events import Event
     from pydantic import JsonValue
 
     from cellcam.models.network_input import NetworkInput
@@ -103,7 +106,7 @@ class ChoicePanel(QWidget):
         self.facts.applied.connect(self._after_facts)
         column.addWidget(self.facts)
         column.addLayout(self._cell_rows())
-        for event in _layer_list_events(viewer):
+        for event in layer_list_events(viewer):
             event.connect(self.refresh_layers)
 
     def release(self) -> None:
@@ -282,6 +285,8 @@ class ChoicePanel(QWidget):
             "diameter_um" if self._is_scaled else "diameter": self.diameter.value() or None,
             "threshold": self.threshold.value() or None,
         }
+        if self.look_for.chosen() != "auto":
+            options["look_for"] = self.look_for.chosen()
         given = {name: value for name, value in options.items() if value is not None}
         return make_finder(self.finder.currentText(), given)
 
@@ -360,13 +365,14 @@ class ChoicePanel(QWidget):
         self.finder.setCurrentText(ThresholdFinder.name)
         self.diameter = _number(1000, "as the model says", " um")
         self.threshold = _number(2**32, "auto")
-        self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
+        self.threshold.setToolTip("Intensity beyond which a pixel of the channel is cell.")
         self.threshold.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.preview = QCheckBox("Preview")
         self.preview.setToolTip("Outline the cells that would be found in the plane you see.")
         row = QHBoxLayout()
         row.addWidget(self.threshold, 1)
         row.addWidget(self.preview)
+        self.look_for = LookChoice()
         self.classes = NarrowComboBox()
         self.axes.textChanged.connect(self._note_change)
         form.addRow("Axes", self.axes)
@@ -376,6 +382,7 @@ class ChoicePanel(QWidget):
         form.addRow("Cells", self.cells)
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)
+        form.addRow("Look for", self.look_for)
         form.addRow("Diameter", self.diameter)
         form.addRow("Threshold", row)
         form.addRow("Explain", self.classes)
@@ -383,7 +390,7 @@ class ChoicePanel(QWidget):
         self.preview.toggled.connect(self._note_change)
         for field in (self.diameter, self.threshold):
             field.valueChanged.connect(self._note_change)
-        for choice in (self.cells, self.finder):
+        for choice in (self.cells, self.finder, self.look_for):
             choice.currentIndexChanged.connect(self._note_change)
         self.planes.changed.connect(self._note_change)
         return form
@@ -414,25 +421,12 @@ class ChoicePanel(QWidget):
 
     def _find_channel(self) -> str | None:
         """Channel in which cells are found; None if the model's description has it."""
+        if self.look_for.chosen() == "hematoxylin":
+            return as_one_text([*self.sources][:3])
         finding = self.spec is not None and self.spec.finding
         if finding and finding.channel in self.sources:
             return None
         return next(iter(self.sources), None)
-
-
-def disconnect_layer_list(
-    viewer: napari.viewer.Viewer, callback: Callable[[Event], None], _: object = None
-) -> None:
-    """Disconnect a callback from the events of the layer list."""
-    for event in _layer_list_events(viewer):
-        event.disconnect(callback)
-
-
-def _layer_list_events(viewer: napari.viewer.Viewer) -> list[EventEmitter]:
-    """Events of added, removed and renamed layers; napari 0.6 has no event for new names."""
-    events = viewer.layers.events
-    known = (getattr(events, name, None) for name in ("inserted", "removed", "renamed"))
-    return [event for event in known if event is not None]
 
 
 def _offer(
