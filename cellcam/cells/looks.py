@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def cells_bright(
         return _hematoxylin(channels, out)
     out[...] = channels[0]
     for channel in channels[1:]:
-        out += channel
+        np.add(out, channel, out=out, casting="unsafe")
     divisor = len(channels) if look == "bright" else -len(channels)
     return out if divisor == 1 else np.divide(out, np.float32(divisor), out=out)
 
@@ -121,12 +121,16 @@ def _hematoxylin(colours: Sequence[Pixels], out: NDArray[np.float32]) -> NDArray
 
     out[...] = 0
     for colour, part in zip(colours, hed_from_rgb[:, 0], strict=True):
-        whole = np.iinfo(colour.dtype).max if colour.dtype.kind in "iu" else 1
+        whole = _white(colour.dtype)
         # Black has no optical density: it counts as the first step above.
-        least = 1 / whole if colour.dtype.kind in "iu" else 1 / 255
+        least = 1 / max(whole, 255)
         lit = np.maximum(colour.astype(np.float32) / np.float32(whole), np.float32(least))
         out -= np.float32(part) * np.log10(lit, out=lit)
     return np.maximum(out, 0, out=out)
+
+
+def _white(dtype: np.dtype[Any]) -> int:
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else 1
 
 
 def _some(pixels: Pixels, missing: Mask | None) -> NDArray[np.float64]:
