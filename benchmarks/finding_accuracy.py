@@ -69,6 +69,7 @@ class Score:
     seconds: float = 0.0
 
     def row(self) -> str:
+        """Cells of a table."""
         parts = [
             hit / max(1, n)
             for hit in (self.overlapping, self.centred)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -65,7 +67,7 @@ class CellposeFinder:
     diameter_um, diameter : typical diameter of a cell in um or in pixels, one of the two
         The field is resized so that it is 30 pixels. None: the field is not resized.
     flow_threshold : largest error of a cell's flows; 0 keeps all cells
-    cellprob_threshold : what a pixel must exceed to be cell; lower values find more and larger cells
+    cellprob_threshold : what a pixel must exceed to be cell; lower ones find more and larger cells
     min_size : pixels of the smallest cell
     device : auto, cpu, cuda, cuda:1 or mps
     """
@@ -176,16 +178,18 @@ class CellposeFinder:
     def _labels(self, answers: Answers) -> Labels:
         from cellpose.dynamics import compute_masks
 
-        labels = compute_masks(
-            answers[:2],
-            answers[2],
-            niter=_STEPS,
-            cellprob_threshold=self.cellprob_threshold,
-            flow_threshold=self.flow_threshold,
-            min_size=self.min_size,
-            max_size_fraction=1,  # else the size of the block would decide
-            device=self._network().device,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse invariant checks")
+            labels = compute_masks(
+                answers[:2],
+                answers[2],
+                niter=_STEPS,
+                cellprob_threshold=self.cellprob_threshold,
+                flow_threshold=self.flow_threshold,
+                min_size=self.min_size,
+                max_size_fraction=1,  # else the size of the block would decide
+                device=self._network().device,
+            )
         return np.asarray(labels).astype(np.int32)
 
     def _network(self) -> CellposeModel:
@@ -220,6 +224,8 @@ class CellposeFinder:
 @lru_cache(1)
 def _loaded(path: Path, changed_ns: int, device: str) -> CellposeModel:
     """The network; read again if its file has changed."""
+    # At import it tells of networks that are not installed, as a warning.
+    logging.getLogger("cellpose").setLevel(logging.ERROR)
     try:
         from cellpose.models import CellposeModel
     except ImportError as error:

@@ -205,8 +205,8 @@ def installed_finders() -> EntryPoints:
 
 
 def finder_names() -> list[str]:
-    """Names of the finders that are installed."""
-    return sorted(installed_finders().names)
+    """Names of the finders that are installed, the built-in one first."""
+    return sorted(installed_finders().names, key=lambda name: (name != "threshold", name))
 
 
 def make_finder(name: str, options: Mapping[str, object]) -> CellFinder:

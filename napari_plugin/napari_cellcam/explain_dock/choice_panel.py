@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cellcam.cells.finder import CellFinder, finder_names, make_finder
+from cellcam.cells.finder import CellFinder, finder_names, finder_options, make_finder
 from cellcam.cells.looks import as_one_text
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
@@ -287,8 +287,14 @@ class ChoicePanel(QWidget):
         }
         if self.look_for.chosen() != "auto":
             options["look_for"] = self.look_for.chosen()
+        if self._needs_network():
+            options["model"] = self.network.text() or None
         given = {name: value for name, value in options.items() if value is not None}
         return make_finder(self.finder.currentText(), given)
+
+    def _needs_network(self) -> bool:
+        """Whether the chosen finder is a network in a file."""
+        return "model" in finder_options(make_finder(self.finder.currentText(), {}))
 
     def chosen_classes(self) -> Classes:
         """Classes to explain, see `Request`."""
@@ -363,6 +369,8 @@ class ChoicePanel(QWidget):
         self.finder = NarrowComboBox()
         self.finder.addItems(finder_names())
         self.finder.setCurrentText(ThresholdFinder.name)
+        self.network = QLineEdit()
+        self.network.setPlaceholderText("file of the network, such as cpsam_v2")
         self.diameter = _number(1000, "as the model says", " um")
         self.threshold = _number(2**32, "auto")
         self.threshold.setToolTip("Intensity beyond which a pixel of the channel is cell.")
@@ -382,6 +390,10 @@ class ChoicePanel(QWidget):
         form.addRow("Cells", self.cells)
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)
+            form.addRow("Network", self.network)
+            self._show_network(form)
+            self.finder.currentIndexChanged.connect(lambda _: self._show_network(form))
+            self.network.editingFinished.connect(self._note_change)
         form.addRow("Look for", self.look_for)
         form.addRow("Diameter", self.diameter)
         form.addRow("Threshold", row)
@@ -394,6 +406,9 @@ class ChoicePanel(QWidget):
             choice.currentIndexChanged.connect(self._note_change)
         self.planes.changed.connect(self._note_change)
         return form
+
+    def _show_network(self, form: QFormLayout) -> None:
+        form.setRowVisible(self.network, self._needs_network())
 
     def _first_image(self) -> Image | None:
         chosen = (choice.currentData() for choice in self.sources.values())
