@@ -30,11 +30,11 @@ from cellcam.stacks.stack import PixelSize, Stack
 
 Boxes = np.ndarray  # (N, 4): first and last y and x, half-open
 
-# set: image, channel, label image, plane of the label image
+# set: image, channel, label image
 _LABELLED = {
     "mitocheck": ("xy_8bit__mitocheck_incenp_t1.tif", 0, "xy_8bit_labels__mitocheck_incenp_t1.tif"),
     "nup_nuclei": ("xyc_16bit__nup_nuclei.tif", 1, "xy_8bit_labels__nup_nuclei.tif"),
-    "nuclei_tubulin": ("xyc_16bit__nuclei_tubulin.tif", 0, "xy_8bit_labels__nuclei_tubulin.tif"),
+    "nuclei_tubulin": ("xyc_16bit__nuclei_tubulin.tif", 1, "xy_8bit_labels__nuclei_tubulin.tif"),
 }
 
 

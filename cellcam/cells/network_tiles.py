@@ -43,7 +43,8 @@ class Tiles:
                 self._starts(), part.start, part.stop, self.whole, strict=True
             )
         ]
-        return list(product(*along))
+        ys, xs = along
+        return list(product(ys, xs))
 
     def covered(self, part: Part) -> Mask:
         """Pixels of a part all of whose tiles lie in it: bool of its shape."""
@@ -80,7 +81,8 @@ class Tiles:
             height, width = weights[y, x].shape
             total[:, y, x] += (answer * weight)[:, :height, :width]
             weights[y, x] += weight[:height, :width]
-        return total / np.maximum(weights, np.float32(1e-6))
+        total /= np.maximum(weights, np.float32(1e-6))
+        return total
 
     def _starts(self) -> list[list[int]]:
         """First pixels of the tiles along y and x; the last tile ends with the field."""
