@@ -194,11 +194,16 @@ def _plane(text: str | None) -> PlanesWanted:
 
 
 def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
-    try:
-        sizes = tuple(map(float, split_names(text)))
-    except ValueError:
-        raise UsageError(f"--pixel-size {text}: write one number, Y,X or Z,Y,X, in um.") from None
+    sizes = numbers_of(text, "--pixel-size")
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]
+
+
+def numbers_of(text: str | None, option: str) -> tuple[float, ...]:
+    """Numbers of a list such as ``0.5,0.5``; the option is named in the error."""
+    try:
+        return tuple(map(float, split_names(text)))
+    except ValueError:
+        raise UsageError(f"{option} {text}: write numbers, separated by commas.") from None
 
 
 def name_and_value(text: str, form: str) -> tuple[str, str]:

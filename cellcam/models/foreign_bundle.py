@@ -62,13 +62,13 @@ class _Known:
     fixed: tuple[tuple[str, JsonValue], ...] = ()
 
 
-_RESNET = {"inputs": "n_input_channels", "outputs": "num_classes", "base": "ResNet"}
+_RESNET = ("n_input_channels", "num_classes", "ResNet")
 _CLASSES = {
     "DenseNet121": _Known("densenet121"),
     "DenseNet169": _Known("densenet169"),
-    "resnet18": _Known("resnet18", **_RESNET),
-    "resnet34": _Known("resnet34", **_RESNET),
-    "resnet50": _Known("resnet50", **_RESNET),
+    "resnet18": _Known("resnet18", *_RESNET),
+    "resnet34": _Known("resnet34", *_RESNET),
+    "resnet50": _Known("resnet50", *_RESNET),
     "SEResNet50": _Known("seresnet50", outputs="num_classes", base="SENet"),
     "EfficientNetBN": _Known(
         "efficientnet_b0",

@@ -16,6 +16,8 @@ from monai.networks.nets import DenseNet121, resnet18
 from safetensors.torch import save_file
 
 from cellcam import CellModel, InputError, ModelError, ModelSpec, load_model, save_model
+from cellcam.cli import app
+from cellcam.models.bundle import read_spec
 from cellcam.models.foreign_bundle import import_bundle
 from cellcam.models.normalisation import Normalisation
 from cellcam.models.registry import build_network
@@ -182,6 +184,15 @@ class TestImport:
         save_file(state, bundle / "models" / "model.safetensors")
         self.imported(bundle)
 
+    def test_on_the_command_line(self, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = bundle.parent / "ours"
+        words = f"import-bundle {bundle} --out {out} --offset 10,0 --scale 100,50 --pixel-size 0.5"
+        app(words.split(), standalone_mode=False)
+        assert "densenet121" in capsys.readouterr().out
+        spec = read_spec(out)
+        assert spec.normalisation == SCALING
+        assert spec.pixel_size_um == (0.5, 0.5)
+
     def test_a_resnet_has_other_names(self, bundle: Path) -> None:
         network = resnet18(spatial_dims=2, n_input_channels=1, num_classes=2)
         self.save(network.state_dict(), bundle)
@@ -239,7 +250,7 @@ class TestImport:
         (bundle / "configs" / "metadata.json").unlink()
         with pytest.raises(ModelError, match="crop_size="):
             self.imported(bundle)
-        with pytest.raises(ModelError, match="of which densenet121 makes no maps"):
+        with pytest.raises(ModelError, match="densenet121 cannot see crops of 24 x 24"):
             self.imported(bundle, crop_size=(24, 24))
         with pytest.raises(ModelError, match="2 channels and 3 classes; 2 and 2 were named"):
             self.imported(bundle, crop_size=(64, 64), classes=["a", "b"])
