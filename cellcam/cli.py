@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from math import inf
 from pathlib import Path
@@ -311,9 +312,8 @@ def info(
 
 def main() -> None:
     """Run a command; CellCam's own errors end it with their message and status 1 or 3."""
-    for command in entry_points(group="cellcam.commands"):
-        app.command(command.name)(command.load())
     try:
+        add_commands_of_packages()
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
@@ -326,6 +326,13 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 3)
     sys.exit(status)
+
+
+@cache
+def add_commands_of_packages() -> None:
+    """Add the commands of installed packages, once however often `main` is called."""
+    for command in entry_points(group="cellcam.commands"):
+        app.command(command.name)(command.load())
 
 
 def _fail(message: str, status: int) -> NoReturn:
