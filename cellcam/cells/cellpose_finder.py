@@ -16,7 +16,7 @@ from cellcam.cells.cropping import resized
 from cellcam.cells.finder import FieldView, Labels, Pixels
 from cellcam.cells.looks import as_one_text, from_one_text, shown_channels
 from cellcam.cells.network_tiles import Answers, Tiles
-from cellcam.errors import InputError, UsageError
+from cellcam.errors import InputError, UsageError, how_to_install
 from cellcam.models.device import choose_device
 from cellcam.stacks.blocks import Part
 from cellcam.stacks.stack import Stack
@@ -230,8 +230,8 @@ def _loaded(path: Path, changed_ns: int, device: str) -> CellposeModel:
         from cellpose.models import CellposeModel
     except ImportError as error:
         raise UsageError(
-            f"The finder 'cellpose' needs the package cellpose, which cannot be imported ({error})."
-            " Install it with pip install 'cellcam[cellpose]'."
+            f"The finder 'cellpose' needs the package cellpose, which cannot be imported ({error})"
+            f": {how_to_install('cellpose')}."
         ) from error
     where = choose_device(device)
     try:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from napari_cellcam.explain_dock.choice_panel import USE_AS_CELLS
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.explain_dock.layer_offers import USE_AS_CELLS
 from napari_cellcam.layers.layer_facts import apply_facts
 from napari_cellcam.layers.stack_layers import FileFacts, stack_layers
 from napari_cellcam.state.image_facts import ImageFacts
