@@ -214,8 +214,8 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath) or NAME.h5ad. Of "
-            "several images '{name}.geojson'.",
+            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath), NAME.h5ad or "
+            "NAME.zarr (SpatialData). Of several images '{name}.geojson'.",
             callback=writable_file,
         ),
     ],
@@ -236,6 +236,11 @@ def export(
         from cellcam.exchange.anndata import export_anndata
 
         export_anndata(image, out)
+    elif out.suffix == ".zarr":
+        from cellcam.pipeline.export_spatialdata import export_spatialdata
+
+        for note in export_spatialdata(image, out):
+            console.say(f"Note: {note}")
     else:
         from cellcam.stacks.ome_zarr import export_tiff
 
