@@ -61,7 +61,8 @@ def export_spatialdata(run: Path, target: Path) -> tuple[str, ...]:
             notes.append(f"The results of {image.name} hold no label image: its cells are rows.")
             tables.append(table)
             continue
-        for name, rows, element in _elements(image, table, system):
+        for wanted, rows, element in _elements(image, table, system):
+            name = wanted if wanted not in labels else f"{wanted}_{len(labels)}"
             labels[name] = element
             tables.append(rows.assign(**{_REGION: name}))
     cells = cells_as_anndata(pd.concat(tables, ignore_index=True), run)
@@ -83,11 +84,13 @@ def _elements(
     stack = open_stack(image.labels)
     n_times, _, n_planes = stack.data.shape[:3]
     plain = re.sub(r"[^\w.-]", "_", image.name)
-    for (t, z), rows in table.groupby(["t", "z"], sort=True):
-        is_plane = str(z).isdecimal() or n_planes == 1
-        plane = int(z) if str(z).isdecimal() and n_planes > 1 else 0
+    places = list(zip(table["t"].astype(int), table["z"].astype(str), strict=True))
+    for t, z in sorted(set(places)):
+        rows = table[[place == (t, z) for place in places]]
+        is_plane = z.isdecimal() or n_planes == 1
+        plane = int(z) if z.isdecimal() and n_planes > 1 else 0
         at = (f"_t{t}" if n_times > 1 else "") + (f"_z{plane}" if is_plane and n_planes > 1 else "")
-        field = stack.data[int(t) if n_times > 1 else 0, 0]
+        field = stack.data[t if n_times > 1 else 0, 0]
         yield plain + at, rows, _label_image(stack, field[plane] if is_plane else field, system)
 
 

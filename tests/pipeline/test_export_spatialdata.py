@@ -16,6 +16,7 @@ from cellcam import CellModel, Request, Stack, ThresholdFinder
 from cellcam.errors import UsageError
 from cellcam.pipeline.explain_stack import explain_stack
 from cellcam.pipeline.export_spatialdata import export_spatialdata
+from cellcam.stacks.stack import PixelSize
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of what spatialdata imports
 WHY = "needs spatialdata: pip install 'cellcam[spatialdata]'"
@@ -65,6 +66,26 @@ def test_the_table_is_joined_to_the_labels(spatialdata: Any, run: Path, tmp_path
     )
     assert len(joined) == len(data.tables["cells"]) > 1
     assert set(elements) == {name}
+
+
+def test_each_field_is_an_element(
+    spatialdata: Any, stack: Stack, make_model: Callable[..., CellModel], tmp_path: Path
+) -> None:
+    """Two planes, the second mirrored: cells are on the labels of their own plane."""
+    pixels = np.asarray(stack.data)[:, :, 0]
+    planes = np.stack([pixels, pixels[..., ::-1]], axis=2)
+    deep = Stack.from_array(planes, "TCZYX", stack.channels, PixelSize(2.0, 0.5, 0.5), "two planes")
+    finder = ThresholdFinder("DNA", diameter_um=6)
+    request = Request(finder=finder, z="each", explained=0.0)
+    explain_stack(deep, make_model(), tmp_path / "run", request)
+    export_spatialdata(tmp_path / "run", tmp_path / "cells.zarr")
+    data = spatialdata.read_zarr(tmp_path / "cells.zarr")
+    assert set(data.labels) == {"two_planes_z0", "two_planes_z1"}
+    rows = data.tables["cells"].obs
+    for _, cell in rows.iterrows():
+        labels = np.asarray(data.labels[str(cell["region"])])
+        assert labels[round(cell["y"]), round(cell["x"])] == cell["label"]
+        assert str(cell["region"]).endswith(str(cell["z"]))
 
 
 def test_squidpy_finds_neighbours(spatialdata: Any, run: Path, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_ome_zarr_models_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     finest, coarser = (one.coordinateTransformations[0].scale for one in multiscale.datasets[:2])
     assert list(finest) == [1, 1, 1, 0.5, 0.25]
     assert list(coarser) == [1, 1, 1, 1, 0.5]
-    assert [channel.label for channel in image.ome_attributes.omero.channels] == ["G1", "M"]
+    channels = image.ome_attributes.omero["channels"]
+    assert [channel["label"] for channel in channels] == ["G1", "M"]
 
 
 def test_a_window_of_a_large_image_is_read_without_the_rest(tmp_path: Path) -> None:
