@@ -53,7 +53,8 @@ def export_spatialdata(run: Path, target: Path) -> tuple[str, ...]:
     import pandas as pd
 
     images = images_of_run(run)
-    tables, labels, notes = [], {}, []
+    tables, notes = [], []
+    labels: dict[str, Any] = {}
     for image in images:
         system = "global" if len(images) == 1 else image.name
         table = pd.read_parquet(image.table)

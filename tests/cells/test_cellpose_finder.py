@@ -75,7 +75,7 @@ def found(stack: Stack, finder: CellposeFinder) -> Labels:
     return finder.label(view, finder.measure(view))
 
 
-def field(shape: tuple[int, int] = (300, 330)) -> Stack:
+def field(shape: tuple[int, int] = (150, 170)) -> Stack:
     pixels = 500 + 1000 * discs(shape, 11, 27)
     return Stack.from_array(pixels.astype(np.uint16), "YX", ["DNA"], PixelSize(None, 0.5, 0.5))
 
@@ -83,8 +83,8 @@ def field(shape: tuple[int, int] = (300, 330)) -> Stack:
 class TestCells:
     def test_are_the_discs(self, network: Path) -> None:
         labels = found(field(), CellposeFinder(str(network)))
-        truth = discs((300, 330), 11, 27) > 0
-        assert labels.max() == 11 * 12
+        truth = discs((150, 170), 11, 27) > 0
+        assert labels.max() == 6 * 6
         assert ((labels > 0) & truth).sum() / ((labels > 0) | truth).sum() > 0.8
 
     def test_are_those_of_cellpose_itself(self, network: Path) -> None:
@@ -107,13 +107,13 @@ class TestCells:
         """But for pixels at the rims of cells, which Cellpose's arithmetic rounds."""
         for name, pixels in {"_TILE": 64, "_STEP": 52, "_REACH": 40}.items():
             monkeypatch.setattr(f"cellcam.cells.cellpose_finder.{name}", pixels)
-        shape = (330, 300)
+        shape = (280, 250)
         stack = field(shape)
         finder = CellposeFinder(str(network), min_size=4, diameter=diameter)
         view = FieldView.whole(stack)
         scale = finder.measure(view)
         whole, border = finder.label(view, scale), finder.border(scale)
-        for core in [Part((0, 0), (90, 80), shape), Part((150, 140), (220, 200), shape)]:
+        for core in [Part((0, 0), (90, 80), shape), Part((120, 110), (190, 180), shape)]:
             read = core.grown(border)
             assert read.shape != shape
             ours = finder.label(view.cut(read), scale)[core.within(read)]
@@ -124,11 +124,11 @@ class TestCells:
 
     def test_can_be_resized(self, network: Path) -> None:
         """Cells of half the size, said in um, are resized to what the network knows."""
-        small = 500 + 1000 * discs((160, 170), 6, 14)
+        small = 500 + 1000 * discs((90, 100), 6, 14)
         stack = Stack.from_array(small, "YX", ["DNA"], PixelSize(None, 0.5, 0.5))
         labels = found(stack, CellposeFinder(str(network), diameter_um=7.5))
-        assert labels.shape == (160, 170)
-        assert 0.9 < labels.max() / (11 * 12) <= 1
+        assert labels.shape == (90, 100)
+        assert 0.9 < labels.max() / (6 * 7) <= 1
 
     def test_stay_out_of_pixels_without_data(self, network: Path) -> None:
         pixels = (500 + 1000 * discs((256, 256), 11, 27)).astype(np.float32)

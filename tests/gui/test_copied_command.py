@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,27 @@ def test_dark_cells_of_a_picture_are_those_of_the_command(
     np.testing.assert_allclose(table[["y", "x"]], session.table[["y", "x"]])
     scaled.choices.look_for.setCurrentIndex(scaled.choices.look_for.findData("bright"))
     assert "--look-for bright" in scaled.copy_command()
+
+
+def test_a_network_of_cellpose_is_named_by_its_file(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    places = {
+        "threshold": "cellcam.cells.threshold_finder:ThresholdFinder",
+        "cellpose": "cellcam.cells.cellpose_finder:CellposeFinder",
+    }
+    entries = [EntryPoint(name, at, "cellcam.finders") for name, at in places.items()]
+    monkeypatch.setattr("cellcam.cells.finder.installed_finders", lambda: EntryPoints(entries))
+    widget: ExplainWidget = request.getfixturevalue("scaled")
+    open_as(widget, unstated_file(tmp_path), FileFacts("CYX", ("DNA", "actin")))
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(widget.viewer.layers))
+    assert widget.choices.network.isHidden()
+    widget.choices.finder.setCurrentText("cellpose")
+    assert not widget.choices.network.isHidden()
+    widget.choices.network.setText("my networks/cpsam")
+    words = shlex.split(widget.copy_command())
+    assert words[words.index("--finder") + 1] == "cellpose"
+    assert words[words.index("--finder-option") + 1] == "model=my networks/cpsam"
 
 
 def test_an_image_of_patches_can_be_used_as_cells(widget: ExplainWidget, until: Until) -> None:
