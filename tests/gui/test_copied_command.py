@@ -25,10 +25,36 @@ from qtpy.QtWidgets import QApplication
 from support.pictures import stained
 from support.window import CLASSIFY_TITLE, TWO_CENTRES, Until, classified, discs
 
-from cellcam import open_stack
+from cellcam import find_cells, open_stack
 from cellcam.errors import InputError
+from cellcam.models.normalisation import Normalisation
 
 pytestmark = pytest.mark.gui
+
+
+def test_in_the_colours_of_a_picture_cells_are_found_together(
+    make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], until: Until, tmp_path: Path
+) -> None:
+    channels = ("red", "green", "blue")
+    scaling = Normalisation(offset=(0.0,) * 3, scale=(100.0,) * 3)
+    folder = make_folder(channels=channels, normalisation=scaling, pixel_size_um=(0.5, 0.5))
+    tifffile.imwrite(tmp_path / "a.tif", stained(), photometric="rgb")
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("cellcam", CLASSIFY_TITLE)
+    viewer.open(tmp_path / "a.tif", plugin="cellcam")
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(viewer.layers))
+    widget.choices.choose_model(str(folder))
+    for look in ("auto", "hematoxylin"):
+        for source in channels:
+            widget.choices.sources[source].setCurrentText(f"a: {source}")
+        widget.choices.look_for.setCurrentIndex(widget.choices.look_for.findData(look))
+        widget.choices.diameter.setValue(6)
+        session = classified(widget, until)
+        picture = open_stack(tmp_path / "a.tif", pixel_size_um=0.5)
+        expected = find_cells(picture, diameter_um=6, look_for=look)
+        assert len(session.table) == expected.max() > 1
+    assert "--look-for hematoxylin" in widget.copy_command()
+    widget.release()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -30,6 +31,7 @@ from napari_cellcam.explain_dock.new_classifier import NewClassifier, NewClassif
 from napari_cellcam.layers.channel_sources import (
     ColourSample,
     channel_sources,
+    is_picture,
     source_layer,
     source_name,
 )
@@ -391,8 +393,9 @@ class ChoicePanel(QWidget):
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)
             form.addRow("Network", self.network)
-            self._show_network(form)
-            self.finder.currentIndexChanged.connect(lambda _: self._show_network(form))
+            show = partial(form.setRowVisible, self.network)
+            self.finder.currentIndexChanged.connect(lambda _: show(self._needs_network()))
+            show(self._needs_network())
             self.network.editingFinished.connect(self._note_change)
         form.addRow("Look for", self.look_for)
         form.addRow("Diameter", self.diameter)
@@ -406,9 +409,6 @@ class ChoicePanel(QWidget):
             choice.currentIndexChanged.connect(self._note_change)
         self.planes.changed.connect(self._note_change)
         return form
-
-    def _show_network(self, form: QFormLayout) -> None:
-        form.setRowVisible(self.network, self._needs_network())
 
     def _first_image(self) -> Image | None:
         chosen = (choice.currentData() for choice in self.sources.values())
@@ -435,11 +435,12 @@ class ChoicePanel(QWidget):
         return chosen
 
     def _find_channel(self) -> str | None:
-        """Channel in which cells are found; None if the model's description has it."""
+        """Channel in which cells are found; None if the model or the picture says it."""
         if self.look_for.chosen() == "hematoxylin":
             return as_one_text([*self.sources][:3])
         finding = self.spec is not None and self.spec.finding
-        if finding and finding.channel in self.sources:
+        is_named = finding and finding.channel in self.sources
+        if is_named or is_picture(self._chosen().values()):
             return None
         return next(iter(self.sources), None)
 

@@ -69,6 +69,12 @@ def are_colours(sources: Iterable[Image | ColourSample]) -> bool:
     return is_ordered and len(pictures) == 1 and None not in pictures
 
 
+def is_picture(sources: Iterable[Image | ColourSample | None]) -> bool:
+    """Whether sources are red, green and blue of one picture."""
+    chosen = [source for source in sources if source is not None]
+    return len(chosen) == len(SAMPLES) and are_colours(chosen)
+
+
 def source_pixels(source: Image | ColourSample) -> NDArray[np.generic] | da.Array:
     """Pixels at full resolution, one axis for each axis of the layer."""
     pixels = full_resolution(source_layer(source))
