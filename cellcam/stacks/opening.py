@@ -187,8 +187,8 @@ def _channels_of(image: ImageFile, path: Path) -> tuple[da.Array, tuple[str, ...
     if "C" in axes:
         raise InputError(f"{path} has both channels and colour samples ({axes}). Split it first.")
     pixels = to_tczyx(image.pixels, axes.replace("S", "C"))
-    # Two samples are two stains that the writer stored in a pixel, not red and green.
-    return pixels, _SAMPLES[: pixels.shape[1]] if pixels.shape[1] in (3, 4) else ()
+    # Other samples are stains, or inks, that the writer stored in a pixel: not red and green.
+    return pixels, _SAMPLES[: pixels.shape[1]] if image.is_colour else ()
 
 
 def _pixel_size(given: float | Sequence[float | None] | None, stated: PixelSize) -> PixelSize:
