@@ -270,7 +270,6 @@ class UserLabels:
                 "marked, not the cells. Invert it."
             )
 
-
     def _refuse_numbered_background(self, pieces: Pieces, view: FieldView) -> None:
         """A number from edge to edge, in an image without 0, is the background."""
         if self.outlined or len(set(pieces.number)) < 2:

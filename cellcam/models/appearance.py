@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 # In standard deviations of the training pixels: differences below these are noise.
 _LEVEL, _STEP, _DETAIL = 1e-2, 1e-3, 1e-4
-# Measures are logarithms: beyond this, counts were too large for numbers, and the cell is unlike any.
+# Measures are logarithms: beyond this, counts were too large for numbers.
 _BEYOND_NUMBERS = 100.0
 # Crops measured at once: their pixels fit the caches.
 _AT_ONCE = 64

@@ -30,7 +30,10 @@ _TIME_UNITS = {
     **dict.fromkeys(["us", "μs", "microsecond", "microseconds"], "µs"),
     **dict.fromkeys(["msec", "millisecond", "milliseconds"], "ms"),
     **dict.fromkeys(["sec", "second", "seconds"], "s"),
-    **{"minute": "min", "minutes": "min", "hour": "h", "hours": "h"},
+    "minute": "min",
+    "minutes": "min",
+    "hour": "h",
+    "hours": "h",
 }
 _COUNTS = ("IFD", "PlaneCount", "NumPlanes", "FirstT", "FirstC", "FirstZ")
 

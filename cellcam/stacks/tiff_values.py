@@ -17,6 +17,18 @@ _OTHER_COLOURS = {
     9: "colours of the kind ICC L*a*b*",
     10: "colours of the kind ITU L*a*b*",
 }
+_INVERTED = (
+    "In this file 0 is white: what viewers show bright has low values. The values were used as "
+    "they are stored."
+)
+_NOT_RGB = (
+    "The values of this file are {}, not red, green and blue. Save it as RGB, or as one channel "
+    "for each stain."
+)
+_NUMBERS_OF_COLOURS = (
+    "This file holds colours by their numbers in a table, and these numbers are no intensities. "
+    "Save it as RGB, or with one channel for each stain."
+)
 # A lookup table of a stain gets lighter all the way, but for so much of all its steps.
 _BACKWARDS = 0.1
 
@@ -32,21 +44,10 @@ def about_values(page: TiffPage) -> tuple[str, ...]:
     """Note that stored values are used as they are, where viewers show others."""
     kind = int(page.photometric)
     if kind == _WHITE_IS_ZERO:
-        return (
-            "In this file 0 is white: what viewers show bright has low values. The values were "
-            "used as they are stored.",
-        )
+        return (_INVERTED,)
     if kind in _OTHER_COLOURS:
-        return (
-            f"The values of this file are {_OTHER_COLOURS[kind]}, not red, green and blue. Save "
-            "it as RGB, or as one channel for each stain.",
-        )
-    if kind == _PALETTE and not _is_ramp(page):
-        return (
-            "This file holds colours by their numbers in a table, and these numbers are no "
-            "intensities. Save it as RGB, or with one channel for each stain.",
-        )
-    return ()
+        return (_NOT_RGB.format(_OTHER_COLOURS[kind]),)
+    return (_NUMBERS_OF_COLOURS,) if kind == _PALETTE and not _is_ramp(page) else ()
 
 
 def _is_ramp(page: TiffPage) -> bool:

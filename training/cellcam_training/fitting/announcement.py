@@ -14,6 +14,7 @@ from cellcam_training.fitting.training_report import sample_crops_of
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.crop_size import described
 from cellcam_training.tables.crops import CropSet
+from cellcam_training.tables.places_fit import misplaced
 
 SAMPLES = "sample_crops.html"
 
@@ -65,6 +66,7 @@ def announcement(
         f"{validation}; {fitting}{again}{cross}.",
         _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
+        *(f"Warning: {text}" for text in misplaced(table, recipe.crop_settings())),
         f"This takes about {in_words(seconds)} on this machine.",
     ]
 

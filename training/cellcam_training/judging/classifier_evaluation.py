@@ -21,8 +21,9 @@ from cellcam_training.judging.predictions import LabelledPredictions, Metrics
 from cellcam_training.judging.sample_crops import sample_crops
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crop_size import described
-from cellcam_training.tables.crops import CropSet, crops_for_model
+from cellcam_training.tables.crops import CropSet, crops_for_model, settings_for_model
 from cellcam_training.tables.image_crops import Pixels
+from cellcam_training.tables.places_fit import misplaced
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +35,13 @@ class Evaluation:
     metrics : content of ``metrics.json``: see `classification_metrics`, ``intervals``, and
         ``trained_on``: number of these cells that the model was trained on, None if that is unknown
     crops, predictions : of all cells of the table
+    warnings : reasons to doubt the places of the cells
     """
 
     metrics: Metrics
     crops: CropSet
     predictions: LabelledPredictions
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate_model(
@@ -67,6 +70,7 @@ def evaluate_model(
     say(0, 0, "reading cells")
     crops = crops_for_model(table, spec, channels)
     say(0, 0, f"classifying {len(table.rows)} cells")
+    placed = misplaced(table, settings_for_model(table, spec, channels))
     predictions = predict_table(table, model, crops)
     say(0, 0, "intervals and pictures")
     seen = _seen(crops, model, folder)
@@ -81,14 +85,14 @@ def evaluate_model(
         "A cell classifier on new cells",
         f"{spec.network}, evaluated on {len(predictions.truth)} cells.",
         judged_on,
-        warnings=(*warnings, *table.warnings),
+        warnings=(*warnings, *placed, *table.warnings),
         samples=sample_crops(table, spec.crop_size, spec.channels, partial(_read, spec, channels)),
         crops=described(replace(crops.choice, why="as the model sees cells")),
     )
     write_classifier_page(out / "report.html", report)
     metrics = {**report.metrics, "trained_on": None if seen is None else int(seen.sum())}
     write_json(out / "metrics.json", metrics)
-    return Evaluation(metrics, crops, predictions)
+    return Evaluation(metrics, crops, predictions, placed)
 
 
 def _read(

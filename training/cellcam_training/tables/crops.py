@@ -136,6 +136,18 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
     return CropSet(pixels, channels, choice.pixel_size_um, choice.why)
 
 
+def settings_for_model(
+    table: CellTable, spec: ModelSpec, channels: tuple[str, ...] | None = None
+) -> CropSettings:
+    """How the crops of a table are cut as a model expects them."""
+    return CropSettings(
+        crop_size=spec.crop_size,
+        channels=channels,
+        pixel_size_um=spec.pixel_size_um if table.place != "index" else None,
+        field=spec.field,
+    )
+
+
 def crops_for_model(
     table: CellTable, spec: ModelSpec, channels: tuple[str, ...] | None = None
 ) -> CropSet:
@@ -150,13 +162,7 @@ def crops_for_model(
     InputError
         If the images lack a channel of the model; and see `read_crops`.
     """
-    settings = CropSettings(
-        crop_size=spec.crop_size,
-        channels=channels,
-        pixel_size_um=spec.pixel_size_um if table.place != "index" else None,
-        field=spec.field,
-    )
-    crops = read_crops(table, settings)
+    crops = read_crops(table, settings_for_model(table, spec, channels))
     if len(spec.channels) == len(crops.channels) == 1:
         return crops
     missing = [name for name in spec.channels if name not in crops.channels]
