@@ -67,5 +67,11 @@ def test_places_that_would_fit_otherwise_are_said(tmp_path: Path, dark: bool) ->
 def test_places_on_cells_and_anywhere_have_no_warning(tmp_path: Path) -> None:
     write_field(tmp_path)
     anywhere = np.random.default_rng(0).uniform(0, SIZE - 1, (60, 2))
-    for places in (centres(), centres() + 1, centres() + [3, 0], anywhere, centres(8)[:, ::-1]):
+    for places in (
+        centres(),
+        centres() + 1,
+        centres() + np.array([3, 0]),
+        anywhere,
+        centres(8)[:, ::-1],
+    ):
         assert warnings(tmp_path, places) == ()

@@ -66,6 +66,7 @@ def announcement(
         f"{validation}; {fitting}{again}{cross}.",
         _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
+        *(f"Warning: {text}" for text in crops.warnings),
         *(f"Warning: {text}" for text in misplaced(table, recipe.crop_settings())),
         f"This takes about {in_words(seconds)} on this machine.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def split_problems(rows: pd.DataFrame) -> list[Problem]:
 
 def check_images(
     rows: pd.DataFrame, place: str, source: Path, opened: Callable[[str], Stack], field: str
-) -> None:
+) -> tuple[str, ...]:
     """Check that all cells lie on their images; no pixels are read.
 
     Parameters
@@ -74,6 +75,10 @@ def check_images(
     rows, place : see `CellTable`
     opened : opens an image
     field : how a stack with several planes is reduced, see `CropSettings`
+
+    Returns
+    -------
+    what must be known of the images: notes on them, and that their pixels are of several kinds
 
     Raises
     ------
@@ -84,6 +89,8 @@ def check_images(
     """
     problems: list[Problem] = []
     channels: tuple[str, ...] | None = None
+    notes: dict[str, list[str]] = defaultdict(list)
+    kinds: dict[str, list[str]] = defaultdict(list)
     for image, cells in rows.groupby("image", sort=True):
         numbers = cells.index.to_numpy()
         try:
@@ -91,6 +98,9 @@ def check_images(
         except InputError as error:
             problems.append((int(numbers[0]), str(error)))
             continue
+        kinds[stack.data.dtype.name].append(stack.name)
+        for note in stack.notes:
+            notes[note].append(stack.name)
         channels = channels or stack.channels
         if stack.channels != channels:
             difference = (
@@ -102,6 +112,18 @@ def check_images(
         unstated = _unstated(cells, place, stack, field)
         problems += [(int(numbers[0]), unstated)] if unstated else []
     refuse(problems, [], rows, source)
+    told = [f"{_named(names)}: {note}" for note, names in notes.items()]
+    if len(kinds) > 1:
+        listed = "; ".join(f"{kind} in {_named(names)}" for kind, names in kinds.items())
+        told.append(
+            f"The images hold pixels of several kinds ({listed}), whose counts may not be "
+            "comparable: the network may learn the kind instead of the class. Export them alike."
+        )
+    return tuple(told)
+
+
+def _named(images: list[str]) -> str:
+    return images[0] if len(images) == 1 else f"{len(images)} images such as {images[0]}"
 
 
 def refuse(
