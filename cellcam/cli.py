@@ -272,8 +272,9 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
-        message = error.format_message() if isinstance(error, typer.TyperException) else error
-        _fail(str(message), 3 if isinstance(error, StoppedError) else 1)
+        is_usage = isinstance(error, typer.TyperException)
+        message = f"{error.format_message()}{_dashed_file()}" if is_usage else str(error)
+        _fail(message, 3 if isinstance(error, StoppedError) else 1)
     except ImportError as error:
         _fail(f"A package is missing: {error}. Install CellCam again.", 1)
     except OSError as error:
@@ -281,6 +282,12 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 3)
     sys.exit(status)
+
+
+def _dashed_file() -> str:
+    """Hint at a file whose name looks like an option."""
+    dashed = (text for text in sys.argv[1:] if text.startswith("-") and Path(text).exists())
+    return next((f" For the file of this name, write ./{text}" for text in dashed), "")
 
 
 def _fail(message: str, status: int) -> NoReturn:

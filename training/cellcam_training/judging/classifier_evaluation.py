@@ -38,7 +38,7 @@ class Evaluation:
     metrics : content of ``metrics.json``: see `classification_metrics`, ``intervals``, and
         ``trained_on``: number of these cells that the model was trained on, None if that is unknown
     crops, predictions : of all cells of the table
-    warnings : reasons to doubt the images, the places of the cells, and that the model is made for them
+    warnings : reasons to doubt images and places of the cells, and that the model is made for them
     """
 
     metrics: Metrics

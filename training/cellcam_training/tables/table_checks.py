@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -190,15 +191,23 @@ def row_problems(rows: pd.DataFrame) -> list[Problem]:
 
 
 def _alike(classes: list[str]) -> list[str]:
-    """Warnings of classes that differ in upper and lower case only."""
+    """Warnings of classes that differ in upper and lower case only, or are the same number."""
     same: dict[str, list[str]] = {}
     for name in sorted(classes):
-        same.setdefault(name.casefold(), []).append(name)
+        same.setdefault(_number(name) or name.casefold(), []).append(name)
     return [
-        f"The classes {' and '.join(names)} differ in upper and lower case only. Are they one?"
+        f"The classes {' and '.join(names)} are the same number. Are they one class?"
+        if _number(names[0])
+        else f"The classes {' and '.join(names)} differ in upper and lower case only. Are they one?"
         for names in same.values()
         if len(names) > 1
     ]
+
+
+def _number(name: str) -> str | None:
+    """The number that a class is called, such as 1 for 1.0 and 01; None for other names."""
+    is_number = re.fullmatch(r"[+-]?\d+([.,]\d+)?", name, re.ASCII)
+    return f"{float(name.replace(',', '.')):g}" if is_number else None
 
 
 def _unstated(cells: pd.DataFrame, place: str, stack: Stack, field: str) -> str:

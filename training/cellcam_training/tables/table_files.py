@@ -40,7 +40,7 @@ class RawTable:
     Attributes
     ----------
     rows : texts, and the numbers of formats that know numbers; nothing is the empty text. The
-        index numbers the rows of the file, counted from 0 below its header.
+        index numbers the rows of the file, counted from 0 below its first.
     notes : facts about the file that the user must know
     decimal_comma : whether the file is of a kind that goes with decimal commas
     """
