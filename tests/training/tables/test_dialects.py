@@ -95,7 +95,7 @@ def test_empty_rows_and_columns_of_a_spreadsheet_are_left_out_but_counted(folder
     text = "\ufeff;;;;\nfile;index;cls;;\ncrops.tif;0;a;;\n;;;;\ncrops.tif;9;b\n"
     (folder / "cells.csv").write_bytes(text.encode())
     table = read_cell_table(folder / "cells.csv", to_train=False)
-    assert table.rows["row"].tolist() == [0, 2]
+    assert table.rows["row"].tolist() == [1, 3]
     assert table.rows["cls"].tolist() == ["a", "b"]
 
 
