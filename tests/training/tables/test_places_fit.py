@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cellcam_training.tables.cell_table import read_cell_table
-from cellcam_training.tables.crops import CropSettings
+from cellcam_training.tables.crops import CropSettings, image_opener
 from cellcam_training.tables.places_fit import misplaced
 from support.cell_tables import write_table
 
@@ -38,7 +38,8 @@ def warnings(folder: Path, places: np.ndarray, **columns: object) -> tuple[str, 
     cls = np.array(["a", "b"])[np.arange(len(places)) % 2]
     columns = columns or {"x": x, "y": y}
     table = write_table(folder, image="a.ome.tif", cls=cls, **columns)
-    return misplaced(read_cell_table(table), CropSettings())
+    cells, settings = read_cell_table(table), CropSettings()
+    return misplaced(cells, settings, image_opener(cells, settings))
 
 
 @pytest.mark.fault(

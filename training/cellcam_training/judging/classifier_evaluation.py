@@ -22,7 +22,12 @@ from cellcam_training.judging.predictions import LabelledPredictions, Metrics
 from cellcam_training.judging.sample_crops import sample_crops
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crop_size import described
-from cellcam_training.tables.crops import CropSet, crops_for_model, settings_for_model
+from cellcam_training.tables.crops import (
+    CropSet,
+    crops_for_model,
+    image_opener,
+    settings_for_model,
+)
 from cellcam_training.tables.image_crops import Pixels
 from cellcam_training.tables.places_fit import misplaced
 
@@ -73,7 +78,8 @@ def evaluate_model(
     say(0, 0, "reading cells")
     crops = crops_for_model(table, spec, channels)
     say(0, 0, f"classifying {len(table.rows)} cells")
-    doubts = (*crops.warnings, *misplaced(table, settings_for_model(table, spec, channels)))
+    settings = settings_for_model(table, spec, channels)
+    doubts = crops.warnings + misplaced(table, settings, image_opener(table, settings))
     doubts += _about_looks(np.asarray(crops.pixels[_some(len(table.rows))]), model)
     predictions = predict_table(table, model, crops)
     say(0, 0, "intervals and pictures")

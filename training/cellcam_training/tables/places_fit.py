@@ -6,17 +6,20 @@ the image shows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcam.stacks.stack import Stack
 from cellcam_training.tables.cell_table import CellTable
-from cellcam_training.tables.crops import CropSettings, image_opener
 from cellcam_training.tables.label_fields import labelled_positions, labels_of_rows
 from cellcam_training.tables.table_checks import BOX, READY_MADE
 from cellcam_training.tables.table_fields import TableField, some_fields
+
+if TYPE_CHECKING:
+    from cellcam_training.tables.crops import CropSettings
 
 _FIELDS, _FEWEST_CELLS = 8, 10
 # Larger fields are not read as a whole; of others each so many pixels are enough for ranks.
@@ -33,12 +36,19 @@ _MISPLACED = (
 Places = NDArray[np.float64]
 
 
-def misplaced(table: CellTable, settings: CropSettings) -> tuple[str, ...]:
-    """Warning that the cells of a table lie beside what the images show, and on it elsewhere."""
+def misplaced(
+    table: CellTable, settings: CropSettings, opened: Callable[[str], Stack]
+) -> tuple[str, ...]:
+    """Warning that the cells of a table lie beside what the images show, and on it elsewhere.
+
+    Parameters
+    ----------
+    opened : opens an image
+    """
     if table.place in READY_MADE:
         return ()
     ranks: dict[str, list[NDArray[np.float64]]] = {}
-    for field in some_fields(table, settings, image_opener(table, settings), _FIELDS):
+    for field in some_fields(table, settings, opened, _FIELDS):
         shape = field.stack.data.shape
         if shape[-2] * shape[-1] > _MOST_PIXELS:
             continue

@@ -28,6 +28,7 @@ READY_MADE = ("index", "whole")
 BOX = ["xmin", "ymin", "xmax", "ymax"]
 _MOST_LISTED = 20
 _FEW_CELLS = 20
+_FEWEST_PARTS = 5
 
 
 def check_general(rows: pd.DataFrame) -> list[str]:
@@ -54,6 +55,21 @@ def class_problems(values: pd.Series[Any]) -> list[Problem]:
         elif isinstance(value, ExcelError):
             problems.append((i, f"the class is {value}, an error of the spreadsheet"))
     return problems
+
+
+def check_units(rows: pd.DataFrame, place: str) -> list[str]:
+    """Places between 0 and 1 are parts of an image, as YOLO writes them, and no pixels."""
+    names = {"centre": ["x", "y"], "box": BOX}.get(place)
+    if names is None or len(rows) < _FEWEST_PARTS:
+        return []
+    places = rows[names].to_numpy(float)
+    if not ((places >= 0) & (places <= 1)).all() or (places % 1 == 0).all():
+        return []
+    text = (
+        f"{', '.join(names)} lie between 0 and 1 in all rows: they look like parts of the image. "
+        "Multiply them by its width and height in pixels"
+    )
+    return [text]
 
 
 def split_problems(rows: pd.DataFrame) -> list[Problem]:

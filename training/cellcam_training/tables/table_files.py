@@ -28,6 +28,7 @@ _OTHERS = {
     b"II*\0": "a TIFF image. Give the table with --image for its image",
     b"MM\0*": "a TIFF image. Give the table with --image for its image",
     b"\x93NUMPY": "a NumPy array. Write the table as CSV or Parquet",
+    b"<": "a web page or XML, not a table. Export the table itself as CSV or .xlsx",
     b"{\\rtf": "a text document. Save the table as CSV or .xlsx",
 }
 _MOST_BYTES, _MOST_ROWS = 2**31, 10**8
