@@ -272,8 +272,9 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
-        is_usage = isinstance(error, typer.TyperException)
-        message = f"{error.format_message()}{_dashed_file()}" if is_usage else str(error)
+        message = str(error)
+        if isinstance(error, typer.TyperException):
+            message = f"{error.format_message()}{_dashed_file()}"
         _fail(message, 3 if isinstance(error, StoppedError) else 1)
     except ImportError as error:
         _fail(f"A package is missing: {error}. Install CellCam again.", 1)
