@@ -107,7 +107,7 @@ def explain(
         listed = ", ".join(parts)
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
-        console.say("No cells were found. Give their size (--diameter-um), or --labels.")
+        console.say("0 cells: --diameter-um says how large they are, --labels where.")
     for note in done.notes:
         console.say(f"Note: {note}")
     _say_written(console, done.written)

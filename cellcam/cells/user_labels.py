@@ -173,7 +173,8 @@ class UserLabels:
                 f"The label image {self.labels.name} holds the numbers {low} and {high} and no "
                 "background (0). Set the background to 0 and number the cells."
             )
-        self._refuse_numbered_background(pieces, view)
+        if view.part.shape == view.part.whole:
+            self._refuse_numbered_background(pieces, view)
         if _MANY_NUMBERS <= len(numbers) < 2 * len(several) < 2 * len(numbers):
             return LabelFacts(tuple(numbers.tolist()), 0, len(numbers), are_intensities=True)
         return LabelFacts(tuple(several.tolist()), pieces.largest_extent(several), len(numbers))

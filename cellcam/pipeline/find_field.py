@@ -184,13 +184,16 @@ def _about_data(fill: Fill) -> tuple[str, ...]:
 
 def _about_channels(view: FieldView, channels: Sequence[str]) -> Iterator[str]:
     """Channels of a whole field in which there is nothing to see."""
+    found: dict[str, list[str]] = {}
     for name in dict.fromkeys(channels):
         pixels = view.pixels(name)
         low, high = pixels.min(), pixels.max()  # NaN if a single pixel is
         if low == high:
-            yield f"All pixels of {name} have the value {low:g}. Is this the image that was meant?"
+            found.setdefault(f"All pixels of {{}} have the value {low:g}.", []).append(name)
         elif pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
-            yield f"No pixel of {name} is a number. Is this the image that was meant?"
+            found.setdefault("No pixel of {} is a number.", []).append(name)
+    for text, names in found.items():
+        yield f"{text.format(', '.join(names))} Is this the image that was meant?"
 
 
 def _about_labels(finder: CellFinder, measured: object) -> tuple[str, ...]:

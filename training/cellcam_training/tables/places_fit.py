@@ -21,13 +21,15 @@ from cellcam_training.tables.table_fields import TableField, some_fields
 if TYPE_CHECKING:
     from cellcam_training.tables.crops import CropSettings
 
-_FIELDS, _FEWEST_CELLS = 8, 10
+_FIELDS, _FEWEST_CELLS = 16, 10
 # Larger fields are not read as a whole; of others each so many pixels are enough for ranks.
 _MOST_PIXELS, _RANKED_PIXELS = 2**24, 2**16
-# Places on cells have at least this mean rank among the pixels of a field, by how much these stand
-# out; and places elsewhere have so much less, in ranks and in standard errors of the difference.
-_ON_CELLS, _LESS, _CERTAIN = 0.7, 0.15, 4.0
-_SMOOTHING = 2.0
+# Places on cells stand out from those around them by at least this much in rank, and by so many
+# standard errors; stated places that do not lie on cells, by at most this part of it.
+_STANDS_OUT, _CERTAIN, _BESIDE = 0.08, 4.0, 0.4
+_SMOOTHING, _DIRECTIONS = 2.0, 8
+# Around a cell is half way to the next: at least so many pixels, at most this part of the field.
+_NEAREST, _FARTHEST = 8, 1 / 8
 _MISPLACED = (
     "The cells lie where the images show little, and would lie on what they show {}. Check the "
     "places of the cells."
@@ -47,26 +49,28 @@ def misplaced(
     """
     if table.place in READY_MADE:
         return ()
-    ranks: dict[str, list[NDArray[np.float64]]] = {}
+    found: dict[str, list[NDArray[np.float64]]] = {}
     for field in some_fields(table, settings, opened, _FIELDS):
         shape = field.stack.data.shape
         if shape[-2] * shape[-1] > _MOST_PIXELS:
             continue
-        places = _elsewhere(_centres(field, table), field.stack)
-        for name, of_field in _ranks(field, dict(places)).items():
-            ranks.setdefault(name, []).append(of_field)
-    found = {name: np.concatenate(of_fields) for name, of_fields in ranks.items()}
-    stated_ranks = found.pop("", np.empty(0))
-    better = {n: float(r.mean()) for n, r in found.items() if _is_better(r, stated_ranks)}
+        stated, standing_out = _centres(field, table), _StandingOut.of(field)
+        for name, places in _elsewhere(stated, field.stack):
+            around = _half_way(places, shape)
+            # A place on the same cell tells nothing.
+            is_moved = np.linalg.norm(places - stated, axis=1) > 2 * around
+            pair = [standing_out.at(centres[is_moved], around) for centres in (places, stated)]
+            found.setdefault(name, []).append(np.stack(pair))
+    pairs_of = {name: np.concatenate(of_fields, 1) for name, of_fields in found.items()}
+    better = {n: float(pair[0].mean()) for n, pair in pairs_of.items() if _fits_better(*pair)}
     if not better:
         return ()
     return (_MISPLACED.format(max(better, key=lambda name: better[name])),)
 
 
 def _elsewhere(places: Places, stack: Stack) -> Iterator[tuple[str, Places]]:
-    """Places (N, 2) of the cells as stated (no name), and as they may have been meant."""
+    """Places (N, 2) of the cells as they may have been meant."""
     height, width = stack.data.shape[-2:]
-    yield "", places
     yield "if x and y were exchanged", places[:, ::-1]
     yield "if y counted from the other edge", np.stack([height - 1 - places[:, 0], places[:, 1]], 1)
     yield "if x counted from the other edge", np.stack([places[:, 0], width - 1 - places[:, 1]], 1)
@@ -75,13 +79,14 @@ def _elsewhere(places: Places, stack: Stack) -> Iterator[tuple[str, Places]]:
         yield "if they were in um, not in pixels", places / (size.y, size.x)
 
 
-def _is_better(ranks: NDArray[np.float64], stated: NDArray[np.float64]) -> bool:
-    """Whether places fit the images, and those that are stated do not."""
-    if len(stated) < _FEWEST_CELLS or not np.isfinite(ranks).all():
+def _fits_better(contrasts: NDArray[np.float64], stated: NDArray[np.float64]) -> bool:
+    """Whether places lie on cells, and those that are stated do not."""
+    if len(stated) < _FEWEST_CELLS or not np.isfinite(contrasts).all():
         return False
-    more = ranks - stated
-    error = more.std(ddof=1) / np.sqrt(len(more))
-    return bool(ranks.mean() > _ON_CELLS and more.mean() > max(_LESS, _CERTAIN * error))
+    error = (contrasts - stated).std(ddof=1) / np.sqrt(len(stated))
+    mean = contrasts.mean()
+    is_more = mean - stated.mean() > _CERTAIN * error
+    return bool(mean > _STANDS_OUT and is_more and stated.mean() < _BESIDE * mean)
 
 
 def _centres(field: TableField, table: CellTable) -> Places:
@@ -96,27 +101,51 @@ def _centres(field: TableField, table: CellTable) -> Places:
     return rows[["y", "x"]].to_numpy(float)
 
 
-def _ranks(field: TableField, places: dict[str, Places]) -> dict[str, NDArray[np.float64]]:
-    """Ranks (N,), 0 to 1, of places among all pixels of a field, by how much these stand out.
+def _half_way(places: Places, shape: tuple[int, ...]) -> float:
+    """Half the distance from a cell to the next, in pixels."""
+    from scipy.spatial import KDTree
 
-    That is how far the smoothed intensity is from the median, in all channels together. NaN where
-    a place lies outside the field.
-    """
-    from scipy import ndimage
-
-    out = np.zeros(field.stack.data.shape[-2:], np.float32)
-    for channel in field.stack.field(field.t, field.view):
-        pixels = np.nan_to_num(channel.astype(np.float32), posinf=0, neginf=0)
-        far = np.abs(ndimage.gaussian_filter(pixels, _SMOOTHING) - np.median(pixels))
-        out += far / (far.mean() or 1)
-    ordered = np.sort(out.ravel()[:: max(1, out.size // _RANKED_PIXELS)])
-    return {name: _at(out, ordered, of_cells) for name, of_cells in places.items()}
+    most = _FARTHEST * min(shape[-2:])
+    if len(places) < 2:
+        return most
+    distances = KDTree(places).query(places, k=2)[0][:, 1]
+    return float(np.clip(np.median(distances) / 2, min(_NEAREST, most), most))
 
 
-def _at(
-    pixels: NDArray[np.float32], ordered: NDArray[np.float32], places: Places
-) -> NDArray[np.float64]:
-    y, x = np.round(places).astype(int).T
-    inside = (y >= 0) & (y < pixels.shape[0]) & (x >= 0) & (x < pixels.shape[1])
-    found = pixels[np.where(inside, y, 0), np.where(inside, x, 0)]
-    return np.where(inside, np.searchsorted(ordered, found) / len(ordered), np.nan)
+class _StandingOut:
+    """How much the pixels of a field stand out, as ranks, 0 to 1, among all of them."""
+
+    def __init__(self, pixels: NDArray[np.float32]) -> None:
+        self._pixels = pixels
+        self._ordered = np.sort(pixels.ravel()[:: max(1, pixels.size // _RANKED_PIXELS)])
+
+    @classmethod
+    def of(cls, field: TableField) -> _StandingOut:
+        """By how far the smoothed intensity is from the median, in all channels together."""
+        from scipy import ndimage
+
+        out = np.zeros(field.stack.data.shape[-2:], np.float32)
+        for channel in field.stack.field(field.t, field.view):
+            pixels = np.nan_to_num(channel.astype(np.float32), posinf=0, neginf=0)
+            far = np.abs(ndimage.gaussian_filter(pixels, _SMOOTHING) - np.median(pixels))
+            out += far / (far.mean() or 1)
+        return cls(out)
+
+    def at(self, places: Places, around: float) -> NDArray[np.float64]:
+        """Ranks at places (N,) above those around them; NaN outside the field.
+
+        A region that stands out as a whole makes no difference.
+        """
+        angles = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
+        steps = around * np.stack([np.sin(angles), np.cos(angles)], 1)
+        ring = np.stack([self._ranks(places + step) for step in steps])
+        known = np.isfinite(ring)
+        mean = np.where(known, ring, 0).sum(0) / np.maximum(known.sum(0), 1)
+        return self._ranks(places) - mean
+
+    def _ranks(self, places: Places) -> NDArray[np.float64]:
+        y, x = np.round(places).astype(int).T
+        inside = (y >= 0) & (y < self._pixels.shape[0]) & (x >= 0) & (x < self._pixels.shape[1])
+        found = self._pixels[np.where(inside, y, 0), np.where(inside, x, 0)]
+        ranks = np.searchsorted(self._ordered, found) / len(self._ordered)
+        return np.where(inside, ranks, np.nan)
