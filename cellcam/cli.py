@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -266,9 +267,8 @@ def info(
 
 def main() -> None:
     """Run a command; CellCam's own errors end it with their message and status 1 or 3."""
-    for command in entry_points(group="cellcam.commands"):
-        app.command(command.name)(command.load())
     try:
+        add_commands_of_packages()
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
@@ -289,6 +289,13 @@ def _dashed_file() -> str:
     """Hint at a file whose name looks like an option."""
     dashed = (text for text in sys.argv[1:] if text.startswith("-") and Path(text).exists())
     return next((f" For the file of this name, write ./{text}" for text in dashed), "")
+
+
+@cache
+def add_commands_of_packages() -> None:
+    """Add the commands of installed packages, once however often `main` is called."""
+    for command in entry_points(group="cellcam.commands"):
+        app.command(command.name)(command.load())
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cellcam_training.fitting import error_factor
 from hypothesis import settings
 from support.fault_report import FaultRecorder
 from support.models import two_discs, untrained_model
@@ -26,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--reliability"):
         config.pluginmanager.register(FaultRecorder(Path(path)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_cells_for_the_error_factor() -> Iterator[None]:
+    """Trainings measure the error factor on as few cells as can show one: it takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(error_factor, "_MOST", error_factor._FEWEST)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The command line as people run it: real processes."""
+"""The command line as people run it: a process each, where that matters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+from support.command_line import command_here
 
 from cellcam import samples
 
@@ -37,13 +38,13 @@ def test_the_demo(tmp_path: Path) -> None:
 
 
 def test_the_demo_speaks_to_people(tmp_path: Path) -> None:
-    done = cellcam("demo", "--out", tmp_path / "results")
+    done = command_here("demo", "--out", tmp_path / "results")
     assert "times chance" in done.stdout
     assert str(tmp_path / "results" / "demo_cells.maps.ome.tif") in done.stdout
 
 
 def test_explain_with_options(tmp_path: Path) -> None:
-    done = cellcam(
+    done = command_here(
         "explain", DEMO_STACK, "--model", DEMO_MODEL, "--out", tmp_path, "--json",
         "--classes", "mitotic,foci", "--labels", samples.sample_path(samples.DEMO_LABELS),
     )  # fmt: skip
@@ -78,7 +79,7 @@ def test_explain_with_options(tmp_path: Path) -> None:
 def test_errors_are_one_line_and_leave_nothing_behind(
     tmp_path: Path, arguments: list[object], message: str
 ) -> None:
-    done = cellcam(*arguments, folder=tmp_path)
+    done = command_here(*arguments, folder=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.startswith("cellcam: ")
@@ -94,7 +95,7 @@ def test_errors_are_one_line_and_leave_nothing_behind(
     ],
 )
 def test_machines_get_errors_as_json(tmp_path: Path, arguments: list[object], message: str) -> None:
-    done = cellcam(*arguments, "--json", folder=tmp_path)
+    done = command_here(*arguments, "--json", folder=tmp_path)
     said = json.loads(done.stdout)
     assert message in said["error"]
     assert said["status"] == done.returncode == 1
@@ -108,7 +109,7 @@ def test_a_channel_that_must_be_named_is_asked_for_as_it_is_typed(tmp_path: Path
     content = json.loads(description.read_text())
     content["finding"] = None
     description.write_text(json.dumps(content))
-    done = cellcam("explain", DEMO_STACK, "--model", model, "--out", tmp_path / "out")
+    done = command_here("explain", DEMO_STACK, "--model", model, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "channels DNA, tubulin, marker" in done.stderr
     assert "--find-channel DNA" in done.stderr
@@ -121,10 +122,10 @@ def test_wrong_usage_ends_with_status_one(tmp_path: Path) -> None:
 
 
 def test_info_about_machine_image_and_model() -> None:
-    assert json.loads(cellcam("info", "--json").stdout)["torch"]
-    image = json.loads(cellcam("info", DEMO_STACK, "--json").stdout)
+    assert json.loads(command_here("info", "--json").stdout)["torch"]
+    image = json.loads(command_here("info", DEMO_STACK, "--json").stdout)
     assert image["channels"] == "DNA, tubulin, marker"
-    model = json.loads(cellcam("info", DEMO_MODEL, "--json").stdout)
+    model = json.loads(command_here("info", DEMO_MODEL, "--json").stdout)
     assert model["sees"] == "max"
     assert model["finds cells in"] == "DNA"
 
@@ -146,7 +147,7 @@ def test_train_then_explain(tmp_path: Path) -> None:
     y, x = np.mgrid[:64, :64]
     field = random.poisson(20 + 100 * (np.hypot(y - 32, x - 32) < 8)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "field.tif", field)
-    done = cellcam("explain", "field.tif", "--model", "model", "--out", "out", folder=tmp_path)
+    done = command_here("explain", "field.tif", "--model", "model", "--out", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "field.cells.csv")) == 1
 

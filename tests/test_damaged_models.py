@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.batches import write_field
+from support.command_line import command_here
 from support.damaged_models import DAMAGES, as_anybody
 from support.models import knowing_other_cells, untrained_model
 
 from cellcam import load_model, save_model
-from cellcam.cli import main
 from cellcam.errors import ModelError
 
 CLASSES = ["G1", "S", "M"]
@@ -70,34 +70,22 @@ def given(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "given"
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr("sys.argv", ["cellcam", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(str(end.value.code or 0))
-
-
 @pytest.mark.parametrize("command", ["info", "explain", "batch", "evaluate"])
-def test_the_whole_model_can_be_used(
-    given: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    assert ended(monkeypatch, *COMMANDS[command](given)) == 0
+def test_the_whole_model_can_be_used(given: Path, command: str) -> None:
+    assert command_here(*COMMANDS[command](given)).returncode == 0
 
 
 @pytest.mark.parametrize("damage", CASES)
 def test_each_command_refuses_a_damaged_model_in_one_line(
-    given: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    damage: Callable[[Path], object],
+    given: Path, damage: Callable[[Path], object]
 ) -> None:
-    monkeypatch.chdir(given)
     damage(given / "model")
     before = sorted(given.rglob("*"))
     for command in COMMANDS.values():
         with as_anybody():
-            assert ended(monkeypatch, *command(given)) == 1
-        lines = capsys.readouterr().err.splitlines()
+            done = command_here(*command(given), folder=given)
+        assert done.returncode == 1
+        lines = done.stderr.splitlines()
         assert len(lines) == 1, lines
         assert lines[0].startswith("cellcam: ")
         assert str(given / "model") in lines[0] or "'--model'" in lines[0]

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from support.command_line import command_here
 
 from cellcam import InputError, samples
 from cellcam.batch.records import Outcome, failure_lines
-from cellcam.cli import main
 from cellcam.errors import UsageError
 from cellcam.stacks.writing import check_name, whole_file, writable_folder
 
@@ -25,37 +25,23 @@ COMMANDS = {
 }
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr("sys.argv", ["cellcam", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(str(ended.value.code))
-
-
 @pytest.mark.fault("--out is a file", "wrong usage: exit status 1, and which path it is")
 @pytest.mark.parametrize("below", ["", "further/down"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_out_that_is_a_file(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
-    below: str,
-) -> None:
+def test_out_that_is_a_file(tmp_path: Path, command: str, below: str) -> None:
     (tmp_path / "results").write_text("precious")
-    status = run(monkeypatch, command, *COMMANDS[command], "--out", tmp_path / "results" / below)
-    assert status == 1
-    assert f"{tmp_path / 'results'} is a file" in capsys.readouterr().err
+    done = command_here(command, *COMMANDS[command], "--out", tmp_path / "results" / below)
+    assert done.returncode == 1
+    assert f"{tmp_path / 'results'} is a file" in done.stderr
     assert (tmp_path / "results").read_text() == "precious"
 
 
 @pytest.mark.fault("export to a path that is a folder", "wrong usage: exit status 1")
-def test_export_to_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.ome.tif").mkdir()
-    assert run(monkeypatch, "export", tmp_path / "maps.ome.zarr", tmp_path / "a.ome.tif") == 1
-    assert "is a folder; a file is to be written" in capsys.readouterr().err
+    done = command_here("export", tmp_path / "maps.ome.zarr", tmp_path / "a.ome.tif")
+    assert done.returncode == 1
+    assert "is a folder; a file is to be written" in done.stderr
 
 
 def test_folders_that_are_there_or_can_be_made_are_fine(tmp_path: Path) -> None:

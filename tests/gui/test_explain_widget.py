@@ -139,8 +139,8 @@ def test_evidence_of_other_cells_is_not_shown(widget: ExplainWidget, until: Unti
     widget.choices.classes.setCurrentText("all classes")
     widget.explain()
     until(lambda: not widget.tasks.running)
-    assert widget.layer_timer.isActive()  # the layers are added one by one
-    widget.session = None
+    assert widget.shown.appearing  # the layers are added one by one
+    widget.shown.session = None
     until(lambda: not widget.busy)
     assert len(widget.results.maps) < 2
 

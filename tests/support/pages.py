@@ -11,17 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
-# What stands before every script: trainings are short and small, maps are coarse.
-SHELL = """set -euo pipefail
-cellcam() {
-    case "$*" in
-        train*--start-from*) set -- "$@" --epochs 1 ;;
-        train*) set -- "$@" --epochs 1 --crop-size 48 ;;
-        explain* | batch*) set -- "$@" --rtol 0.5 ;;
-    esac
-    python -m cellcam "$@"
+# What is added to commands, so that trainings are short and small, and maps coarse.
+_SHORTER = {
+    "train": ["--epochs", "1", "--crop-size", "48"],
+    "train on": ["--epochs", "1"],
+    "explain": ["--rtol", "0.5"],
+    "batch": ["--rtol", "0.5", "--scheduler", "sync"],
 }
-"""
 
 
 @dataclass(frozen=True)
@@ -50,21 +46,33 @@ def blocks(path: Path) -> Iterator[Block]:
         yield Block(str(path.relative_to(ROOT)), line, match[2], code + "\n")
 
 
-def script(path: Path) -> str:
-    """The shell script that a reader of the page would run, from its first to its last block.
+def program(path: Path) -> str:
+    """The Python blocks of a page: later ones use the names of earlier ones."""
+    return "".join(block.text for block in blocks(path) if block.language == "python")
 
-    Blocks in ``python`` are one program: a later block uses the names of an earlier one.
-    """
-    of_page = list(blocks(path))
-    commands = [block.text for block in of_page if block.language == "bash"]
-    program = "".join(block.text for block in of_page if block.language == "python")
-    if program:
-        commands.append(f"python - <<'END_OF_PROGRAM'\n{program}END_OF_PROGRAM\n")
-    return SHELL + "".join(commands) if commands else ""
+
+def calls(path: Path) -> list[list[str]]:
+    """The words behind ``cellcam`` in each call that a reader of the page would run, in order."""
+    text = "".join(block.text for block in blocks(path) if block.language == "bash")
+    lines = [shlex.split(line, comments=True) for line in _joined(text).splitlines()]
+    wrong = [line for line in lines if line and line[0] != "cellcam"]
+    assert not wrong, f"{path}: only calls of cellcam are run, not {wrong}"
+    return [line[1:] for line in lines if line]
+
+
+def shorter(call: list[str]) -> list[str]:
+    """The same call with options that make it short."""
+    kind = "train on" if "--start-from" in call else call[0]
+    return [*call, *_SHORTER.get(kind, [])]
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each call of ``cellcam`` in a shell script."""
-    joined = text.replace("\\\n", " ")
-    for line in re.findall(r"(?:^|\s|\")cellcam ([a-z]+ [^\n\"]*(?:\"[^\"]*\"[^\n\"]*)*)", joined):
+    """The words of each call of ``cellcam`` in a shell script, loops and jobs included."""
+    pattern = r"(?:^|\s|\")cellcam ([a-z]+ [^\n\"]*(?:\"[^\"]*\"[^\n\"]*)*)"
+    for line in re.findall(pattern, _joined(text)):
         yield shlex.split(line, comments=True)
+
+
+def _joined(text: str) -> str:
+    """A script without lines that go on in the next."""
+    return text.replace("\\\n", " ")

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 
 from cellcam import samples
 from cellcam.errors import CellCamError, InputError
-from cellcam.models.network_input import ClassifierDraft
 from cellcam.reporting.colours import class_colours
 from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.card_tasks import CardTasks
@@ -34,18 +33,17 @@ from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
 from napari_cellcam.explain_dock.explanation_panel import ExplanationPanel
 from napari_cellcam.explain_dock.help_page import help_page
 from napari_cellcam.explain_dock.help_window import HelpButton
-from napari_cellcam.explain_dock.kept_results import KeptResults
 from napari_cellcam.explain_dock.linked_planes import LinkedPlanes
 from napari_cellcam.explain_dock.preview import FindingPreview
 from napari_cellcam.explain_dock.project_button import ProjectButton
+from napari_cellcam.explain_dock.shown_results import ShownResults
 from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.explain_dock.unsaved import CloseQuestion
-from napari_cellcam.layers.layer_revisions import LayerRevisions
 from napari_cellcam.layers.result_layers import ResultLayers
 from napari_cellcam.layers.status_help import StatusHelp
 from napari_cellcam.layers.viewer_state import view_kept
-from napari_cellcam.state.evidence import EvidenceMaps, explain_session
+from napari_cellcam.state.evidence import explain_session
 from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
@@ -54,17 +52,13 @@ from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.status_line import StatusLine
 from napari_cellcam.widgets.task_list import TaskList
-from napari_cellcam.work.tasks import StepTimer
 
 if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QCloseEvent, QShowEvent
 
-    from napari_cellcam.layers.layer_choices import LayerChoices
-    from napari_cellcam.state.origin import Origin
     from napari_cellcam.state.project import Project
 
-_END = object()
 _WIDTH = 290  # screen pixels
 _MARGIN = 4  # screen pixels
 _KEY_HELP = "1 to 9: true class, N P: next and previous cell, E: evidence, Ctrl+Z: undo"
@@ -81,11 +75,6 @@ class ExplainWidget(QScrollArea):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.session: Session | None = None
-        self.results: ResultLayers | None = None
-        self.kept = KeptResults()
-        self.revisions = LayerRevisions(self._layer_changed)
-        self.layer_timer = StepTimer(self)  # adds evidence layers one by one
         self.key_help = StatusHelp(napari_viewer, _KEY_HELP, self._has_cells)
         self._build()
         self.close_question = CloseQuestion(self, self.project_button.may_be_left)
@@ -101,7 +90,17 @@ class ExplainWidget(QScrollArea):
     @property
     def busy(self) -> bool:
         """Whether a task runs, or its result is not shown yet."""
-        return self.tasks.running or self.layer_timer.isActive()
+        return self.tasks.running or self.shown.appearing
+
+    @property
+    def session(self) -> Session | None:
+        """The cells that are shown, with their image and model."""
+        return self.shown.session
+
+    @property
+    def results(self) -> ResultLayers | None:
+        """The layers that show them."""
+        return self.shown.results
 
     @property
     def project(self) -> Project:
@@ -119,9 +118,8 @@ class ExplainWidget(QScrollArea):
         self.clicks.release()
         self.choices.release()
         self.preview.release()
-        self.revisions.release()
+        self.shown.release()
         self.tasks.cancel()
-        self.layer_timer.stop()
         self.training.cancel()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802, D102 - Qt's name
@@ -149,7 +147,6 @@ class ExplainWidget(QScrollArea):
         self.tasks.long_running.connect(self._set_running)
         self._build_choices(column)
         self.explaining = ExplanationPanel()
-        self.explaining.changed.connect(self._follow_explaining)
         column.addWidget(self.explaining)
         column.addLayout(self._buttons())
         column.addWidget(self.status)
@@ -192,6 +189,14 @@ class ExplainWidget(QScrollArea):
         tabs.addTab(self.training, "Train")
         column.addWidget(tabs)
         column.addStretch()
+        self.shown = ShownResults(
+            self.viewer, self.choices, self.explaining, self.tasks, self._evidence_steps
+        )
+        self.shown.found.connect(partial(self.choices_toggle.setChecked, False))
+        self.shown.exchanged.connect(self._show_results)
+        self.shown.evidence_dropped.connect(self._drop_evidence)
+        self.shown.message.connect(self.status.setText)
+        self._offer_actions()
 
     def _build_choices(self, column: QVBoxLayout) -> None:
         """Choices under a heading that hides and shows them."""
@@ -235,20 +240,19 @@ class ExplainWidget(QScrollArea):
         self.project_button.message.connect(self.status.setText)
         self.project_button.failed.connect(self.status.show_error)
         row.addWidget(self.project_button)
-        self._set_running(False)
         return rows
 
     def classify(self) -> None:
         """Find and classify all cells of the chosen layers."""
         try:
             choices = self.choices.choices()
-            origin = choices.origin(self.revisions.state)
+            origin = self.shown.origin_of(choices)
             stack, labels = choices.stack(), choices.label_stack()
         except CellCamError as error:
             self.status.show_error(error)
             return
         self.choices.preview.setChecked(False)
-        show = partial(self._show_session, choices)
+        show = partial(self.shown.show_session, choices)
         found = origin, stack, labels
         if choices.draft is None:
             by = choices.model_folder, choices.device
@@ -268,7 +272,7 @@ class ExplainWidget(QScrollArea):
             return
         self.tasks.start(
             "Explaining cells",
-            lambda evidence: self._show_evidence(session, evidence),
+            partial(self.shown.show_evidence, session),
             explain_session,
             session,
             self.choices.chosen_classes(),
@@ -322,136 +326,51 @@ class ExplainWidget(QScrollArea):
         if evidence is not None and evidence.is_signed:
             yield "Why this and not that: the command maps classes only."
 
-    def _show_session(self, choices: LayerChoices, session: Session) -> None:
-        if session.origin != self._present_origin():
-            self.status.setText("The choices have changed in the meantime. Try again.")
-            return
-        self.layer_timer.begin(self._session_steps(choices, session))
-
-    def _session_steps(self, choices: LayerChoices, session: Session) -> Iterator[None]:
-        """Show a session step by step: napari takes a tenth of a second for each."""
-        with view_kept(self.viewer):
-            if self.results is not None:
-                self.results.remove()
-            self.session = self.results = None
-            results = ResultLayers(self.viewer, session, choices.first, choices.axes)
-        yield
-        if session.origin != self._present_origin():
-            _remove_layers(self.viewer, results)
-            self.status.setText("The choices have changed in the meantime. Try again.")
-            return
-        results.add()
-        yield
-        results.explain_as(self.explaining.choices())
-        if isinstance(session.spec, ClassifierDraft):
-            self.choices.keep_draft(session.spec)
-        self._show_results(results)
-        self._say_found(session)
-        yield
-        for _ in results.appear():
-            yield
-
-    def _say_found(self, session: Session) -> None:
-        if not len(session.table):
-            self.status.setText(
-                "No cells were found. Give their diameter, or choose a labels layer."
-            )
-            return
-        self.choices_toggle.setChecked(False)
-        self.status.setText(_found_text(session))
-
-    def _show_results(self, results: ResultLayers) -> None:
-        """Show results whose layers are in the viewer."""
-        self.results, self.session = results, results.session
-        if self.session.model is not None:
-            self.explaining.show_layers(self.session.model.layers)
-        self.table.show_cells(self.session.table)
-        self.linked.show_cell(None)
-        self._give_session()
-        self.evidence.show_evidence(results.evidence)
-        self.about.setText(f"Results for {self.session.origin.image.name}")
-        self.notes.show_notes(self.session.notes)
-        self._offer_actions()
-
     def _follow_choices(self) -> None:
-        """Take results off the screen that are about other choices; show those about these."""
-        origin = self._present_origin()
-        is_draft = self.choices.draft is not None
-        self.explaining.show_model(
-            self.choices.model.identity, None if is_draft else self.choices.model.spec
-        )
-        if self.session is not None and self.session.origin != origin:
-            self._put_away(self.session.origin.difference(origin))
-        if self.session is None:
-            kept = self.kept.take(origin)
-            if kept is not None:
-                evidence = kept.explain_as(self.explaining.choices())
-                with view_kept(self.viewer):
-                    kept.show_again()
-                self._show_results(kept)
-                self._show_again(evidence)
-                self.status.setText("These are the results of before, for the same choices.")
+        """Let the panels follow other choices."""
+        draft = self.choices.draft
+        spec = self.choices.model.spec if draft is None else None
+        self.explaining.show_model(self.choices.model.identity, spec)
+        self.shown.follow_choices()
         self._offer_actions()
 
-    def _follow_explaining(self) -> None:
-        """Take evidence off the canvas that was computed in another way than is chosen now."""
+    def _show_results(self) -> None:
+        """Let the panels show the results that are on the canvas now, or none."""
         session, results = self.session, self.results
-        if session is None or results is None:
-            return
-        self.tasks.cancel()
-        self.layer_timer.stop()
-        had_evidence = results.evidence is not None
-        evidence = results.explain_as(self.explaining.choices())
-        self.evidence.show_evidence(results.evidence)
-        self.table.update_cells(session.table)
-        self._show_true_classes(self.classes.true_classes)
-        self.cards.explain_again(session)
-        self._show_again(evidence)
-        if had_evidence and evidence is None:
-            self.status.setText(
-                "The evidence was put away: it was computed in another way. Explain again; it "
-                "comes back when the choice is changed back."
-            )
-
-    def _show_again(self, evidence: EvidenceMaps | None) -> None:
-        """Show evidence that was put away, if there is any."""
-        if evidence is not None and self.session is not None:
-            self._show_evidence(self.session, evidence)
-
-    def _put_away(self, what: str) -> None:
-        """Take the results off the screen, and say why."""
-        results = self.results
-        assert results is not None
-        name = results.session.origin.image.name
-        self.tasks.cancel()
-        self.layer_timer.stop()
-        self.session = self.results = None
-        self.kept.keep(results)
-        self.kept.drop_without(str(layer.unique_id) for layer in self.viewer.layers)
-        self.table.clear()
         self.linked.show_cell(None)
-        self.card.clear()
-        self.evidence.show_evidence(None)
+        if session is None or results is None:
+            self.table.clear()
+            self.card.clear()
+            self.about.setText("")
+            self.notes.show_notes(())
+        else:
+            if session.model is not None:
+                self.explaining.show_layers(session.model.layers)
+            self.table.show_cells(session.table)
+            self.about.setText(f"Results for {session.origin.image.name}")
+            self.notes.show_notes(session.notes)
         self._give_session()
-        self.about.setText("")
-        self.notes.show_notes(())
-        # In a callback of the layer list, other layers cannot be removed safely.
-        QTimer.singleShot(0, partial(_remove_layers, self.viewer, results))
-        self.status.setText(
-            f"The results for {name} were put away: {what} has changed. They come back when it is "
-            "changed back."
-        )
+        self.evidence.show_evidence(None if results is None else results.evidence)
+        self._offer_actions()
 
-    def _present_origin(self) -> Origin | None:
-        """What results of the present choices are about; None if a choice is missing."""
-        try:
-            return self.choices.choices().origin(self.revisions.state)
-        except CellCamError:
-            return None
+    def _evidence_steps(self) -> Iterator[None]:
+        """Let the panels follow new evidence, step by step."""
+        session, results = self.session, self.results
+        assert session is not None
+        assert results is not None
+        self.evidence.show_evidence(results.evidence)
+        yield
+        self.table.update_cells(session.table)
+        yield
+        self._show_true_classes(self.classes.true_classes)
 
-    def _layer_changed(self) -> None:
-        self.choices.refresh_unit()
-        self._follow_choices()
+    def _drop_evidence(self) -> None:
+        """Let the panels follow evidence that is no longer shown."""
+        session = self.session
+        assert session is not None
+        for _ in self._evidence_steps():
+            pass
+        self.cards.explain_again(session)
 
     def _offer_actions(self) -> None:
         """Enable what makes sense now."""
@@ -503,34 +422,6 @@ class ExplainWidget(QScrollArea):
         self.choices.choose_model(folder)
         self.classify()
 
-    def _show_evidence(self, session: Session, evidence: EvidenceMaps) -> None:
-        if session is not self.session or self.results is None:
-            return  # other cells have been classified in the meantime
-        self.layer_timer.begin(self._evidence_steps(session, self.results, evidence))
-
-    def _evidence_steps(
-        self, session: Session, results: ResultLayers, evidence: EvidenceMaps
-    ) -> Iterator[None]:
-        """Show the evidence step by step; stop if other cells are classified in between."""
-        steps = results.show_evidence(evidence)
-        while True:
-            with view_kept(self.viewer):
-                if next(steps, _END) is _END:
-                    break
-            yield
-            if session is not self.session:
-                return
-        self.evidence.show_evidence(results.evidence)
-        yield
-        session.table = evidence.table
-        self.table.update_cells(session.table)
-        yield
-        self._show_true_classes(self.classes.true_classes)
-        self.status.setText(
-            f"{evidence.n_explained} of {len(session.table)} cells are explained. Bright is what "
-            "speaks for the class. E switches between evidence and image."
-        )
-
     def _help_text(self) -> str:
         keys = [*self.keys.actions, *self.table_export.keys]
         return help_page(keys, self.project.folder, self.choices.model_folder)
@@ -556,25 +447,3 @@ class ExplainWidget(QScrollArea):
             KeyAction("Ctrl+Shift+Z", "redo", lambda: classes.corrections.redo()),
             KeyAction("Ctrl+Y", "redo", lambda: classes.corrections.redo()),
         ]
-
-
-def _found_text(session: Session) -> str:
-    """How many cells there are, and what to do next."""
-    n = len(session.table)
-    if session.model is None:
-        return (
-            f"{n} cells. Click a cell, then its class or press the number of the class. "
-            "Some cells of each class are enough to begin with."
-        )
-    counts = session.table["class"].value_counts()
-    parts = [f"{count} {name}" for name, count in counts.items()]
-    if without := int((~session.can_be_called).sum()):
-        parts.append(f"{without} without a call (see flags)")
-    listed = ", ".join(parts)
-    return f"{n} cells: {listed}. Click a cell, or sort by margin."
-
-
-def _remove_layers(viewer: napari.viewer.Viewer, results: ResultLayers) -> None:
-    """Remove the layers of results that are not shown, unless they came back already."""
-    with view_kept(viewer):
-        results.remove()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from cellcam_training.fitting import error_factor
 from cellcam_training.fitting.error_factor import measured_error_factor
 from numpy.typing import NDArray
 
@@ -14,6 +15,11 @@ from cellcam.models.model import CellModel
 from cellcam.request import DEFAULT_RTOL
 
 MakeModel = Callable[..., CellModel]
+
+
+@pytest.fixture(autouse=True)
+def _as_many_cells_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_factor, "_MOST", 80)
 
 
 @pytest.fixture
