@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from napari_cellcam.explain_dock.choice_panel import USE_AS_CELLS
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.explain_dock.layer_offers import USE_AS_CELLS
 from napari_cellcam.layers.layer_facts import apply_facts
 from napari_cellcam.layers.stack_layers import FileFacts, stack_layers
 from napari_cellcam.state.image_facts import ImageFacts
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
+from support.pictures import stained
 from support.window import CLASSIFY_TITLE, TWO_CENTRES, Until, classified, discs
 
 from cellcam import open_stack
@@ -164,6 +166,45 @@ def test_a_colour_of_a_picture_is_a_channel_of_the_model_and_of_the_command(
         session.table[["label", "y", "x", "class"]],
         check_dtype=False,
     )
+
+
+def test_dark_cells_of_a_picture_are_those_of_the_command(
+    scaled: ExplainWidget, until: Until, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", stained(eosin=0), photometric="rgb")
+    scaled.viewer.open(tmp_path / "a.tif", plugin="cellcam")
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(scaled.viewer.layers))
+    scaled.choices.sources["DNA"].setCurrentText("a: red")
+    scaled.choices.sources["actin"].setCurrentText("a: green")
+    session = classified(scaled, until)
+    assert len(session.table) > 3
+    run(shlex.split(scaled.copy_command()), tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "a.cells.csv")
+    assert table["label"].tolist() == session.table["label"].tolist()
+    np.testing.assert_allclose(table[["y", "x"]], session.table[["y", "x"]])
+    scaled.choices.look_for.setCurrentIndex(scaled.choices.look_for.findData("bright"))
+    assert "--look-for bright" in scaled.copy_command()
+
+
+def test_a_network_of_cellpose_is_named_by_its_file(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    places = {
+        "threshold": "cellcam.cells.threshold_finder:ThresholdFinder",
+        "cellpose": "cellcam.cells.cellpose_finder:CellposeFinder",
+    }
+    entries = [EntryPoint(name, at, "cellcam.finders") for name, at in places.items()]
+    monkeypatch.setattr("cellcam.cells.finder.installed_finders", lambda: EntryPoints(entries))
+    widget: ExplainWidget = request.getfixturevalue("scaled")
+    open_as(widget, unstated_file(tmp_path), FileFacts("CYX", ("DNA", "actin")))
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(widget.viewer.layers))
+    assert widget.choices.network.isHidden()
+    widget.choices.finder.setCurrentText("cellpose")
+    assert not widget.choices.network.isHidden()
+    widget.choices.network.setText("my networks/cpsam")
+    words = shlex.split(widget.copy_command())
+    assert words[words.index("--finder") + 1] == "cellpose"
+    assert words[words.index("--finder-option") + 1] == "model=my networks/cpsam"
 
 
 def test_an_image_of_patches_can_be_used_as_cells(widget: ExplainWidget, until: Until) -> None:
