@@ -111,7 +111,7 @@ def explain(
         listed = ", ".join(parts)
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
-        console.say("No cells were found. Give their size (--diameter-um), or --labels.")
+        console.say("0 cells: --diameter-um says how large they are, --labels where.")
     for note in done.notes:
         console.say(f"Note: {note}")
     _say_written(console, done.written)
@@ -322,8 +322,10 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
-        message = error.format_message() if isinstance(error, typer.TyperException) else error
-        _fail(str(message), 3 if isinstance(error, StoppedError) else 1)
+        message = str(error)
+        if isinstance(error, typer.TyperException):
+            message = f"{error.format_message()}{_dashed_file()}"
+        _fail(message, 3 if isinstance(error, StoppedError) else 1)
     except ImportError as error:
         _fail(f"A package is missing: {error}. Install CellCam again.", 1)
     except OSError as error:
@@ -331,6 +333,12 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 3)
     sys.exit(status)
+
+
+def _dashed_file() -> str:
+    """Hint at a file whose name looks like an option."""
+    dashed = (text for text in sys.argv[1:] if text.startswith("-") and Path(text).exists())
+    return next((f" For the file of this name, write ./{text}" for text in dashed), "")
 
 
 @cache

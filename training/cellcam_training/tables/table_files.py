@@ -28,6 +28,7 @@ _OTHERS = {
     b"II*\0": "a TIFF image. Give the table with --image for its image",
     b"MM\0*": "a TIFF image. Give the table with --image for its image",
     b"\x93NUMPY": "a NumPy array. Write the table as CSV or Parquet",
+    b"<": "a web page or XML, not a table. Export the table itself as CSV or .xlsx",
     b"{\\rtf": "a text document. Save the table as CSV or .xlsx",
 }
 _MOST_BYTES, _MOST_ROWS = 2**31, 10**8
@@ -40,7 +41,7 @@ class RawTable:
     Attributes
     ----------
     rows : texts, and the numbers of formats that know numbers; nothing is the empty text. The
-        index numbers the rows of the file, counted from 0 below its header.
+        index numbers the rows of the file, counted from 0 below its first.
     notes : facts about the file that the user must know
     decimal_comma : whether the file is of a kind that goes with decimal commas
     """
