@@ -88,7 +88,12 @@ def test_widths_beside_centres_have_a_note(folder: Path) -> None:
 )
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("<html><table>", "a web page or XML"), ("image x y cls\na.tif 1 2 a", "Separate the values")],
+    [
+        ("PK\3\4mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "OpenDocument table"),
+        ("PK\3\4", "Save it again as .xlsx or CSV"),
+        ("<html><table>", "a web page or XML"),
+        ("image x y cls\na.tif 1 2 a", "Separate the values"),
+    ],
 )
 def test_what_is_no_table_is_named(folder: Path, text: str, message: str) -> None:
     (folder / "cells.csv").write_text(text)

@@ -94,7 +94,9 @@ def read_excel(path: Path, wanted: str) -> Sheet:
     except InputError:
         raise
     except _DAMAGED as error:
-        raise InputError(f"{path} cannot be read as an Excel file: {error}.") from error
+        raise InputError(
+            f"{path} cannot be read as an Excel file: {error}. Save it again as .xlsx or CSV."
+        ) from error
     titles = [sheet.title for sheet in book.worksheets]
     filled = [(title, sheet) for title, sheet in zip(titles, sheets, strict=True) if sheet.header]
     if not filled:

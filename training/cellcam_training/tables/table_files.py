@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
+# What an .ods begins with, in its first bytes.
+_OPEN_DOCUMENT, _BEGIN = b"application/vnd.oasis.opendocument", 200
 # First bytes of files that people take for tables, and what to do with them.
 _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the old format (.xls), or one with a password. Save it "
@@ -74,6 +76,8 @@ def read_table_file(path: Path, wanted: str) -> RawTable:
         return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
     if content.startswith(_PARQUET):
         return RawTable(_parquet(path))
+    if _OPEN_DOCUMENT in content[:_BEGIN]:
+        raise InputError(f"{path} is an OpenDocument table (.ods). Save it as .xlsx or CSV.")
     if content.startswith(_ZIP):
         sheet = _excel(path, wanted)
         return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
