@@ -12,9 +12,9 @@ demo: .venv/demo-ready
 	$(BIN)/cellcam demo
 
 # Two processes, a file of tests each at a time. They start others: threads that wait must not keep
-# the cores from them.
+# the cores from them, and two times two threads would wait for each other.
 test: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Known faults of installed packages; without a network there is nothing to ask.
 audit: .venv/test-ready
@@ -32,7 +32,7 @@ release:
 
 # Injects every fault, and writes what was seen below what people wrote in the document.
 reliability: .venv/test-ready system-packages
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability=docs/reliability.md tests
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m fault --reliability=docs/reliability.md tests
 
 lint: .venv/test-ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from math import inf
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -20,10 +21,12 @@ from cellcam.cli_options import (
     Out,
     Quiet,
     Series,
+    numbers_of,
     takes_request,
 )
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
+from cellcam.names import split_names
 from cellcam.request import Request
 from cellcam.stacks.writing import writable_file
 
@@ -108,7 +111,7 @@ def explain(
         listed = ", ".join(parts)
         console.say(f"{len(done.cells)} cells: {listed}.")
     else:
-        console.say("No cells were found. Give their size (--diameter-um), or --labels.")
+        console.say("0 cells: --diameter-um says how large they are, --labels where.")
     for note in done.notes:
         console.say(f"Note: {note}")
     _say_written(console, done.written)
@@ -211,8 +214,8 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath) or NAME.h5ad. Of "
-            "several images '{name}.geojson'.",
+            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath), NAME.h5ad or "
+            "NAME.zarr (SpatialData). Of several images '{name}.geojson'.",
             callback=writable_file,
         ),
     ],
@@ -233,11 +236,58 @@ def export(
         from cellcam.exchange.anndata import export_anndata
 
         export_anndata(image, out)
+    elif out.suffix == ".zarr":
+        from cellcam.pipeline.export_spatialdata import export_spatialdata
+
+        for note in export_spatialdata(image, out):
+            console.say(f"Note: {note}")
     else:
         from cellcam.stacks.ome_zarr import export_tiff
 
         export_tiff(image, out)
     _say_written(console, written)
+
+
+@app.command("import-bundle")
+def import_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a MONAI Bundle for classification.")],
+    out: Out,
+    offset: Annotated[
+        str, typer.Option(help="What the network subtracts from the counts of each channel: 10,0.")
+    ],
+    scale: Annotated[str, typer.Option(help="What it then divides them by: 100,50.")],
+    channels: Annotated[str | None, typer.Option(help="Names, where it does not say.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names, where it does not say.")] = None,
+    crop_size: Annotated[
+        str | None, typer.Option(help="Pixels of a crop, Y,X or Z,Y,X, where it does not say.")
+    ] = None,
+    pixel_size: Annotated[
+        str | None, typer.Option(help="Pixel size of its crops in um: one number, Y,X or Z,Y,X.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a model folder of somebody's MONAI Bundle; nothing in it is executed."""
+    from cellcam.models.foreign_bundle import import_bundle as make_model
+    from cellcam.models.normalisation import Normalisation
+
+    pixel = numbers_of(pixel_size, "--pixel-size") or None
+    scales = numbers_of(scale, "--scale")
+    if not all(0 < one < inf for one in scales):
+        raise UsageError(f"--scale {scale}: counts are divided by it, so it must be positive.")
+    model = make_model(
+        bundle,
+        out,
+        normalisation=Normalisation(offset=numbers_of(offset, "--offset"), scale=scales),
+        channels=split_names(channels) or None,
+        classes=split_names(classes) or None,
+        crop_size=[int(edge) for edge in numbers_of(crop_size, "--crop-size")] or None,
+        pixel_size_um=pixel * 2 if pixel and len(pixel) == 1 else pixel,
+    )
+    spec = model.spec
+    console = Console(as_json=json)
+    console.say(f"{spec.network}: {', '.join(spec.channels)} -> {', '.join(spec.classes)}.")
+    console.say(f"Note: {spec.note}")
+    console.report({"written": str(out), "network": spec.network, "classes": list(spec.classes)})
 
 
 @app.command()
@@ -272,8 +322,10 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (CellCamError, typer.TyperException) as error:
         # Typer's status for wrong usage is 2, which here means that some inputs failed.
-        message = error.format_message() if isinstance(error, typer.TyperException) else error
-        _fail(str(message), 3 if isinstance(error, StoppedError) else 1)
+        message = str(error)
+        if isinstance(error, typer.TyperException):
+            message = f"{error.format_message()}{_dashed_file()}"
+        _fail(message, 3 if isinstance(error, StoppedError) else 1)
     except ImportError as error:
         _fail(f"A package is missing: {error}. Install CellCam again.", 1)
     except OSError as error:
@@ -281,6 +333,12 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 3)
     sys.exit(status)
+
+
+def _dashed_file() -> str:
+    """Hint at a file whose name looks like an option."""
+    dashed = (text for text in sys.argv[1:] if text.startswith("-") and Path(text).exists())
+    return next((f" For the file of this name, write ./{text}" for text in dashed), "")
 
 
 @cache

@@ -103,7 +103,7 @@ def _client(
     with dask.config.set(settings):
         if scheduler is None:
             try:
-                with _local_cluster(workers, scratch, device) as cluster, Client(cluster) as client:
+                with _started(workers, scratch, device) as cluster, Client(cluster) as client:
                     yield client
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -127,6 +127,17 @@ def _connected(scheduler: str) -> Client:
         return Client(scheduler_file=scheduler)
     # With tls:// the certificates come from Dask's own configuration.
     return Client(scheduler, security=Security() if scheduler.startswith("tls") else None)
+
+
+def _started(workers: int | None, scratch: Path, device: str) -> SpecCluster:
+    """The processes of this machine; that they do not start is an error with the way out."""
+    try:
+        return _local_cluster(workers, scratch, device)
+    except (RuntimeError, TimeoutError) as error:
+        raise StoppedError(
+            f"The processes that share the work did not start: {error}. Give the same command "
+            "again with fewer of them (--workers 1), or without any (--scheduler sync)."
+        ) from error
 
 
 def _local_cluster(workers: int | None, scratch: Path, device: str) -> SpecCluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +18,8 @@ from cellcam.stacks.formats import (
     format_of,
     name_without_ending,
 )
+
+_RESULT = re.compile(r"(.+)\.(?:(?:labels|maps)\.ome\.(?:tif|zarr)|overview\.png)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,16 @@ def _found_in(root: Path) -> Iterator[FoundFile]:
             folder = Path(place, name)
             if folder.suffix.lower() in folders and not name.startswith("."):
                 below.remove(name)
+                if _is_result(folder):
+                    continue
                 yield FoundFile(folder, _name(folder, root), _bad_link(folder, inside))
             elif folder.is_symlink() and (problem := _bad_link(folder, inside)):
                 yield FoundFile(folder, _name(folder, root), problem)
         for name in sorted(names):
             file = Path(place, name)
-            if file.suffix.lower() in files and not name.startswith("."):
-                yield FoundFile(file, _name(file, root), _bad_link(file, inside))
+            if file.suffix.lower() in files and not (name.startswith(".") or _is_result(file)):
+                problem = _bad_link(file, inside) or _no_file(file)
+                yield FoundFile(file, _name(file, root), problem)
     for error in unreadable:
         folder = Path(error.filename)
         problem = f"The folder {folder} cannot be read: {error.strerror}."
@@ -95,6 +101,19 @@ def _bad_link(path: Path, root: Path) -> str:
         f"{path} is a link out of its folder, to {target}. To use it, give that path itself, or "
         "copy the file."
     )
+
+
+def _is_result(path: Path) -> bool:
+    """Whether this is a result of CellCam: the table of its cells lies beside it."""
+    of_image = _RESULT.fullmatch(path.name)
+    return of_image is not None and path.with_name(f"{of_image[1]}.cells.parquet").is_file()
+
+
+def _no_file(path: Path) -> str:
+    """Why what has the name of a file is none; empty for a file."""
+    if path.is_file() or not path.exists():
+        return ""
+    return f"{path} is a pipe, a socket or a device, not a file with an image. Remove it."
 
 
 def _name(path: Path, root: Path) -> str:

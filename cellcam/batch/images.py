@@ -47,7 +47,8 @@ class FileState:
         except OSError:
             return cls(path, -1, 0)
         size = sum(s.st_size for s in states)
-        ends = "" if inside else _hash_of_ends(path, size)
+        # What is no file, such as a pipe, would be waited for.
+        ends = _hash_of_ends(path, size) if path.is_file() else ""
         return cls(path, size, max(s.st_mtime_ns for s in states), ends)
 
 

@@ -134,20 +134,27 @@ def _read_cells(
             counter["cells"] += len(rows)
             counter["no call"] += int(rows["class"].isna().sum())
             for flag in ("uncertain", "edge", "unlike"):
-                counter[flag] += int(rows["flags"].str.contains(rf"\b{flag}\b").sum())
+                counter[flag] += int(_has_flag(rows, flag).sum())
             for name, n in rows["class"].value_counts().items():
                 counter[f"class {name}"] += int(n)
         # Cells without a call have no margin.
         inner = cells[~cells["flags"].str.contains("edge") & cells["margin"].notna()]
-        inner = inner.assign(unexplained=inner["importance_error"].isna())
+        inner = inner.assign(
+            unexplained=inner["importance_error"].isna(), unlike=_has_flag(inner, "unlike")
+        )
         pool = pd.concat([chosen, inner]) if len(chosen) else inner
-        # Of equally sure cells those that need not be explained again.
-        keys = ["class", "probability", "unexplained"]
-        order = pool.sort_values(keys, ascending=[True, False, True], kind="stable")
+        # How sure a model is of cells that it does not know says little. Of equally sure cells
+        # those that need not be explained again.
+        keys = ["class", "unlike", "probability", "unexplained"]
+        order = pool.sort_values(keys, ascending=[True, True, False, True], kind="stable")
         chosen = order.groupby("class").head(_EXAMPLES)
         pool = pd.concat([doubtful, inner]) if len(doubtful) else inner
         doubtful = pool.sort_values("margin", kind="stable").head(_DOUBTFUL)
     return counts, chosen, doubtful
+
+
+def _has_flag(cells: pd.DataFrame, flag: str) -> pd.Series[bool]:
+    return cells["flags"].str.contains(rf"\b{flag}\b").astype(bool)
 
 
 def _shown(
@@ -156,7 +163,8 @@ def _shown(
     """Pictures of cells; cells whose image can no longer be read are left out."""
     by_name = {image.name: image for image in images}
     explained = cells["importance_error"].notna()
-    values = cells[_COLUMNS[: len(CellRow._fields) - 1]].assign(explained=explained)
+    own = cells[_COLUMNS[: len(CellRow._fields) - 2]]
+    values = own.assign(explained=explained, unlike=_has_flag(cells, "unlike"))
     rows = [CellRow(*row) for row in values.itertuples(index=False, name=None)]
     futures = {
         name: pool.submit(shown_cells, [row for row in rows if row.image == name], image, job)

@@ -31,6 +31,7 @@ class CellRow(NamedTuple):
     ----------
     bbox : as in the table, ``[z0,]y0,x0,[z1,]y1,x1``
     explained : whether the batch explained it
+    unlike : whether it looks unlike the cells that the model was trained on
     """
 
     image: str
@@ -43,6 +44,7 @@ class CellRow(NamedTuple):
     call: str
     probability: float
     explained: bool
+    unlike: bool
 
 
 def shown_cells(rows: Sequence[CellRow], image: InputImage, job: Job) -> list[ShownCell | None]:
@@ -70,6 +72,7 @@ def _results(image: InputImage, job: Job, kind: str) -> Stack | None:
 
 def _shown(row: CellRow, matched: MatchedStack, maps: Stack | None, job: Job) -> ShownCell | None:
     caption = f"{row.call} {row.probability:.0%}: {row.image}, cell {row.label}"
+    caption += " (unlike the training cells)" if row.unlike else ""
     window, stack = _window(row, matched), matched.stack
     try:
         pixels = stack.cut(*window.slices).field(row.t, _planes(row, stack), matched.channels)

@@ -16,7 +16,7 @@ from cellcam.pipeline.explain_field import FieldResult
 from cellcam.pipeline.find_field import FoundCells, find_field
 from cellcam.pipeline.matching import MatchedStack
 from cellcam.pipeline.notes import image_notes
-from cellcam.pipeline.result_files import map_kinds, write_images
+from cellcam.pipeline.result_files import kinds_to_write, write_images
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import write_table
 
@@ -56,7 +56,7 @@ def _write_results(
     stack: Stack, results: Sequence[FieldResult], cells: pd.DataFrame, job: Job
 ) -> list[Path]:
     return [
-        *write_images(stack, job.images, results, map_kinds(job.request)),
+        *write_images(stack, job.images, results, kinds_to_write(cells)),
         *write_table(cells_path(job.out, stack.name), cells),
     ]
 

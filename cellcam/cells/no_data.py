@@ -138,6 +138,8 @@ def _candidates(samples: Sequence[FieldSample], whole: bool) -> list[tuple[float
             seen.append((chosen, weights))
     values = np.concatenate([chosen for chosen, _ in seen])
     weights = np.concatenate([weight for _, weight in seen])
+    is_finite = np.isfinite(values).all(1)  # infinity has no data anyway
+    values, weights = values[is_finite], weights[is_finite]
     size = sum(sample.pixels[0].size for sample in samples)
     zero = (0.0,) * len(samples[0].pixels)
     extra = [] if whole else [zero]

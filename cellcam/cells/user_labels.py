@@ -24,11 +24,17 @@ from cellcam.stacks.blocks import block_shape
 from cellcam.stacks.stack import Stack, ZChoice
 
 LARGEST_LABEL = 2**31 - 1
+# So many numbers, most of them on distant pieces, are intensities and not some broken cells.
+_MANY_NUMBERS = 10
 # Pixels of a band of a label image that is read at once.
 _BAND_PIXELS = 2**24
 _CLASSES_OF_PIXELS = (
     "Every number of the label image lies on several distant pieces: it looks like classes of "
     "pixels, not like cells, so no cell was called. Give each cell a number of its own."
+)
+_INTENSITIES = (
+    "Most numbers of the label image lie on several distant pieces: it looks like intensities, not "
+    "like cells, so no cell was called. Give the label image of this image."
 )
 _SEVERAL_PIECES = (
     "Numbers of the label image that lie on several distant pieces: {}. They have no call (flag "
@@ -49,11 +55,13 @@ class LabelFacts:
     several_pieces : labels that lie on several distant pieces, see `Pieces.distant`
     largest_extent : pixels along y or x of the largest of the other cells
     n_cells : number of labels
+    are_intensities : whether most labels lie on several distant pieces, so that none is a cell
     """
 
     several_pieces: tuple[int, ...] = ()
     largest_extent: int = 0
     n_cells: int = 0
+    are_intensities: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -61,6 +69,8 @@ class LabelFacts:
         n = len(self.several_pieces)
         if not n:
             return ()
+        if self.are_intensities:
+            return (_INTENSITIES,)
         if n > 1 and n == self.n_cells:
             return (_CLASSES_OF_PIXELS,)
         listed = ", ".join(map(str, self.several_pieces[:5])) + (", ..." if n > 5 else "")
@@ -156,17 +166,18 @@ class UserLabels:
         pieces = pieces_of(self._bands(view))
         several = pieces.distant()
         self._refuse_inverted(pieces, view)
-        if len(set(pieces.number)) == 2 and len(several) and self._background_is_missing:
-            low, high = sorted(set(pieces.number.tolist()))
+        numbers = np.unique(pieces.number)
+        if len(numbers) == 2 and len(several) and self._background_is_missing:
+            low, high = numbers.tolist()
             raise InputError(
                 f"The label image {self.labels.name} holds the numbers {low} and {high} and no "
                 "background (0). Set the background to 0 and number the cells."
             )
-        return LabelFacts(
-            tuple(several.tolist()),
-            pieces.largest_extent(several),
-            len(np.unique(pieces.number)),
-        )
+        if view.part.shape == view.part.whole:
+            self._refuse_numbered_background(pieces, view)
+        if _MANY_NUMBERS <= len(numbers) < 2 * len(several) < 2 * len(numbers):
+            return LabelFacts(tuple(numbers.tolist()), 0, len(numbers), are_intensities=True)
+        return LabelFacts(tuple(several.tolist()), pieces.largest_extent(several), len(numbers))
 
     def label(self, view: FieldView, measured: object) -> Labels:
         """The label image's part of a view; a plane or a part of it may hold no cell.
@@ -260,6 +271,19 @@ class UserLabels:
                 "marked, not the cells. Invert it."
             )
 
+    def _refuse_numbered_background(self, pieces: Pieces, view: FieldView) -> None:
+        """A number from edge to edge, in an image without 0, is the background."""
+        if self.outlined or len(set(pieces.number)) < 2:
+            return
+        largest = int(pieces.area.argmax())
+        size = (pieces.stop - pieces.start)[largest].tolist()
+        is_much = 5 * pieces.area[largest] > pieces.area.sum()
+        if size == [*view.shape] and is_much and self._background_is_missing:
+            raise InputError(
+                f"The label image {self.labels.name} has no background (0): the number "
+                f"{pieces.number[largest]} lies between the cells, from edge to edge. Set it to 0."
+            )
+
 
 def mask_is_too_large(name: str) -> str:
     """Why a yes/no mask of a huge image cannot be used, and what to do."""
@@ -314,7 +338,7 @@ def _check_whole(labels: Pixels, name: str) -> None:
     if broken.any():
         place = tuple(int(i) for i in np.argwhere(broken)[0])
         raise InputError(
-            f"The label image {name} holds fractions, such as {float(labels[place]):g} at "
+            f"The label image {name} holds fractions, such as {float(labels[place])!r} at "
             f"{place}. Labels are whole numbers: an image that was resized or filtered must be "
             "labelled again (or resized without interpolation)."
         )

@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 
 # In standard deviations of the training pixels: differences below these are noise.
 _LEVEL, _STEP, _DETAIL = 1e-2, 1e-3, 1e-4
+# Measures are logarithms: beyond this, counts were too large for numbers.
+_BEYOND_NUMBERS = 100.0
 # Crops measured at once: their pixels fit the caches.
 _AT_ONCE = 64
 
@@ -68,9 +70,11 @@ def appearance(crops: NDArray[np.generic], offset: Floats, scale: Floats) -> Flo
     shift, width = offset.reshape(by_channel), scale.reshape(by_channel)
     for first in range(0, len(crops), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        x: Floats = (crops[part].astype(np.float32) - shift) / width
-        measures[part] = np.stack(_measured(x), 2)
-    return measures
+        with np.errstate(over="ignore", invalid="ignore"):
+            x: Floats = (crops[part].astype(np.float32) - shift) / width
+            measures[part] = np.stack(_measured(x), 2)
+    most = _BEYOND_NUMBERS
+    return np.clip(np.nan_to_num(measures, nan=most, posinf=most, neginf=-most), -most, most)
 
 
 def background_level(measure: float) -> float:

@@ -16,7 +16,7 @@ from cellcam.pipeline.explain_field import FieldResult, as_user_labels, explain_
 from cellcam.pipeline.linked_cells import CELL_3D, are_single_planes, number_cells_3d
 from cellcam.pipeline.matching import MatchedStack, match
 from cellcam.pipeline.notes import image_notes
-from cellcam.pipeline.result_files import map_kinds, write_images
+from cellcam.pipeline.result_files import kinds_to_write, write_images
 from cellcam.pipeline.run_description import describe_run
 from cellcam.pipeline.run_folder import RUN, check_folder, described_image, keep_other_run
 from cellcam.progress import Progress, nobody, staged
@@ -71,7 +71,7 @@ def explain_stack(
     StackResult
         ``written`` names ``NAME.maps.ome.tif`` (channel = class), ``NAME.labels.ome.tif``,
         ``NAME.cells.parquet`` and ``.csv``, ``NAME.overview.png`` and ``run.json``; no maps where
-        no cell is to be explained. Where each plane is a field, the table has the column
+        no cell is explained. Where each plane is a field, the table has the column
         ``cell_3d``, see `number_cells_3d`. A ``run.json`` about another image becomes
         ``ITS_NAME.run.json``.
 
@@ -99,7 +99,7 @@ def explain_stack(
         images = [field.labels for field in fields]
         listed = [field.cells["label"].to_numpy() for field in fields]
         cells[CELL_3D] = number_cells_3d(places, images, listed)
-    kinds = map_kinds(matched.request)
+    kinds = kinds_to_write(cells)
     written = write_images(stack, out, fields, kinds)
     if "maps" not in kinds:
         (out / f"{stack.name}.maps.ome.tif").unlink(missing_ok=True)  # of an earlier run

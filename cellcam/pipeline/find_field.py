@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -157,7 +158,11 @@ def find_field(
         lacks_data | is_blank,
         several,
         has_data & ~is_blank & ~several,
-        (*_about_data(view.fill), *_about_labels(finder, measured)),
+        (
+            *_about_data(view.fill),
+            *(_about_channels(view, matched.channels) if read.shape == read.whole else ()),
+            *_about_cells(finder, measured),
+        ),
     )
 
 
@@ -177,8 +182,22 @@ def _about_data(fill: Fill) -> tuple[str, ...]:
     return (f"{share}{_NO_DATA}",)
 
 
-def _about_labels(finder: CellFinder, measured: object) -> tuple[str, ...]:
-    facts = measured.notes if isinstance(measured, LabelFacts) else ()
+def _about_channels(view: FieldView, channels: Sequence[str]) -> Iterator[str]:
+    """Channels of a whole field in which there is nothing to see."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(channels):
+        pixels = view.pixels(name)
+        low, high = pixels.min(), pixels.max()  # NaN if a single pixel is
+        if low == high:
+            found.setdefault(f"All pixels of {{}} have the value {low:g}.", []).append(name)
+        elif pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
+            found.setdefault("No pixel of {} is a number.", []).append(name)
+    for text, names in found.items():
+        yield f"{text.format(', '.join(names))} Is this the image that was meant?"
+
+
+def _about_cells(finder: CellFinder, measured: object) -> tuple[str, ...]:
+    facts = getattr(measured, "notes", ())
     return (*(finder.notes if isinstance(finder, UserLabels) else ()), *facts)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MANY, _FEWEST = 0.2, 3
 # A share of missing counts that is worth a note is so much larger than in the training images.
 _MISSING = 0.02
+_NO_CELLS = "No cells were found. Give the size of the cells, or a label image."
 
 _SHARE = re.compile(r"(?:Up to )?(?:(\d+)|Less than 1) %")
 
@@ -34,6 +35,8 @@ def image_notes(notes: Iterable[str], cells: pd.DataFrame, spec: ModelSpec) -> t
     spec : of the model that called them
     """
     about_cells = unlike_notes(cells) or unlike_image_notes(cells, spec.known_cells)
+    if not len(cells):
+        about_cells = [_NO_CELLS]
     return each_once([*([spec.note] if spec.note else []), *notes, *about_cells])
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cellcam.cells.finder import Pixels
 from cellcam.pipeline.explain_field import FieldResult
-from cellcam.request import Request
 from cellcam.stacks.stack import Stack
 from cellcam.stacks.writing import label_dtype, write_ome_tiff
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["maps", "labels"]
 
 
-def map_kinds(request: Request) -> tuple[Kind, ...]:
+def kinds_to_write(cells: pd.DataFrame) -> tuple[Kind, ...]:
     """Images to write: without explained cells there are no maps, not empty ones."""
-    return ("maps", "labels") if request.explained > 0 else ("labels",)
+    return ("maps", "labels") if cells["importance_error"].notna().any() else ("labels",)
 
 
 def write_images(

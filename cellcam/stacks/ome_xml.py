@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,6 +15,26 @@ _LARGEST_XML = 2**28
 _MOST_PLANES = 2**22
 _READ = ("DimensionOrder", "Type", "Size", "PhysicalSize", "TimeIncrement")
 _LENGTHS = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
+# Units as OME's schema writes them, for the names that other writers use. Units that no microscope
+# needs, such as light years, are left out: a length in them is not known.
+_LENGTH_UNITS = {
+    **{unit: unit for unit in ("pm", "Å", "nm", "µm", "mm", "cm", "m", "in")},
+    **dict.fromkeys(["um", "μm", "micron", "microns", r"\u00b5m"], "µm"),
+    **dict.fromkeys(["micrometer", "micrometers", "micrometre", "micrometres"], "µm"),
+    **dict.fromkeys(["nanometer", "nanometers", "nanometre", "nanometres"], "nm"),
+    **dict.fromkeys(["millimeter", "millimeters", "millimetre", "millimetres"], "mm"),
+    "inch": "in",
+}
+_TIME_UNITS = {
+    **{unit: unit for unit in ("ns", "µs", "ms", "s", "min", "h", "d")},
+    **dict.fromkeys(["us", "μs", "microsecond", "microseconds"], "µs"),
+    **dict.fromkeys(["msec", "millisecond", "milliseconds"], "ms"),
+    **dict.fromkeys(["sec", "second", "seconds"], "s"),
+    "minute": "min",
+    "minutes": "min",
+    "hour": "h",
+    "hours": "h",
+}
 _COUNTS = ("IFD", "PlaneCount", "NumPlanes", "FirstT", "FirstC", "FirstZ")
 
 
@@ -22,18 +42,34 @@ def description_of(image: ET.Element) -> ET.Element:
     """What is read of an ``Image``: sizes, scale, and channels with their names.
 
     Elsewhere, files break the rules of the schema in many ways that do not matter here. A length
-    that is no positive number is one that the writer did not know.
+    that is no positive number, or of an unknown unit, is one that the writer did not know.
     """
     kept = ET.Element(image.tag, {"ID": "Image:0"})
     for pixels in children(image, "Pixels"):
         known = {k: v for k, v in pixels.attrib.items() if k.startswith(_READ)}
-        for key in [k for k in known if k in _LENGTHS and not _is_positive(known[k])]:
-            del known[key]
+        for key in _LENGTHS:
+            _keep_known(known, key)
         part = ET.SubElement(kept, pixels.tag, {"ID": "Pixels:0", **known})
         for i, channel in enumerate(children(pixels, "Channel")):
             named = {k: v for k, v in channel.attrib.items() if k in ("Name", "SamplesPerPixel")}
             ET.SubElement(part, channel.tag, {"ID": f"Channel:0:{i}", **named})
     return kept
+
+
+def _keep_known(attributes: dict[str, str], key: str) -> None:
+    """Write the unit of a length as the schema does; drop a length that is not known."""
+    unit = attributes.pop(f"{key}Unit", None)
+    units = _TIME_UNITS if key == "TimeIncrement" else _LENGTH_UNITS
+    kept = None if unit is None else _unit(unit.strip(), units)
+    if (unit is not None and kept is None) or not _is_positive(attributes.get(key, "")):
+        attributes.pop(key, None)
+    elif kept is not None:
+        attributes[f"{key}Unit"] = kept
+
+
+def _unit(name: str, units: Mapping[str, str]) -> str | None:
+    """Unit in the schema's words. Symbols differ by their case, as mm and Mm; names do not."""
+    return units.get(name if len(name) < 3 else name.lower())
 
 
 def _is_positive(text: str) -> bool:

@@ -120,7 +120,7 @@ def open_crops(path: str | Path, channels: Sequence[str] | None = None) -> Stack
 def check_is_there(path: Path, known: Format) -> None:
     """Raise `InputError` if there is no file, or for some formats no folder, of this path."""
     try:
-        is_folder, is_file = path.is_dir(), path.is_file()
+        is_folder, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if is_folder if known.is_folder else is_file:
@@ -132,6 +132,8 @@ def check_is_there(path: Path, known: Format) -> None:
             f"{path} is a file; an image of the format {known.name} is a folder. Unpack or copy "
             "it again."
         )
+    if is_there:
+        raise InputError(f"{path} is a pipe, a socket or a device, not a file. Save the image.")
     kind = "folder" if known.is_folder else "file"
     raise InputError(f"There is no {kind} {path}. Check the path.")
 
@@ -187,8 +189,8 @@ def _channels_of(image: ImageFile, path: Path) -> tuple[da.Array, tuple[str, ...
     if "C" in axes:
         raise InputError(f"{path} has both channels and colour samples ({axes}). Split it first.")
     pixels = to_tczyx(image.pixels, axes.replace("S", "C"))
-    # Two samples are two stains that the writer stored in a pixel, not red and green.
-    return pixels, _SAMPLES[: pixels.shape[1]] if pixels.shape[1] in (3, 4) else ()
+    # Other samples are stains, or inks, that the writer stored in a pixel: not red and green.
+    return pixels, _SAMPLES[: pixels.shape[1]] if image.is_colour else ()
 
 
 def _pixel_size(given: float | Sequence[float | None] | None, stated: PixelSize) -> PixelSize:

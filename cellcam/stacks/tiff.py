@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 _ENDINGS = (".tif", ".tiff")
-_COLOUR_PHOTOMETRIC = (2, 6)  # RGB, and YCbCr of JPEG, which is decoded to RGB
 
 
 def open_tiff(path: Path, axes: str | None, series: int | None) -> ImageFile:
@@ -60,6 +59,7 @@ def _image(
     from cellcam.stacks.tiff_metadata import stated_metadata
     from cellcam.stacks.tiff_pieces import missing_pieces
     from cellcam.stacks.tiff_pixels import TiffPixels, lazy_pixels
+    from cellcam.stacks.tiff_values import about_values, is_colour
 
     index = _chosen_series(tif, ome, path, series)
     chosen = tif.series[index]
@@ -72,10 +72,10 @@ def _image(
         known_axes,
         pixels.chunks,
         stated_metadata(tif, ome, index),
-        _is_colour(chosen, known_axes),
+        is_colour(chosen, known_axes),
         missing,
         ome.files(index) if ome else (),
-        ome.notes(index) if ome else (),
+        (*(ome.notes(index) if ome else ()), *about_values(chosen.keyframe)),
     )
 
 
@@ -115,13 +115,6 @@ def _stated_images(
         i: StatedImage(tif.series[i].axes, tif.series[i].shape, stated_metadata(tif, ome, i))
         for i in numbers
     }
-
-
-def _is_colour(series: TiffPageSeries, axes: str) -> bool:
-    """Whether the file says that its samples, or channels, are red, green and blue."""
-    letter = "S" if "S" in axes else "C"
-    n = series.shape[axes.index(letter)] if letter in axes else 0
-    return n in (3, 4) and series.keyframe.photometric in _COLOUR_PHOTOMETRIC
 
 
 def _check_pages(series: TiffPageSeries, path: Path) -> None:

@@ -15,7 +15,7 @@ import zarr
 from support.batches import HERE, field_of_discs, write_field
 from support.ome_files import image_xml, ome, tiff_data, write_planes, write_positions
 
-from cellcam import Request
+from cellcam import InputError, Request, open_stack
 from cellcam.batch.images import InputImage, list_images
 from cellcam.batch.merge import BatchResult
 from cellcam.batch.run import run_batch
@@ -137,6 +137,32 @@ def test_links_that_lead_nowhere_are_rows(tmp_path: Path) -> None:
     images = listed(tmp_path / "in")
     assert set(images) == {"loop", "broken"}
     assert all("where nothing is" in image.unusable for image in images.values())
+
+
+@pytest.mark.fault("results in the folder that a batch works on", "not taken for images")
+def test_results_are_no_images(tmp_path: Path) -> None:
+    write_field(tmp_path / "a.tif", 0)
+    write_field(tmp_path / "own.labels.ome.tif", 1)
+    results = tmp_path / "results" / "images"
+    results.mkdir(parents=True)
+    for name in ("a.cells.parquet", "a.labels.ome.tif", "a.maps.ome.tif", "a.overview.png"):
+        (results / name).write_bytes(b"")
+    (results / "b.maps.ome.zarr").mkdir()
+    (results / "b.cells.parquet").write_bytes(b"")
+    assert set(listed(tmp_path)) == {"a", "own.labels"}
+
+
+@pytest.mark.fault("25 a pipe with the name of an image", "a row with the reason, no waiting")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    write_field(tmp_path / "a.tif", 0)
+    images = listed(tmp_path)
+    assert set(images) == {"a", "pipe"}
+    assert "is a pipe, a socket or a device" in images["pipe"].unusable
+    (named,) = list_images([tmp_path / "pipe.tif"])
+    with pytest.raises(InputError, match="is a pipe, a socket or a device"):
+        open_stack(named.file.path)
 
 
 @pytest.mark.fault("25 files and folders that must not be read", "rows with the reason")

@@ -169,6 +169,18 @@ class TestMasks:
         with pytest.raises(InputError, match=f"numbers {low} and {high} and no background"):
             finder.measure(FieldView.whole(FLAT))
 
+    @pytest.mark.fault("the background of a label image has a number", "refused, with the number")
+    @pytest.mark.parametrize("number", [1, 65535])
+    def test_a_numbered_background_is_refused(self, number: int) -> None:
+        labels = np.full((20, 30), number, np.uint16)
+        labels[2:8, 3:9], labels[10:15, 20:28], labels[12:15, 2:6] = 2, 3, 4
+        with pytest.raises(InputError, match=f"no background .*: the number {number} lies"):
+            UserLabels.from_array(labels).measure(FieldView.whole(FLAT))
+
+    def test_cells_that_fill_the_image_need_no_background(self) -> None:
+        tissue = np.kron(np.arange(1, 7).reshape(2, 3), np.ones((10, 10), int))
+        assert UserLabels.from_array(tissue).measure(FieldView.whole(FLAT)).n_cells == 6
+
     def test_a_full_frame_of_a_movie_with_background_is_not_refused(self) -> None:
         movie = Stack.from_array(np.zeros((2, 20, 30)), "TYX", ["DNA"])
         frames = np.stack([np.where(self.discs, 2, 1), self.discs > 0]).astype(np.uint8)
@@ -211,6 +223,23 @@ class TestPieces:
         facts = UserLabels.from_array(labels).measure(FieldView.whole(FLAT))
         assert facts.several_pieces == (4, 7)
         assert "classes of pixels, not like cells" in facts.notes[0]
+
+    @pytest.mark.fault("the image itself, or another image, as label image", "no call, and a note")
+    def test_intensities_are_no_cells(self) -> None:
+        image = np.random.default_rng(0).poisson(20, (60, 80)).astype(np.uint16)
+        stack = Stack.from_array(np.zeros((60, 80)), "YX", ["DNA"])
+        facts = UserLabels.from_array(image).measure(FieldView.whole(stack))
+        assert set(facts.several_pieces) == set(image.flat) - {0}
+        assert "looks like intensities, not like cells" in facts.notes[0]
+
+    def test_some_broken_cells_among_others_are_no_intensities(self) -> None:
+        labels = np.zeros((60, 80), np.uint16)
+        for number in range(1, 13):
+            labels[(number % 4) * 12, number * 6] = number
+        labels[50:52, :4] = np.arange(1, 5)
+        stack = Stack.from_array(np.zeros((60, 80)), "YX", ["DNA"])
+        facts = UserLabels.from_array(labels).measure(FieldView.whole(stack))
+        assert facts.several_pieces == (1, 2, 3, 4)
 
 
 class TestInMemory:

@@ -135,6 +135,17 @@ def test_measures_of_constant_crops_are_finite():
         assert np.isfinite(appearance(crops, np.zeros(1, np.float32), np.ones(1, np.float32))).all()
 
 
+@pytest.mark.fault("counts too large for numbers", "the cell is unlike, not without a figure")
+@pytest.mark.parametrize("count", [1e20, 1e38, -1e38])
+def test_counts_beyond_numbers_are_unlike(known, count):
+    crops = simulated(3, 2).astype(np.float32)
+    crops[:, 0, 2, 2] = count
+    seen = unlike(known, crops)
+    assert np.isfinite(seen.values).all()
+    assert (seen.values > 1).all()
+    assert all(seen.differs)
+
+
 def test_differences_in_words():
     assert in_words("DNA brightness", 16.2) == "DNA is 16 times as bright as in training"
     assert "+800 counts" in in_words("DNA background", 800)

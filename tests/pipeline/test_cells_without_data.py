@@ -106,6 +106,22 @@ def test_cells_of_an_empty_image_have_no_call(make_model: Make, tmp_path: Path) 
         assert table["class"].isna().all()
 
 
+@pytest.mark.fault("one channel of one value, or of NaN alone", "a note that names it; no maps")
+@pytest.mark.parametrize(
+    ("value", "note"), [(7, "All pixels of actin have the value 7"), (np.nan, "No pixel of actin")]
+)
+def test_a_channel_that_shows_nothing_is_named(
+    make_model: Make, tmp_path: Path, value: float, note: str
+) -> None:
+    pixels = field_of_cells().astype(np.float32)
+    pixels[1] = value
+    done = explain_stack(as_stack(pixels), make_model(), tmp_path, FIND)
+    assert sum(told.startswith(note) for told in done.notes) == 1
+    assert not any("DNA have" in told for told in done.notes)
+    maps = tmp_path / "mosaic.maps.ome.tif"
+    assert (maps in done.written) == maps.is_file() == np.isfinite(value)
+
+
 @pytest.mark.fault("one number on two distant cells", "no call, others are called")
 def test_a_number_on_distant_pieces_has_no_call(make_model: Make) -> None:
     labels = squares((20, 20), (150, 150), (200, 60))

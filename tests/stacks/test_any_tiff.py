@@ -130,6 +130,42 @@ def test_colours_become_channels(tmp_path: Path, samples: int, planar: str, dtyp
     np.testing.assert_array_equal(stack.field(), np.moveaxis(pixels, 2, 0))
 
 
+@pytest.mark.fault("12 samples that are no red, green and blue", "no channel is named so; a note")
+@pytest.mark.parametrize(
+    ("kind", "samples", "note"),
+    [("separated", 4, "ink"), ("cielab", 3, "CIE"), ("minisblack", 3, None), ("rgb", 3, None)],
+)
+def test_other_samples_are_not_called_red_green_and_blue(
+    tmp_path: Path, kind: str, samples: int, note: str | None
+) -> None:
+    pixels = noise(6, 7, samples).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, planarconfig="contig")
+    stack = open_stack(tmp_path / "a.tif")
+    assert stack.channels_named == (kind == "rgb")
+    np.testing.assert_array_equal(stack.field(), np.moveaxis(pixels, 2, 0))
+    assert [note in told for told in stack.notes] == ([True] if note else [])
+
+
+@pytest.mark.fault("12 stored values that viewers show otherwise", "used as stored; a note says so")
+def test_values_that_do_not_mean_brightness_have_a_note(tmp_path: Path) -> None:
+    pixels, path = noise(6, 7).astype(np.uint8), tmp_path / "a.tif"
+    ramp = np.arange(256, dtype=np.uint16) * 257
+    tables = {
+        "green": np.stack([0 * ramp, ramp, 0 * ramp]),
+        "inverted": np.stack([ramp[::-1]] * 3),
+        "colours": np.random.default_rng(0).permuted(np.stack([ramp] * 3), axis=1),
+    }
+    notes = {}
+    for name, table in tables.items():
+        tifffile.imwrite(path, pixels, photometric="palette", colormap=table)
+        np.testing.assert_array_equal(open_stack(path).field()[0], pixels)
+        notes[name] = open_stack(path).notes
+    assert (notes["green"], notes["inverted"]) == ((), ())
+    assert "no intensities" in notes["colours"][0]
+    tifffile.imwrite(path, pixels, photometric="miniswhite")
+    assert "0 is white" in open_stack(path).notes[0]
+
+
 def page_by_hand(bits: int, pixels: bytes, order: str = "<") -> bytes:
     """A page of 8 x 2 pixels with so many bits each."""
     tags = [(256, 8), (257, 2), (258, bits), (259, 1), (262, 1), (273, 8 + 2 + 9 * 12 + 4),

@@ -94,6 +94,31 @@ def test_an_implausible_pixel_size_is_not_believed(tmp_path: Path, um: float) ->
     assert open_stack(tmp_path / "a.ome.tif", pixel_size_um=um).pixel_size_um.x == um
 
 
+@pytest.mark.fault("OME-XML with a unit that its schema does not have", "its length, or unknown")
+@pytest.mark.parametrize(
+    ("length", "unit", "um"),
+    [(0.5, "um", 0.5), (0.5, "\u03bcm", 0.5), (0.5, "Microns", 0.5), (500, "nanometers", 0.5),
+     (0.5, r"\u00B5m", 0.5), (1, "Mm", None), (0.5, "furlong", None), (0.5, "", None)],
+)  # fmt: skip
+def test_units_of_other_writers_are_read(
+    tmp_path: Path, length: float, unit: str, um: float | None
+) -> None:
+    image = image_xml(0, (1, 1, 1, 8, 9), tiff_data(0, 1), pixel_um=length)
+    units = f'PhysicalSizeXUnit="{unit}" PhysicalSizeYUnit="{unit}" SizeX='
+    units = f'TimeIncrement="2" TimeIncrementUnit="{unit}" {units}'
+    write_planes(tmp_path / "a.ome.tif", IMAGE[None], ome(image.replace("SizeX=", units, 1)))
+    stack = open_stack(tmp_path / "a.ome.tif")
+    assert stack.pixel_size_um == (None, um, um)
+    assert stack.time_step_s is None  # no unit of time
+
+
+def test_times_of_other_writers_are_read(tmp_path: Path) -> None:
+    image = image_xml(0, (1, 1, 1, 8, 9), tiff_data(0, 1))
+    units = 'TimeIncrement="2" TimeIncrementUnit="minutes" SizeX='
+    write_planes(tmp_path / "a.ome.tif", IMAGE[None], ome(image.replace("SizeX=", units, 1)))
+    assert open_stack(tmp_path / "a.ome.tif").time_step_s == 120
+
+
 @pytest.mark.parametrize("um", [1e-3, 0.0645, 0.65, 6.45, 50.0, 100.0])
 def test_plausible_pixel_sizes_are_kept(um: float) -> None:
     assert plausible(PixelSize(None, um, um)) == (PixelSize(None, um, um), ())

@@ -232,7 +232,10 @@ def evaluate(
     loaded = load_model(model, device)
     names = split_names(channels, loaded.spec.channels) or None
     with console.progress("evaluating") as progress:
-        metrics = evaluate_model(cells, loaded, out, names, model, progress).metrics
+        done = evaluate_model(cells, loaded, out, names, model, progress)
+    metrics = done.metrics
+    for warning in done.warnings:
+        console.say(f"Warning: {warning}")
     if metrics["trained_on"]:
         console.say(
             f"Warning: the model was trained on {metrics['trained_on']} of these "

@@ -59,3 +59,43 @@ def test_warns_of_classes_from_one_group_and_of_images_on_both_sides_of_the_spli
     separate = write_table(folder, cls=list("aabb"), file=["crops.tif"] * 4, index=[0, 1, 2, 3])
     assert read_cell_table(separate).warnings == table.warnings[2:]
     assert "Fewer than 20 cells of a (2), b (2)" in table.warnings[2]
+
+
+@pytest.mark.fault("Places as parts of the image, as YOLO writes them", "Refused, with what to do")
+@pytest.mark.parametrize("columns", [("x", "y"), ("xmin", "ymin", "xmax", "ymax")])
+def test_places_between_0_and_1_are_refused(folder: Path, columns: tuple[str, ...]) -> None:
+    places = {name: [0.1 * i + 0.1 * (k >= 2) for i in range(6)] for k, name in enumerate(columns)}
+    path = write_table(folder, image=["field.ome.tif"] * 6, cls=list("ababab"), **places)
+    with pytest.raises(
+        InputError, match="look like parts of the image. Multiply them by its width"
+    ):
+        read_cell_table(path)
+
+
+@pytest.mark.fault(
+    "A table of corners and sizes, x, y, width, height", "A note that x, y are centres"
+)
+def test_widths_beside_centres_have_a_note(folder: Path) -> None:
+    columns = {"x": [5, 9, 20, 30], "y": [5, 19, 20, 30], "width": [8] * 4, "height": [8] * 4}
+    path = write_table(folder, image=["field.ome.tif"] * 4, cls=list("abab"), **columns)
+    (note,) = read_cell_table(path).notes
+    assert "x and y were taken for the centres" in note
+    assert "width and height were not used" in note
+
+
+@pytest.mark.fault(
+    "A web page, or a table with spaces between its values", "Refused, with the way out"
+)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PK\3\4mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "OpenDocument table"),
+        ("PK\3\4", "Save it again as .xlsx or CSV"),
+        ("<html><table>", "a web page or XML"),
+        ("image x y cls\na.tif 1 2 a", "Separate the values"),
+    ],
+)
+def test_what_is_no_table_is_named(folder: Path, text: str, message: str) -> None:
+    (folder / "cells.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_cell_table(folder / "cells.csv")

@@ -95,7 +95,7 @@ def test_empty_rows_and_columns_of_a_spreadsheet_are_left_out_but_counted(folder
     text = "\ufeff;;;;\nfile;index;cls;;\ncrops.tif;0;a;;\n;;;;\ncrops.tif;9;b\n"
     (folder / "cells.csv").write_bytes(text.encode())
     table = read_cell_table(folder / "cells.csv", to_train=False)
-    assert table.rows["row"].tolist() == [0, 2]
+    assert table.rows["row"].tolist() == [1, 3]
     assert table.rows["cls"].tolist() == ["a", "b"]
 
 
@@ -219,3 +219,26 @@ def test_paths_of_windows_are_understood(folder: Path) -> None:
     (folder / "Platte 1").mkdir()
     (folder / "crops.tif").rename(folder / "Platte 1" / "crops.tif")
     assert read(folder, "file,index,cls\nPlatte 1\\crops.tif,0,a\n") == ["a"]
+
+
+@pytest.mark.fault("A title, or comments, above the header of a table", "Left out, and it is said")
+@pytest.mark.parametrize("above", ["# made by a program\n# x, y in pixels\n", "Cells, of 2026\n\n"])
+@pytest.mark.parametrize("mark", ["", "#", "# "])
+def test_lines_above_the_header_are_left_out(folder: Path, above: str, mark: str) -> None:
+    path = folder / "cells.csv"
+    path.write_text(f"{above}{mark}file;index;cls\ncrops.tif;0;a\ncrops.tif;1;\n")
+    with pytest.raises(InputError, match="row 5: no class"):
+        read_cell_table(path, to_train=False)
+    path.write_text(path.read_text().replace("1;", "1;b"))
+    table = read_cell_table(path, to_train=False)
+    assert table.rows["cls"].tolist() == ["a", "b"]
+    assert "above the header" in table.notes[0]
+
+
+@pytest.mark.fault("Classes that are one number, written as 1 and 1.0", "A warning names both")
+def test_numbers_written_in_two_ways_have_a_warning(folder: Path) -> None:
+    path = folder / "cells.csv"
+    path.write_text("file,index,cls\ncrops.tif,0,1\ncrops.tif,1,1.0\ncrops.tif,2,1.5\n")
+    table = read_cell_table(path, to_train=False)
+    assert table.classes == ("1", "1.0", "1.5")
+    assert "The classes 1 and 1.0 are the same number. Are they one class?" in table.warnings

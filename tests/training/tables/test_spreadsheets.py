@@ -78,3 +78,32 @@ def test_the_content_decides_not_the_name(folder: Path) -> None:
     read(folder, HEADER, ["crops.tif", 0, "a"])
     (folder / "Zellen.xlsx").rename(folder / "cells.csv")
     assert read_cell_table(folder / "cells.csv", to_train=False).classes == ("a",)
+
+
+@pytest.mark.fault("A title, or comments, above the header of a table", "Left out, and it is said")
+def test_rows_above_the_header_are_left_out(folder: Path) -> None:
+    rows = [["Cells of 2026"], [], HEADER, ["crops.tif", 0, "a"], ["crops.tif", 1, "b"]]
+    table = read(folder, *rows)
+    assert table.rows["cls"].tolist() == ["a", "b"]
+    assert table.notes == ("A line above the header was left out of Zellen.xlsx.",)
+    assert table.rows["row"].tolist() == [2, 3]  # of the sheet, from 0 below its first row
+    with pytest.raises(InputError, match="row 5: no class"):
+        read(folder, *rows[:4], ["crops.tif", 1, ""])
+
+
+@pytest.mark.fault(
+    "Cells in a hidden sheet of an Excel file", "A sheet that is shown is used first"
+)
+def test_a_hidden_sheet_is_used_only_without_another(folder: Path) -> None:
+    book = Workbook()
+    hidden = book.create_sheet("alt")
+    hidden.sheet_state = "hidden"
+    for row in (HEADER, ["crops.tif", 0, "old"]):
+        hidden.append(row)
+    shown = read(folder, HEADER, ["crops.tif", 0, "new"], book=book)
+    assert (shown.classes, shown.notes) == (("new",), ())
+    book.worksheets[0].delete_rows(1, 2)
+    old = read(folder, book=book)
+    assert (old.classes, old.notes) == (
+        ("old",), ("The sheet alt is hidden in Zellen.xlsx; its cells were used.",)
+    )  # fmt: skip

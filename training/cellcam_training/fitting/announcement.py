@@ -13,7 +13,8 @@ from cellcam_training.fitting.trainer import scratch_folder
 from cellcam_training.fitting.training_report import sample_crops_of
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.crop_size import described
-from cellcam_training.tables.crops import CropSet
+from cellcam_training.tables.crops import CropSet, CropSettings, image_opener
+from cellcam_training.tables.places_fit import misplaced
 
 SAMPLES = "sample_crops.html"
 
@@ -65,8 +66,14 @@ def announcement(
         f"{validation}; {fitting}{again}{cross}.",
         _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
+        *(f"Warning: {text}" for text in crops.warnings),
+        *(f"Warning: {text}" for text in _misplaced(table, recipe.crop_settings())),
         f"This takes about {in_words(seconds)} on this machine.",
     ]
+
+
+def _misplaced(table: CellTable, settings: CropSettings) -> tuple[str, ...]:
+    return misplaced(table, settings, image_opener(table, settings))
 
 
 def _about_finding(crops: CropSet) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellcam.errors import InputError
 from cellcam.models.model import CellModel
 from cellcam.models.spec import ModelSpec
+from cellcam.pipeline.notes import unlike_notes
 from cellcam.progress import Progress, nobody
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file, write_json
@@ -21,8 +22,16 @@ from cellcam_training.judging.predictions import LabelledPredictions, Metrics
 from cellcam_training.judging.sample_crops import sample_crops
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crop_size import described
-from cellcam_training.tables.crops import CropSet, crops_for_model
+from cellcam_training.tables.crops import (
+    CropSet,
+    crops_for_model,
+    image_opener,
+    settings_for_model,
+)
 from cellcam_training.tables.image_crops import Pixels
+from cellcam_training.tables.places_fit import misplaced
+
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +43,13 @@ class Evaluation:
     metrics : content of ``metrics.json``: see `classification_metrics`, ``intervals``, and
         ``trained_on``: number of these cells that the model was trained on, None if that is unknown
     crops, predictions : of all cells of the table
+    warnings : reasons to doubt images and places of the cells, and that the model is made for them
     """
 
     metrics: Metrics
     crops: CropSet
     predictions: LabelledPredictions
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate_model(
@@ -67,6 +78,9 @@ def evaluate_model(
     say(0, 0, "reading cells")
     crops = crops_for_model(table, spec, channels)
     say(0, 0, f"classifying {len(table.rows)} cells")
+    settings = settings_for_model(table, spec, channels)
+    doubts = crops.warnings + misplaced(table, settings, image_opener(table, settings))
+    doubts += _about_looks(np.asarray(crops.pixels[_some(len(table.rows))]), model)
     predictions = predict_table(table, model, crops)
     say(0, 0, "intervals and pictures")
     seen = _seen(crops, model, folder)
@@ -81,14 +95,26 @@ def evaluate_model(
         "A cell classifier on new cells",
         f"{spec.network}, evaluated on {len(predictions.truth)} cells.",
         judged_on,
-        warnings=(*warnings, *table.warnings),
+        warnings=(*warnings, *doubts, *table.warnings),
         samples=sample_crops(table, spec.crop_size, spec.channels, partial(_read, spec, channels)),
         crops=described(replace(crops.choice, why="as the model sees cells")),
     )
     write_classifier_page(out / "report.html", report)
     metrics = {**report.metrics, "trained_on": None if seen is None else int(seen.sum())}
     write_json(out / "metrics.json", metrics)
-    return Evaluation(metrics, crops, predictions)
+    return Evaluation(metrics, crops, predictions, doubts)
+
+
+def _some(n_cells: int) -> NDArray[np.int64]:
+    """Numbers of cells that are enough to say whether cells look like those of the training."""
+    return np.sort(np.random.default_rng(0).permutation(n_cells)[:_LOOKED_AT])
+
+
+def _about_looks(pixels: Pixels, model: CellModel) -> tuple[str, ...]:
+    """Warning of cells that look unlike those that the model was trained on."""
+    seen = model.unlike(pixels)
+    looks = {"unlike": seen.values, "differs": seen.differs, "differs_by": seen.by}
+    return tuple(unlike_notes(pd.DataFrame(looks)))
 
 
 def _read(

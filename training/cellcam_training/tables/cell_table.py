@@ -18,6 +18,7 @@ from cellcam_training.tables.numbers import column_numbers
 from cellcam_training.tables.table_checks import (
     BOX,
     check_general,
+    check_units,
     class_problems,
     refuse,
     row_problems,
@@ -41,6 +42,15 @@ _COLUMNS: dict[Place, list[str]] = {
     "centre": ["x", "y"],
     "whole": [],
 }
+_SIDES = (("width", "height"), ("w", "h"))
+_INDEX_TAKEN = (
+    "The column index was taken for the number of the crop in a stack of crops, and x and y were "
+    "not used. If the images are whole fields, remove the column index."
+)
+_CENTRES_TAKEN = (
+    "x and y were taken for the centres of the cells, and {} and {} were not used. If x and y are "
+    "corners of boxes, give columns xmin, ymin, xmax and ymax instead."
+)
 _WHOLE_NUMBERS = ("index", "label", "t")
 
 
@@ -127,6 +137,7 @@ def read_cell_table(
     if to_train:
         problems += split_problems(rows)
     problems += row_problems(rows)
+    refuse([], check_units(rows, place), rows, path)
     wrong = {i for i, _ in problems}
     sound = rows[[i not in wrong for i in range(len(rows))]]
     keep, contradictions, repeated = distinct_cells(sound.reset_index(drop=True), place)
@@ -170,7 +181,9 @@ def _place(table: pd.DataFrame, path: Path, class_column: str, group_column: str
 
 
 def _hint(table: pd.DataFrame) -> str:
-    """Help for names that differ in upper and lower case only."""
+    """Help for names that differ in upper and lower case only, or that nothing separates."""
+    if len(table.columns) == 1 and " " in table.columns[0]:
+        return " Separate the values by commas, semicolons or tabs."
     known = {"image", "file", "cls", *(name for names in _COLUMNS.values() for name in names)}
     alike = [
         f"{name} to {name.lower()}" for name in map(str, table) if name.lower() in known - {*table}
@@ -182,13 +195,10 @@ def _hint(table: pd.DataFrame) -> str:
 
 def _ignored(table: pd.DataFrame, place: Place) -> tuple[str, ...]:
     """Note of columns that could have located the cells, too."""
-    if place != "index" or not {"x", "y"} <= set(table):
-        return ()
-    note = (
-        "The column index was taken for the number of the crop in a stack of crops, and x and y "
-        "were not used. If the images are whole fields, remove the column index."
-    )
-    return (note,)
+    if place == "index" and {"x", "y"} <= set(table):
+        return (_INDEX_TAKEN,)
+    sides = [pair for pair in _SIDES if set(pair) <= set(table)]
+    return (_CENTRES_TAKEN.format(*sides[0]),) if place == "centre" and sides else ()
 
 
 def _standard_columns(

@@ -12,6 +12,7 @@ from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack
 from cellcam_training.tables.cell_sizes import cell_sizes
 from cellcam_training.tables.cell_table import CellTable
+from cellcam_training.tables.places_fit import misplaced
 from cellcam_training.tables.table_checks import READY_MADE
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # A crop is 1.5 times as long as 9 of 10 cells, a multiple of 8.
 _MARGIN, _MOST_CELLS, _MULTIPLE = 1.5, 0.9, 8
 _SMALLEST, _LARGEST, _LARGEST_UNSCALED = 32, 128, 256
+
+_STATE_THE_SIZE = "Give the size of the crops in pixels, about 1.5 times a cell: --crop-size 64."
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,13 @@ def chosen_crops(
             "--crop-size 16,64,64 (z, y, x in pixels)."
         )
     # Sizes are measured in pixels of the crops, which have the first image's pixel size.
-    sizes = cell_sizes(table, replace(settings, pixel_size_um=pixel_size), opened)
+    scaled = replace(settings, pixel_size_um=pixel_size)
+    sizes = cell_sizes(table, scaled, opened)
     if sizes is None or not len(sizes.sides):
+        way_out = misplaced(table, scaled, opened) or (_STATE_THE_SIZE,)
         raise InputError(
             "The table has centres, which do not say how large the cells are, and the images do "
-            "not show it clearly around them. Give the size of the crops in pixels, about 1.5 "
-            "times a cell: --crop-size 64."
+            f"not show it clearly around them. {way_out[0]}"
         )
     return _fitted(settings, sizes.sides, sizes.how, pixel_size)
 

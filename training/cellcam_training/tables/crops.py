@@ -76,6 +76,7 @@ class CropSet:
     pixel_size_um : of a crop, or None
     why_size : reason for the crop size, as part of a sentence
     finding : how a model of these crops will find the cells of new images
+    warnings : what must be known of the images, see `check_images`
     """
 
     pixels: Pixels
@@ -83,6 +84,7 @@ class CropSet:
     pixel_size_um: tuple[float, ...] | None
     why_size: str = "as it was asked for"
     finding: FindingChoice = _NOT_MEASURED
+    warnings: tuple[str, ...] = ()
 
     @property
     def crop_size(self) -> tuple[int, ...]:
@@ -121,7 +123,7 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
         cells outside their image.
     """
     opened = image_opener(table, settings)
-    check_images(table.rows, table.place, table.source, opened, settings.field)
+    warnings = check_images(table.rows, table.place, table.source, opened, settings.field)
     choice = chosen_crops(table, settings, opened)
     geometry = CropGeometry(
         place=table.place,
@@ -133,7 +135,19 @@ def read_crops(table: CellTable, settings: CropSettings, folder: Path | None = N
     source = _CropSource(table.rows, geometry, opened)
     pixels = source.in_memory() if folder is None else source.stored_in(folder)
     channels = opened(min(table.rows["image"])).channels
-    return CropSet(pixels, channels, choice.pixel_size_um, choice.why)
+    return CropSet(pixels, channels, choice.pixel_size_um, choice.why, warnings=warnings)
+
+
+def settings_for_model(
+    table: CellTable, spec: ModelSpec, channels: tuple[str, ...] | None = None
+) -> CropSettings:
+    """How the crops of a table are cut as a model expects them."""
+    return CropSettings(
+        crop_size=spec.crop_size,
+        channels=channels,
+        pixel_size_um=spec.pixel_size_um if table.place != "index" else None,
+        field=spec.field,
+    )
 
 
 def crops_for_model(
@@ -150,13 +164,7 @@ def crops_for_model(
     InputError
         If the images lack a channel of the model; and see `read_crops`.
     """
-    settings = CropSettings(
-        crop_size=spec.crop_size,
-        channels=channels,
-        pixel_size_um=spec.pixel_size_um if table.place != "index" else None,
-        field=spec.field,
-    )
-    crops = read_crops(table, settings)
+    crops = read_crops(table, settings_for_model(table, spec, channels))
     if len(spec.channels) == len(crops.channels) == 1:
         return crops
     missing = [name for name in spec.channels if name not in crops.channels]
@@ -166,7 +174,7 @@ def crops_for_model(
             f"{', '.join(crops.channels)}. Name them in the files' order (--channels A,B,...)."
         )
     order = [crops.channels.index(name) for name in spec.channels]
-    return CropSet(crops.pixels[:, order], spec.channels, crops.pixel_size_um)
+    return replace(crops, pixels=crops.pixels[:, order], channels=spec.channels)
 
 
 @dataclass(frozen=True)

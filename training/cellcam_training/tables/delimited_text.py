@@ -6,7 +6,9 @@ import codecs
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from cellcam.errors import InputError
@@ -24,6 +26,8 @@ _ZEROS, _LOOKED_AT = 0.3, 4096
 _MOST_LISTED = 20
 # Python's limit of 131,072 characters protects against nothing: a field is in memory already.
 _LONGEST_FIELD = 2**20
+# Lines among which the header is looked for.
+_MOST_ABOVE = 20
 # Besides ASCII: quotation marks, dashes, ellipsis and the sign of the euro.
 _BETWEEN_WORDS = re.compile(
     r"[\s,;|\"'()\[\]/\\_.:+\-\u201c-\u201e\u2018-\u201a\u2013\u2014\u2026\u20ac]+"
@@ -40,7 +44,7 @@ class TableText:
     ----------
     header : names of the columns
     records : values, as many in each record as the header has
-    numbers : of each record in the file, counted from 0 below the header
+    numbers : of each record in the file, counted from 0 below its first line
     delimiter : between the values
     notes : facts about the file that the user must know
     """
@@ -70,19 +74,42 @@ def read_text(content: bytes, path: Path, wanted: str) -> TableText:
     lines = _without_separator_line(text)
     delimiter = _delimiter(lines, wanted)
     records = _records(lines, delimiter, path)
-    while records and not any(records[0]):
-        records.pop(0)
-    if not records:
+    first = header_row(records, wanted)
+    if first is None:
         raise InputError(f"{path} is empty. A cell table has a header and one row for each cell.")
-    header, body = records[0], records[1:]
-    numbers = [i for i, record in enumerate(body) if any(record)]
+    header = [records[first][0].lstrip("# "), *records[first][1:]]
+    numbers = [i for i, record in enumerate(records[first + 1 :], first) if any(record)]
     return TableText(
         header,
-        _fitted([body[i] for i in numbers], numbers, header, path),
+        _fitted([records[i + 1] for i in numbers], numbers, header, path),
         numbers,
         delimiter,
-        notes,
+        (*notes, *about_lines_above(records[:first], path)),
     )
+
+
+def header_row(records: Sequence[Sequence[object]], wanted: str) -> int | None:
+    """Number of the header: the row with the wanted column, below a title or comments.
+
+    Else the first row with a value; None without any.
+    """
+    filled = [i for i, record in enumerate(records) if any(value != "" for value in record)]
+    titled = (i for i in filled[:_MOST_ABOVE] if wanted in _names_of(records[i]))
+    return next(titled, filled[0] if filled else None)
+
+
+def about_lines_above(records: Sequence[Sequence[object]], path: Path) -> tuple[str, ...]:
+    """Note of what stands above a header."""
+    filled = sum(any(value != "" for value in record) for record in records)
+    if not filled:
+        return ()
+    what = "A line above the header was" if filled == 1 else f"{filled} lines above the header were"
+    return (f"{what} left out of {path.name}.",)
+
+
+def _names_of(record: Sequence[object]) -> list[str]:
+    names = list(map(str, record))
+    return [names[0].lstrip("# "), *names[1:]]
 
 
 def _decoded(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
@@ -162,7 +189,9 @@ def _delimiter(text: str, wanted: str) -> str:
     for delimiter in _DELIMITERS:
         # Not strict: a quote that another delimiter leaves open must not stop the choice.
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        headers[delimiter] = next((_stripped(row) for row in reader if any(_stripped(row))), [])
+        first = list(islice((_stripped(row) for row in reader), _MOST_ABOVE))
+        row = header_row(first, wanted)
+        headers[delimiter] = [] if row is None else _names_of(first[row])
     return max(_DELIMITERS, key=lambda d: (wanted in headers[d], len(headers[d])))
 
 

@@ -6,13 +6,14 @@ import re
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from cellcam.errors import InputError
+from cellcam_training.tables.delimited_text import about_lines_above, header_row
 
 if TYPE_CHECKING:
     from openpyxl.cell import Cell
@@ -58,14 +59,14 @@ class Sheet:
     ----------
     header : names of the columns
     records : values below, as many in each record as the header has
-    numbers : of each record in the sheet, counted from 0 below the header
+    numbers : of each record in the sheet, counted from 0 below its first row
     notes : facts about the file that the user must know
     """
 
     header: list[str]
     records: list[list[Value]]
     numbers: list[int]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_excel(path: Path, wanted: str) -> Sheet:
@@ -89,22 +90,28 @@ def read_excel(path: Path, wanted: str) -> Sheet:
         with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore")
             book = load_workbook(file, data_only=True)
-        sheets = [_sheet(sheet) for sheet in book.worksheets]
+        sheets = [_sheet(sheet, path, wanted) for sheet in book.worksheets]
     except InputError:
         raise
     except _DAMAGED as error:
-        raise InputError(f"{path} cannot be read as an Excel file: {error}.") from error
+        raise InputError(
+            f"{path} cannot be read as an Excel file: {error}. Save it again as .xlsx or CSV."
+        ) from error
     titles = [sheet.title for sheet in book.worksheets]
     filled = [(title, sheet) for title, sheet in zip(titles, sheets, strict=True) if sheet.header]
     if not filled:
         raise InputError(f"{path} is empty. A cell table has a header and one row for each cell.")
     fitting = [pair for pair in filled if wanted in pair[1].header] or filled
+    seen = [pair for pair in fitting if book[pair[0]].sheet_state == "visible"]
+    fitting = seen or fitting
     if len(fitting) > 1:
         raise InputError(
             f"{path} has several sheets that could be meant: {', '.join(t for t, _ in fitting)}. "
             "Keep the cells in one sheet, or save that sheet as a file of its own."
         )
-    return fitting[0][1]
+    title, chosen = fitting[0]
+    note = f"The sheet {title} is hidden in {path.name}; its cells were used."
+    return chosen if seen else replace(chosen, notes=(*chosen.notes, note))
 
 
 def _check_size(path: Path) -> None:
@@ -116,20 +123,24 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _sheet(sheet: Worksheet) -> Sheet:
+def _sheet(sheet: Worksheet, path: Path, wanted: str) -> Sheet:
     rows = [[_value(cell) for cell in row] for row in sheet.iter_rows()]
-    first = next((i for i, row in enumerate(rows) if any(v != "" for v in row)), len(rows))
-    header = [str(value) for value in rows[first]] if first < len(rows) else []
+    first = header_row(rows, wanted)
+    if first is None:
+        return Sheet([], [], [])
+    header = [str(value) for value in rows[first]]
     while header and header[-1] == "":
         header.pop()
-    body = [row[: len(header)] for row in rows[first + 1 :]]
-    numbers = [i for i, row in enumerate(body) if any(v != "" for v in row)]
-    hidden = [i for i in numbers if sheet.row_dimensions[first + 2 + i].hidden]
+    body = [row[: len(header)] for row in rows]
+    numbers = [i for i in range(first, len(rows) - 1) if any(v != "" for v in body[i + 1])]
+    hidden = [i for i in numbers if sheet.row_dimensions[i + 2].hidden]
+    above = about_lines_above(rows[:first], path)
     note = (
         f"{len(hidden)} rows are hidden in the sheet {sheet.title} (by a filter?); they are used "
         "as well. --only leaves rows out."
     )
-    return Sheet(header, [body[i] for i in numbers], numbers, (note,) if hidden else ())
+    records = [body[i + 1] for i in numbers]
+    return Sheet(header, records, numbers, (*above, *((note,) if hidden else ())))
 
 
 def _value(cell: Cell) -> Value:

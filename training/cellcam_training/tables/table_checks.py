@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ READY_MADE = ("index", "whole")
 BOX = ["xmin", "ymin", "xmax", "ymax"]
 _MOST_LISTED = 20
 _FEW_CELLS = 20
+_FEWEST_PARTS = 5
 
 
 def check_general(rows: pd.DataFrame) -> list[str]:
@@ -54,6 +57,21 @@ def class_problems(values: pd.Series[Any]) -> list[Problem]:
     return problems
 
 
+def check_units(rows: pd.DataFrame, place: str) -> list[str]:
+    """Places between 0 and 1 are parts of an image, as YOLO writes them, and no pixels."""
+    names = {"centre": ["x", "y"], "box": BOX}.get(place)
+    if names is None or len(rows) < _FEWEST_PARTS:
+        return []
+    places = rows[names].to_numpy(float)
+    if not ((places >= 0) & (places <= 1)).all() or (places % 1 == 0).all():
+        return []
+    text = (
+        f"{', '.join(names)} lie between 0 and 1 in all rows: they look like parts of the image. "
+        "Multiply them by its width and height in pixels"
+    )
+    return [text]
+
+
 def split_problems(rows: pd.DataFrame) -> list[Problem]:
     """Rows whose split is neither for training nor for validation."""
     known = {"", *TRAINING_WORDS, *VALIDATION_WORDS}
@@ -66,7 +84,7 @@ def split_problems(rows: pd.DataFrame) -> list[Problem]:
 
 def check_images(
     rows: pd.DataFrame, place: str, source: Path, opened: Callable[[str], Stack], field: str
-) -> None:
+) -> tuple[str, ...]:
     """Check that all cells lie on their images; no pixels are read.
 
     Parameters
@@ -74,6 +92,10 @@ def check_images(
     rows, place : see `CellTable`
     opened : opens an image
     field : how a stack with several planes is reduced, see `CropSettings`
+
+    Returns
+    -------
+    what must be known of the images: notes on them, and that their pixels are of several kinds
 
     Raises
     ------
@@ -84,6 +106,8 @@ def check_images(
     """
     problems: list[Problem] = []
     channels: tuple[str, ...] | None = None
+    notes: dict[str, list[str]] = defaultdict(list)
+    kinds: dict[str, list[str]] = defaultdict(list)
     for image, cells in rows.groupby("image", sort=True):
         numbers = cells.index.to_numpy()
         try:
@@ -91,6 +115,9 @@ def check_images(
         except InputError as error:
             problems.append((int(numbers[0]), str(error)))
             continue
+        kinds[stack.data.dtype.name].append(stack.name)
+        for note in stack.notes:
+            notes[note].append(stack.name)
         channels = channels or stack.channels
         if stack.channels != channels:
             difference = (
@@ -102,6 +129,18 @@ def check_images(
         unstated = _unstated(cells, place, stack, field)
         problems += [(int(numbers[0]), unstated)] if unstated else []
     refuse(problems, [], rows, source)
+    told = [f"{_named(names)}: {note}" for note, names in notes.items()]
+    if len(kinds) > 1:
+        listed = "; ".join(f"{kind} in {_named(names)}" for kind, names in kinds.items())
+        told.append(
+            f"The images hold pixels of several kinds ({listed}), whose counts may not be "
+            "comparable: the network may learn the kind instead of the class. Export them alike."
+        )
+    return tuple(told)
+
+
+def _named(images: list[str]) -> str:
+    return images[0] if len(images) == 1 else f"{len(images)} images such as {images[0]}"
 
 
 def refuse(
@@ -168,15 +207,23 @@ def row_problems(rows: pd.DataFrame) -> list[Problem]:
 
 
 def _alike(classes: list[str]) -> list[str]:
-    """Warnings of classes that differ in upper and lower case only."""
+    """Warnings of classes that differ in upper and lower case only, or are the same number."""
     same: dict[str, list[str]] = {}
     for name in sorted(classes):
-        same.setdefault(name.casefold(), []).append(name)
+        same.setdefault(_number(name) or name.casefold(), []).append(name)
     return [
-        f"The classes {' and '.join(names)} differ in upper and lower case only. Are they one?"
+        f"The classes {' and '.join(names)} are the same number. Are they one class?"
+        if _number(names[0])
+        else f"The classes {' and '.join(names)} differ in upper and lower case only. Are they one?"
         for names in same.values()
         if len(names) > 1
     ]
+
+
+def _number(name: str) -> str | None:
+    """The number that a class is called, such as 1 for 1.0 and 01; None for other names."""
+    is_number = re.fullmatch(r"[+-]?\d+([.,]\d+)?", name, re.ASCII)
+    return f"{float(name.replace(',', '.')):g}" if is_number else None
 
 
 def _unstated(cells: pd.DataFrame, place: str, stack: Stack, field: str) -> str:

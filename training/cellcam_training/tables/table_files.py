@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
+# What an .ods begins with, in its first bytes.
+_OPEN_DOCUMENT, _BEGIN = b"application/vnd.oasis.opendocument", 200
 # First bytes of files that people take for tables, and what to do with them.
 _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the old format (.xls), or one with a password. Save it "
@@ -28,6 +30,7 @@ _OTHERS = {
     b"II*\0": "a TIFF image. Give the table with --image for its image",
     b"MM\0*": "a TIFF image. Give the table with --image for its image",
     b"\x93NUMPY": "a NumPy array. Write the table as CSV or Parquet",
+    b"<": "a web page or XML, not a table. Export the table itself as CSV or .xlsx",
     b"{\\rtf": "a text document. Save the table as CSV or .xlsx",
 }
 _MOST_BYTES, _MOST_ROWS = 2**31, 10**8
@@ -40,7 +43,7 @@ class RawTable:
     Attributes
     ----------
     rows : texts, and the numbers of formats that know numbers; nothing is the empty text. The
-        index numbers the rows of the file, counted from 0 below its header.
+        index numbers the rows of the file, counted from 0 below its first.
     notes : facts about the file that the user must know
     decimal_comma : whether the file is of a kind that goes with decimal commas
     """
@@ -73,6 +76,8 @@ def read_table_file(path: Path, wanted: str) -> RawTable:
         return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
     if content.startswith(_PARQUET):
         return RawTable(_parquet(path))
+    if _OPEN_DOCUMENT in content[:_BEGIN]:
+        raise InputError(f"{path} is an OpenDocument table (.ods). Save it as .xlsx or CSV.")
     if content.startswith(_ZIP):
         sheet = _excel(path, wanted)
         return RawTable(_frame(sheet.header, sheet.records, sheet.numbers), sheet.notes)
