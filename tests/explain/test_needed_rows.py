@@ -76,10 +76,11 @@ def test_a_token_that_is_chosen_by_its_value_is_never_left_out(by_value: bool) -
 class _Attends(nn.Module):
     """Reads the third token behind an attention, whose keys may be changed in place."""
 
-    def __init__(self, in_place: bool, biased: bool = True) -> None:
+    def __init__(self, in_place: bool, biased: bool = True, by_keyword: bool = False) -> None:
         super().__init__()
         torch.manual_seed(2)
         self.patches, self.in_place = nn.Conv2d(3, 16, 8, 8), in_place
+        self.by_keyword = by_keyword
         self.queries = nn.Linear(16, 16)
         self.keys, self.values = nn.Linear(16, 16, bias=biased), nn.Linear(16, 32, bias=biased)
         self.classify = nn.Linear(32, 3)
@@ -92,7 +93,11 @@ class _Attends(nn.Module):
         ]
         if self.in_place:
             by_head[1].mul_(2)
-        seen = nn.functional.scaled_dot_product_attention(*by_head, scale=0.7)
+        attention = nn.functional.scaled_dot_product_attention
+        if self.by_keyword:
+            seen = attention(by_head[0], key=by_head[1], value=by_head[2], scale=0.7)
+        else:
+            seen = attention(*by_head, scale=0.7)
         return self.classify(seen.transpose(1, 2).flatten(2)[:, 2])
 
 
@@ -106,8 +111,11 @@ def test_keys_and_values_of_a_single_query_are_left_out(biased: bool) -> None:
     check_by_brute_force(network)
 
 
-def test_keys_that_are_changed_in_place_are_computed() -> None:
-    network = _Attends(in_place=True).double().eval()
+@pytest.mark.parametrize("options", [{"in_place": True}, {"in_place": False, "by_keyword": True}])
+def test_keys_that_are_changed_in_place_or_passed_by_keyword_are_computed(
+    options: dict[str, bool],
+) -> None:
+    network = _Attends(**options).double().eval()
     assert [known and known.projected for known in rows_of(network, "patches")] == [None] * 4
     check_by_brute_force(network)
 

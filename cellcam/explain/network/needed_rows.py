@@ -101,8 +101,11 @@ class _Noted(NeededRows):
         self.results.append(result)
         if func is _LINEAR:
             self._outputs[number] = result, result._version
-        elif func is _ATTENTION and (found := projected(args[1], args[2], self._outputs)):
-            self._projected[number] = found
+        # As many heads of queries as of keys, which are not passed by keyword.
+        elif func is _ATTENTION and len(args) == 3 and args[0].shape[:2] == args[1].shape[:2]:
+            found = projected(args[1], args[2], self._outputs)
+            if found:
+                self._projected[number] = found
         return result
 
     def with_projections(self, number: int, needed: Rows | None) -> Rows | None:
