@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cellcam.cells.finder import CellFinder, finder_options
+from cellcam.cells.finder import CellFinder, finder_files, finder_options
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import UsageError
 from cellcam.names import joined_names
@@ -181,7 +181,11 @@ class Request:
             else image.pixel_size_um,
             "series": image.series,
             "tolerate_missing": image.tolerate_missing,
-            "finder": {"name": self.finder.name, **_plain(finder_options(self.finder))},
+            "finder": {
+                "name": self.finder.name,
+                **_plain(finder_options(self.finder)),
+                **_plain({f"{n}_sha256": h for n, h in finder_files(self.finder).items()}),
+            },
             "channel_map": dict(self.channel_map),
             "t": self.t,
             "z": self.z,

@@ -8,10 +8,12 @@ takes. The user's own label images are a finder too, see `cellcam.cells.user_lab
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import EntryPoints, entry_points
+from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -249,3 +251,16 @@ def finder_options(finder: CellFinder | type[CellFinder]) -> dict[str, object]:
     if isinstance(finder, type):
         return {option.name: option.default for option in options}
     return {option.name: getattr(finder, option.name) for option in options}
+
+
+def finder_files(finder: CellFinder) -> dict[str, str]:
+    """SHA-256 of the files that a finder's options name, such as a network, by option."""
+    named = {
+        n: Path(value) for n, value in finder_options(finder).items() if isinstance(value, str)
+    }
+    return {name: _sha256(path) for name, path in named.items() if path.is_file()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -188,3 +188,13 @@ def test_its_options_are_those_of_the_command_line() -> None:
         *("--finder-option", "min_size=30"),
     ]
     assert finder_options(CellposeFinder)["min_size"] == 15
+
+
+def test_a_changed_file_of_the_network_is_another_request(tmp_path: Path) -> None:
+    path = tmp_path / "network"
+    request = Request(finder=CellposeFinder(model=str(path)))
+    path.write_bytes(b"one")
+    before = request.description()
+    assert before == request.description()
+    path.write_bytes(b"two")
+    assert before != request.description()
