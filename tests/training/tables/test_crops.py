@@ -153,8 +153,9 @@ def test_crops_for_a_model_have_its_size_and_its_order_of_channels(folder: Path)
 @pytest.mark.fault("images of several kinds of pixels in one table", "a warning names the kinds")
 def test_several_kinds_of_pixels_have_a_warning(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 200, (40, 40))
-    for name, kind in (("a", np.uint16), ("b", np.uint8), ("c", np.uint8)):
-        tifffile.imwrite(tmp_path / f"{name}.tif", pixels.astype(kind), photometric="miniswhite")
+    for i, kind in enumerate((np.uint16, np.uint8, np.uint8)):
+        image = (pixels + i).astype(kind)
+        tifffile.imwrite(tmp_path / f"{'abc'[i]}.tif", image, photometric="miniswhite")
     rows = {"image": ["a.tif", "b.tif", "c.tif"], "cls": list("aab"), "x": [9] * 3, "y": [9] * 3}
     table = read_cell_table(write_table(tmp_path, **rows), to_train=False)
     crops = read_crops(table, CropSettings(crop_size=(8, 8)))
