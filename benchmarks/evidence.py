@@ -32,12 +32,14 @@ from cellcam_training.simulated.planted_cells import DIFFICULTIES, simulate_cell
 from cellcam_training.simulated.planted_table import TEST_SEED
 from cellcam_training.tables.cell_table import read_cell_table
 from evidence_data import DATA_SETS
+from torch import Tensor
 
 from cellcam import IntegratedGradCAM, load_model
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
+from cellcam.evaluate.method import Method
 from cellcam.evaluate.metrics import METRICS
-from cellcam.evaluate.rivals import OWN, Method, compared_methods, own_method
+from cellcam.evaluate.rivals import OWN, compared_methods, own_method
 from cellcam.evaluate.statistics import bootstrap_mean
 from cellcam.explain.baselines import BaselineName
 from cellcam.explain.integration.integral import Formula
@@ -119,13 +121,13 @@ def _chosen(data: Path, out: Path, most: int) -> Iterator[tuple[str, CellModel, 
             yield name, model, own.part(np.flatnonzero(own.groups % 2 == 1)[:most])
 
 
-def _settings(model: CellModel) -> Iterator[Method]:
+def _settings(model: CellModel, x: Tensor) -> Iterator[Method]:
     """Plain Grad-CAM first, then every setting that could be the default."""
     network, black = model.network, model.black()
     last = network_entry(model.spec.network).cam_layer
     layers = [last, *EARLIER[model.spec.network]]
     for layer in layers:
-        found = compared_methods(IntegratedGradCAM(network, layer, black=black), layer)
+        found = compared_methods(IntegratedGradCAM(network, layer, black=black), layer, x)
         plain = {method.name: method for method in found}
         for name in ("Grad-CAM", "LayerCAM"):
             yield replace(plain[name], name=f"plain {name} at {layer}")
@@ -146,7 +148,7 @@ def _choices(model: CellModel, cells: ExplainedCells) -> list[dict[str, Any]]:
     own = cells.groups[seen.numpy()]
     found: list[dict[str, Any]] = []
     first = None
-    for method in _settings(model):
+    for method in _settings(model, x):
         maps = method.maps(x, classes)
         points = maps.flatten(1).any(1)
         ebpg, bbox, pointing = (

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from cellcam import IntegratedGradCAM
 from cellcam.evaluate.comparison import costs, judge_methods, summary
 from cellcam.evaluate.localisation import box_regions
 from cellcam.evaluate.rivals import ADAPTIVE, compared_methods
@@ -81,8 +82,9 @@ def main(
     x, classes, regions, groups = seen(folder, pairs(folder, part, images))
     judging = network_of(network, weights, n_classes, device)
     black = (-MEAN / SPREAD).to(device)
+    own = IntegratedGradCAM(judging, LAYERS[network], black=black)
     judged = judge_methods(
-        compared_methods(judging, LAYERS[network], black),
+        compared_methods(own, LAYERS[network], x.to(device)),
         judging,
         x.to(device),
         classes.to(device),

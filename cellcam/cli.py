@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from math import inf
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -20,10 +21,12 @@ from cellcam.cli_options import (
     Out,
     Quiet,
     Series,
+    numbers_of,
     takes_request,
 )
 from cellcam.console import Console
 from cellcam.errors import CellCamError, StoppedError, UsageError, full_disk, is_full_disk
+from cellcam.names import split_names
 from cellcam.request import Request
 from cellcam.stacks.writing import writable_file
 
@@ -211,8 +214,8 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath) or NAME.h5ad. Of "
-            "several images '{name}.geojson'.",
+            help="OME-TIFF to write; of a run's cells NAME.geojson (QuPath), NAME.h5ad or "
+            "NAME.zarr (SpatialData). Of several images '{name}.geojson'.",
             callback=writable_file,
         ),
     ],
@@ -233,12 +236,59 @@ def export(
         from cellcam.exchange.anndata import export_anndata
 
         export_anndata(image, out)
+    elif out.suffix == ".zarr":
+        from cellcam.pipeline.export_spatialdata import export_spatialdata
+
+        for note in export_spatialdata(image, out):
+            console.say(f"Note: {note}")
     else:
         from cellcam.stacks.ome_zarr import export_tiff
 
         check_image_target(image, out)
         export_tiff(image, out)
     _say_written(console, written)
+
+
+@app.command("import-bundle")
+def import_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a MONAI Bundle for classification.")],
+    out: Out,
+    offset: Annotated[
+        str, typer.Option(help="What the network subtracts from the counts of each channel: 10,0.")
+    ],
+    scale: Annotated[str, typer.Option(help="What it then divides them by: 100,50.")],
+    channels: Annotated[str | None, typer.Option(help="Names, where it does not say.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names, where it does not say.")] = None,
+    crop_size: Annotated[
+        str | None, typer.Option(help="Pixels of a crop, Y,X or Z,Y,X, where it does not say.")
+    ] = None,
+    pixel_size: Annotated[
+        str | None, typer.Option(help="Pixel size of its crops in um: one number, Y,X or Z,Y,X.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a model folder of somebody's MONAI Bundle; nothing in it is executed."""
+    from cellcam.models.foreign_bundle import import_bundle as make_model
+    from cellcam.models.normalisation import Normalisation
+
+    pixel = numbers_of(pixel_size, "--pixel-size") or None
+    scales = numbers_of(scale, "--scale")
+    if not all(0 < one < inf for one in scales):
+        raise UsageError(f"--scale {scale}: counts are divided by it, so it must be positive.")
+    model = make_model(
+        bundle,
+        out,
+        normalisation=Normalisation(offset=numbers_of(offset, "--offset"), scale=scales),
+        channels=split_names(channels) or None,
+        classes=split_names(classes) or None,
+        crop_size=[int(edge) for edge in numbers_of(crop_size, "--crop-size")] or None,
+        pixel_size_um=pixel * 2 if pixel and len(pixel) == 1 else pixel,
+    )
+    spec = model.spec
+    console = Console(as_json=json)
+    console.say(f"{spec.network}: {', '.join(spec.channels)} -> {', '.join(spec.classes)}.")
+    console.say(f"Note: {spec.note}")
+    console.report({"written": str(out), "network": spec.network, "classes": list(spec.classes)})
 
 
 @app.command()

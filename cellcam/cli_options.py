@@ -89,14 +89,24 @@ def request_from_options(
     finder: Annotated[
         str, typer.Option(help="How cells are found: threshold, or an installed finder.")
     ] = "threshold",
-    find_channel: Annotated[str | None, typer.Option(help="Channel that shows the cells.")] = None,
+    find_channel: Annotated[
+        str | None,
+        typer.Option(help="Channel that shows the cells; several together: red,green,blue."),
+    ] = None,
     diameter_um: Annotated[
         float | None,
         typer.Option(help="Typical diameter of a cell in um; 10 where the model does not say."),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Intensity of the smoothed channel above which a pixel is cell."),
+        typer.Option(help="Intensity of the smoothed channel beyond which a pixel is cell."),
+    ] = None,
+    look_for: Annotated[
+        str | None,
+        typer.Option(
+            help="Cells are bright, dark, or nuclei in hematoxylin (H&E); auto: dark in colour "
+            "pictures in white light, else bright."
+        ),
     ] = None,
     finder_option: Annotated[
         list[str] | None,
@@ -110,7 +120,12 @@ def request_from_options(
     options: dict[str, object] = dict(
         name_and_value(text, "OPTION=VALUE") for text in finder_option or ()
     )
-    known = {"channel": find_channel, "diameter_um": diameter_um, "threshold": threshold}
+    known = {
+        "channel": find_channel,
+        "diameter_um": diameter_um,
+        "threshold": threshold,
+        "look_for": look_for,
+    }
     options |= {name: value for name, value in known.items() if value is not None}
     names = split_names(channels) or None
     return Request(
@@ -179,11 +194,16 @@ def _plane(text: str | None) -> PlanesWanted:
 
 
 def _pixel_size(text: str | None) -> float | tuple[float, ...] | None:
-    try:
-        sizes = tuple(map(float, split_names(text)))
-    except ValueError:
-        raise UsageError(f"--pixel-size {text}: write one number, Y,X or Z,Y,X, in um.") from None
+    sizes = numbers_of(text, "--pixel-size")
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]
+
+
+def numbers_of(text: str | None, option: str) -> tuple[float, ...]:
+    """Numbers of a list such as ``0.5,0.5``; the option is named in the error."""
+    try:
+        return tuple(map(float, split_names(text)))
+    except ValueError:
+        raise UsageError(f"{option} {text}: write numbers, separated by commas.") from None
 
 
 def name_and_value(text: str, form: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ FINDER_WORDS = {
     "channel": "--find-channel",
     "diameter_um": "--diameter-um",
     "threshold": "--threshold",
+    "look_for": "--look-for",
 }
 CLASS_WORDS: dict[str, Literal["predicted", "all"]] = {"predicted": "predicted", "all": "all"}
 PlanesWanted = ZChoice | Literal["each"]
@@ -194,9 +195,11 @@ class Request:
             yield "--finder", self.finder.name
         defaults = finder_options(type(self.finder))
         for option, value in finder_options(self.finder).items():
+            if value == defaults[option]:
+                continue
             if option in FINDER_WORDS:
                 yield FINDER_WORDS[option], value
-            elif value != defaults[option]:
+            else:
                 yield "--finder-option", f"{option}={_text(value)}"
 
 

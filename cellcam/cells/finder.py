@@ -127,13 +127,20 @@ class FieldView:
 
     def stacked(self, channels: Sequence[str]) -> Pixels:
         """Pixels of several channels: (C, *shape)."""
-        return np.stack([self.pixels(name) for name in channels])
+        return np.stack(self.several(channels))
 
     def pixels(self, channel: str) -> Pixels:
         """Pixels of one channel, of the shape `shape`, in the stack's dtype."""
-        if channel in self.in_memory:
-            return self.in_memory[channel]
-        return self.stack.cut(*self.part.slices).field(self.t, self.z, [channel])[0]
+        return self.several([channel])[0]
+
+    def several(self, channels: Sequence[str]) -> list[Pixels]:
+        """Pixels of each of several channels; the file is read once for all of them."""
+        absent = [name for name in channels if name not in self.in_memory]
+        pixels = dict(self.in_memory)
+        if absent:
+            read = self.stack.cut(*self.part.slices).field(self.t, self.z, absent)
+            pixels |= zip(absent, read, strict=True)
+        return [pixels[name] for name in channels]
 
 
 class CellFinder(Protocol):
@@ -177,7 +184,8 @@ class CellFinder(Protocol):
 
         Returns
         -------
-        a frozen dataclass of plain values that travels to other processes, or None
+        a frozen dataclass of plain values that travels to other processes, or None; texts in its
+        attribute ``notes``, if it has one, are told to the user
         """
 
     def label(self, view: FieldView, measured: object) -> Labels:
@@ -197,8 +205,8 @@ def installed_finders() -> EntryPoints:
 
 
 def finder_names() -> list[str]:
-    """Names of the finders that are installed."""
-    return sorted(installed_finders().names)
+    """Names of the finders that are installed, the built-in one first."""
+    return sorted(installed_finders().names, key=lambda name: (name != "threshold", name))
 
 
 def make_finder(name: str, options: Mapping[str, object]) -> CellFinder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -18,6 +17,16 @@ from cellcam.cells.connected_parts import (
 from cellcam.cells.distance import distance_to_background
 from cellcam.cells.finder import FieldView, Labels, Pixels
 from cellcam.cells.gaussian import gaussian_mean, with_odd_rows
+from cellcam.cells.looks import (
+    Look,
+    LookFor,
+    as_one_text,
+    cells_bright,
+    check_colours,
+    from_one_text,
+    recognised,
+    shown_channels,
+)
 from cellcam.cells.no_data import Mask
 from cellcam.cells.otsu import contrast, otsu_of_root
 from cellcam.cells.splitting import split_parts
@@ -36,6 +45,10 @@ _STEPS = 2**15
 _CROP = 64
 # Four diameters hold a cell, its neighbour and the reach of all filters.
 _BORDER_DIAMETERS = 4
+_DARK = (
+    "The cells were looked for as dark on bright ground, because the picture shows white light. "
+    "If they are bright: --look-for bright."
+)
 
 
 @dataclass(frozen=True)
@@ -44,31 +57,45 @@ class FieldScale:
 
     Attributes
     ----------
-    threshold : intensity of the smoothed channel above which a pixel belongs to a cell
-        Infinite where there is nothing but noise.
+    threshold : see `ThresholdFinder`; infinite where there is nothing but noise
     diameter : typical diameter of a cell in pixels; None where there is no cell to measure
     smoothing : diameter that sets the smoothing, in pixels
+    look : what the cells look like
+    notes : what was recognised, for the user
     """
 
     threshold: float
     diameter: float | None
     smoothing: float
+    look: Look = "bright"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> float:
+        """Threshold in the image in which cells are bright."""
+        return -self.threshold if self.look == "dark" else self.threshold
 
 
 @dataclass(frozen=True)
 class ThresholdFinder:
-    """Bright cells or nuclei: Gaussian smoothing, a global threshold, distance, watershed.
+    """Cells or nuclei by Gaussian smoothing, a global threshold, distance and watershed.
 
     Attributes
     ----------
-    channel : the channel that shows the cells; None: the one that the model names, or the only one
+    channel : the channel that shows the cells; None: the one that the model names, the only one,
+        or the colours of a picture
+        Several names in one text, ``"red,green,blue"``, are looked at together.
     diameter_um, diameter : typical diameter of a cell in um or in pixels, one of the two
         Sets the smoothing, the smallest object and the largest hole. None: as the model says, or
         10 um where the pixel size is known, else the median diameter of the objects above the
         threshold.
-    threshold : intensity of the smoothed channel above which a pixel belongs to a cell
-        None: Otsu's threshold of the square root of the intensity above the background, which
-        keeps dim cells beside bright ones.
+    threshold : intensity of the smoothed channel beyond which a pixel belongs to a cell
+        Cells lie above it, dark ones below; for haematoxylin it is an optical density. None:
+        Otsu's threshold of the square root of the difference from the background, which keeps dim
+        cells beside bright ones.
+    look_for : ``"bright"`` cells on dark ground, ``"dark"`` cells on bright ground, or nuclei by
+        their ``"hematoxylin"`` in pictures of H&E; ``"auto"`` looks for dark cells in colour
+        pictures in white light, and for bright cells elsewhere
     """
 
     name: ClassVar[str] = "threshold"
@@ -78,18 +105,24 @@ class ThresholdFinder:
     diameter_um: float | None = None
     diameter: float | None = None
     threshold: float | None = None
+    look_for: LookFor = "auto"
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channel that shows the cells, once it is known."""
-        return () if self.channel is None else (self.channel,)
+        """The channels that show the cells, once they are known."""
+        return () if self.channel is None else from_one_text(self.channel)
 
     def for_stack(
         self, stack: Stack, channel: str | None, diameter_um: float | None
     ) -> ThresholdFinder:
         """See `CellFinder.for_stack`."""
         suggested = channel if channel in stack.channels else None
-        chosen = _finding_channel(stack, self.channel or suggested)
+        if self.look_for == "hematoxylin" and stack.is_colour:
+            suggested = None  # seen in all colours
+        shown = shown_channels(stack, self.channel or suggested)
+        if self.look_for == "hematoxylin":
+            check_colours(stack, shown)
+        chosen = as_one_text(shown)
         if self.diameter_um is None and self.diameter is None and stack.pixel_size_um.x is not None:
             return replace(self, channel=chosen, diameter_um=diameter_um)
         return replace(self, channel=chosen)
@@ -105,20 +138,30 @@ class ThresholdFinder:
         InputError
             If the channel or the field does not exist, or the diameter makes no sense.
         """
-        images = [self._image(view.cut(part)) for part in view.sample_parts()]
+        parts = [view.cut(part) for part in view.sample_parts()]
+        samples = [part.several(self._channels(view)) for part in parts]
+        look = self._look(view.stack, samples, [part.missing for part in parts])
+        pairs = zip(samples, parts, strict=True)
+        images = [_Image.of(sample, look, part.missing) for sample, part in pairs]
         if len(images) == 1:
-            view.kept[self._channel(view)] = images[0]
+            view.kept[self.name] = images[0]
         n_axes = len(view.shape)
         diameter, spacing = _in_pixels(view.stack, n_axes, self.diameter_um, self.diameter)
-        return _measured(images, diameter, self.threshold, spacing)
+        sign = -1 if look == "dark" else 1
+        level = None if self.threshold is None else sign * self.threshold
+        scale = _measured(images, diameter, level, spacing)
+        notes = (_DARK,) if (self.look_for, look) == ("auto", "dark") else ()
+        return replace(scale, threshold=sign * scale.threshold, look=look, notes=notes)
 
     def label(self, view: FieldView, measured: object) -> Labels:
         """Label image of a view; cells count from 1 in the order of their first pixel."""
         assert isinstance(measured, FieldScale)
         spacing = _spacing(view.stack.pixel_size_um[-len(view.shape) :])
-        image = view.kept.pop(self._channel(view), None)
-        image = image if isinstance(image, _Image) else self._image(view)
-        is_bright = image.smoothed(_sigma(measured.smoothing, spacing)) > measured.threshold
+        image = view.kept.pop(self.name, None)
+        if not isinstance(image, _Image):
+            pixels = view.several(self._channels(view))
+            image = _Image.of(pixels, measured.look, view.missing)
+        is_bright = image.smoothed(_sigma(measured.smoothing, spacing)) > measured.level
         mask, data = image.only_data(is_bright), image.data
         del image, is_bright  # labelling takes as much memory again
         return _labelled(mask, data, measured, spacing)
@@ -128,16 +171,23 @@ class ThresholdFinder:
         assert isinstance(measured, FieldScale)
         return int(np.ceil(_BORDER_DIAMETERS * (measured.diameter or 0)))
 
-    def _image(self, view: FieldView) -> _Image:
-        return _Image.of(view.pixels(self._channel(view)), view.missing)
+    def _channels(self, view: FieldView) -> tuple[str, ...]:
+        return shown_channels(view.stack, self.channel)
 
-    def _channel(self, view: FieldView) -> str:
-        return _finding_channel(view.stack, self.channel)
+    def _look(
+        self, stack: Stack, samples: Sequence[Sequence[Pixels]], missing: Sequence[Mask | None]
+    ) -> Look:
+        """What the cells look like, decided once for the whole field."""
+        if self.look_for == "hematoxylin":
+            check_colours(stack, shown_channels(stack, self.channel))
+        if self.look_for != "auto":
+            return self.look_for
+        return recognised(samples, missing) if stack.is_colour else "bright"
 
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """Pixels of the channel that shows the cells.
+    """Image in which the cells are bright.
 
     Attributes
     ----------
@@ -151,11 +201,11 @@ class _Image:
     means: dict[tuple[float, ...], NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pixels: Pixels, missing: Mask | None) -> _Image:
-        if missing is None and pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            missing = ~np.isfinite(pixels)
-        image: NDArray[np.float32] = with_odd_rows(pixels.shape, np.float32)
-        image[...] = pixels
+    def of(cls, channels: Sequence[Pixels], look: Look, missing: Mask | None) -> _Image:
+        image: NDArray[np.float32] = with_odd_rows(channels[0].shape, np.float32)
+        cells_bright(channels, look, image)
+        if missing is None and channels[0].dtype.kind == "f" and not np.isfinite(image).all():
+            missing = ~np.isfinite(image)
         if missing is None:
             return cls(image)
         image[missing] = 0
@@ -203,15 +253,17 @@ def find_cells(
     diameter_um: float | None = None,
     diameter: float | None = None,
     threshold: float | None = None,
+    look_for: LookFor = "auto",
 ) -> Labels:
-    """Label the bright cells or nuclei of one field with a `ThresholdFinder`.
+    """Label the cells or nuclei of one field with a `ThresholdFinder`.
 
     Parameters
     ----------
     stack : Stack
-    channel : name of the channel that shows the cells; may be left out for a single channel
+    channel : name of the channel that shows the cells; may be left out for a single channel and
+        for colour pictures
     t, z : the field, see `Stack.field`
-    diameter_um, diameter, threshold : see `ThresholdFinder`
+    diameter_um, diameter, threshold, look_for : see `ThresholdFinder`
 
     Returns
     -------
@@ -222,21 +274,10 @@ def find_cells(
     InputError
         If the channel or the field does not exist or the scale makes no sense.
     """
-    finder = ThresholdFinder(channel, diameter_um, diameter, threshold)
+    finder = ThresholdFinder(channel, diameter_um, diameter, threshold, look_for)
     view = FieldView.whole(stack, t, z).with_pixels(stack.channels)
     view = view.with_fill(stack.channels, _CROP)
     return finder.label(view, finder.measure(view))
-
-
-def _finding_channel(stack: Stack, channel: str | None = None) -> str:
-    """Channel that shows the cells: the one named, or the only one."""
-    if channel is None and len(stack.channels) > 1:
-        raise InputError(
-            f"{stack.name} has the channels {', '.join(stack.channels)}, and nothing says which of "
-            f"them shows the cells. Name it: --find-channel {shlex.quote(stack.channels[0])}, in "
-            f"Python channel={stack.channels[0]!r}, or another of them."
-        )
-    return channel or stack.channels[0]
 
 
 def _labelled(
@@ -302,7 +343,7 @@ def _measured(
     threshold: float | None,
     spacing: tuple[float, ...],
 ) -> FieldScale:
-    """Threshold and diameter, as far as they are not given, from samples of a field."""
+    """Threshold and diameter, as far as they are not given, from samples with bright cells."""
     smoothing = diameter or _UNKNOWN_DIAMETER
     if threshold is not None and diameter is not None:
         return FieldScale(threshold, diameter, smoothing)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cellcam.evaluate.method import Method
 from cellcam.evaluate.metrics import METRICS, MappedImages, measured
-from cellcam.evaluate.rivals import Method
 from cellcam.evaluate.statistics import bootstrap_mean, holm, sign_flip_test
 from cellcam.progress import Progress, nobody
 

@@ -94,7 +94,7 @@ def load_model(folder: str | Path, device: str = "auto", engine: str = "torch") 
     network = build_network(spec.network, spec.spatial_dims, len(spec.channels), len(spec.classes))
     network.load_state_dict(tensors, strict=True)
     model = CellModel(spec, network, chosen, known)
-    _check_on_a_crop(model, folder)
+    check_on_a_crop(model, folder)
     if engine != model.engine.facts.name:
         model.engine = choose_engine(engine, network, chosen, spec.input_shape, spec.temperature)
     return model
@@ -146,14 +146,14 @@ def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     path = folder / WEIGHTS
-    expected = _expected_tensors(spec)
+    expected = expected_tensors(spec)
     room = sum(t.numel() * t.element_size() for t in expected.values()) + 100_000
     tensors = read_tensors(path, spec.weights_sha256, 2 * room, load)
-    _check_tensors(tensors, expected, path)
+    check_tensors(tensors, expected, path)
     return tensors
 
 
-def _expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
+def expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
     """Names, shapes and types of the network's tensors, without allocating them."""
     import torch
 
@@ -164,7 +164,8 @@ def _expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
-def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors that differ in name, shape or type from those expected, or are not finite."""
     import torch
 
     odd = sorted(set(tensors) ^ set(expected))
@@ -184,7 +185,7 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
             raise ModelError(f"{path} holds NaN or infinite values in {name}. Train it again.")
 
 
-def _check_on_a_crop(model: CellModel, folder: Path) -> None:
+def check_on_a_crop(model: CellModel, folder: Path) -> None:
     """Call a crop without light, and find the layer of its maps."""
     import numpy as np
 

@@ -161,7 +161,7 @@ def find_field(
         (
             *_about_data(view.fill),
             *(_about_channels(view, matched.channels) if read.shape == read.whole else ()),
-            *_about_labels(finder, measured),
+            *_about_cells(finder, measured),
         ),
     )
 
@@ -196,8 +196,8 @@ def _about_channels(view: FieldView, channels: Sequence[str]) -> Iterator[str]:
         yield f"{text.format(', '.join(names))} Is this the image that was meant?"
 
 
-def _about_labels(finder: CellFinder, measured: object) -> tuple[str, ...]:
-    facts = measured.notes if isinstance(measured, LabelFacts) else ()
+def _about_cells(finder: CellFinder, measured: object) -> tuple[str, ...]:
+    facts = getattr(measured, "notes", ())
     return (*(finder.notes if isinstance(finder, UserLabels) else ()), *facts)
 
 

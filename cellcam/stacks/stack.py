@@ -45,7 +45,7 @@ class Stack:
     name : the file's name without its ending
     channels_named : whether the names were stated, by the file or by the user
     stored : (y, x) pixels that the file stores, and so reads, together; None if unknown
-    is_colour : whether the channels are the red, green, blue, and perhaps alpha, of a picture
+    is_colour : whether the channels are colours of a picture: red, green, blue, perhaps alpha
     notes : what the user must know about the pixels, such as planes that are missing
     files : the files that hold its planes and its description, where these are several
     """

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cellcam.evaluate.comparison import costs, judge_methods, summary
+from cellcam.evaluate.method import Method
 from cellcam.evaluate.metrics import METRICS
-from cellcam.evaluate.rivals import Method
 
 
 class Corner(nn.Module):

@@ -10,7 +10,8 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cellcam.evaluate import rivals
-from cellcam.evaluate.rivals import Method, compared_methods
+from cellcam.evaluate.method import Method
+from cellcam.evaluate.rivals import compared_methods, left_out
 from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.registry import build_network
 
@@ -24,6 +25,8 @@ NAMES = {
     "LayerCAM at features.1",
     "Score-CAM",
     "Integrated Gradients",
+    "Expected Gradients",
+    "edge filter",
 }
 
 
@@ -35,12 +38,13 @@ def dims(request: pytest.FixtureRequest) -> int:
 def case(dims: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     network = build_network("small_cnn", dims, 2, 3).eval()
-    return network, torch.rand(4, 2, *[16] * dims), torch.tensor([0, 1, 2, 1])
+    size = {2: 16, 3: 8}[dims]
+    return network, torch.rand(4, 2, *[size] * dims), torch.tensor([0, 1, 2, 1])
 
 
 def compared(network: torch.nn.Module, dims: int) -> list[Method]:
     own = IntegratedGradCAM(network, "features.1", formula="complete", baselines="background")
-    return compared_methods(own, "features", dims)
+    return compared_methods(own, "features", case(dims)[1])
 
 
 def made(dims: int, without: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Method]:
@@ -101,3 +105,20 @@ def test_maps_of_pytorch_grad_cam_are_those_before_rescaling() -> None:
     assert plain.shape[2:] == (4, 4)
     for ours, theirs in zip(own, scaled, strict=True):
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
+
+
+def test_missing_packages_are_named_with_the_command_that_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert left_out() == []
+    found = made(2, {"pytorch_grad_cam", "captum", "torchcam"}, monkeypatch)
+    assert set(found) == NAMES - {
+        "LayerCAM",
+        "LayerCAM at features.1",
+        "Score-CAM",
+        "Integrated Gradients",
+    }
+    missing = left_out()
+    assert len(missing) == 3
+    assert all("pip install 'cellcam[rivals]'" in line for line in missing)
+    assert any("Score-CAM" in line for line in missing)

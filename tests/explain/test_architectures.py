@@ -12,7 +12,9 @@ import torch
 import torchvision
 from monai.networks import nets
 from support.brute_force import integrated_gradcam
+from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitTransformerCfg
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from cellcam import IntegratedGradCAM
 
@@ -54,8 +56,11 @@ monai_transformer = {
     "num_classes": 3,
 }
 ARCHITECTURES = {
-    "torchvision ResNet-18": Case(
-        partial(torchvision.models.resnet18, num_classes=3), "layer4", channels_first, (3, 64, 64)
+    "torchvision ResNet": Case(
+        partial(ResNet, BasicBlock, [1, 1, 1, 1], num_classes=3),
+        "layer4",
+        channels_first,
+        (3, 64, 64),
     ),
     "timm ResNet-10": Case(of_timm("resnet10t"), "layer4", channels_first, (3, 64, 64)),
     "timm ConvNeXt": Case(
@@ -136,6 +141,23 @@ ARCHITECTURES = {
         "blocks.1",
         channels_first,
         (3, 32, 32),
+    ),
+    "timm CoAtNet": Case(
+        partial(
+            MaxxVit,
+            MaxxVitCfg(
+                embed_dim=(8, 8, 16, 16),
+                depths=(1, 1, 1, 1),
+                block_type=("C", "C", "T", "T"),
+                stem_width=8,
+                transformer_cfg=MaxxVitTransformerCfg(dim_head=8),
+            ),
+            img_size=64,
+            num_classes=3,
+        ),
+        "norm",
+        channels_first,
+        (3, 64, 64),
     ),
     "MONAI DenseNet": Case(
         partial(nets.DenseNet, 2, 3, 3, 8, 4, (2, 2)), "class_layers.relu", channels_first

@@ -28,11 +28,17 @@ def rows_of(network: nn.Module, layer: str) -> tuple[Rows | None, ...]:
     return find_facts(network, Target(layer), x, "float32", None).split.rows
 
 
+def without_projections(rows: tuple[Rows | None, ...]) -> tuple[Rows | None, ...]:
+    return tuple(known and known._replace(projected=None) for known in rows)
+
+
 def test_the_last_block_computes_the_class_token_alone() -> None:
     token = Rows(0, 1, 10)
-    # Keys and values of all tokens; then attention, its projection and the two linear layers.
-    assert rows_of(transformer(), "blocks.1") == (None, *[token] * 4)
-    assert rows_of(transformer(), "blocks.0") == (*[None] * 6, *[token] * 4)
+    # A norm of all tokens; keys, queries and values, of which the class token's query is left;
+    # attention, its projection, norm, linear layer, GELU, linear layer, norm.
+    last = (None, *[token] * 8)
+    assert without_projections(rows_of(transformer(), "blocks.1")) == last
+    assert without_projections(rows_of(transformer(), "blocks.0")) == (*[None] * 8, *last)
 
 
 def test_where_all_tokens_are_read_all_are_computed() -> None:
@@ -65,3 +71,58 @@ def test_a_token_that_is_chosen_by_its_value_is_never_left_out(by_value: bool) -
         ours = IntegratedGradCAM(network, "patches")(x, 0, n_steps=5)
         brute = integrated_gradcam(network, "patches", x, torch.zeros_like(x), 0, 5)
         torch.testing.assert_close(ours.maps[0, 0], brute, rtol=1e-9, atol=1e-12)
+
+
+class _Attends(nn.Module):
+    """Reads the third token behind an attention, whose keys may be changed in place."""
+
+    def __init__(self, in_place: bool, biased: bool = True, by_keyword: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.patches, self.in_place = nn.Conv2d(3, 16, 8, 8), in_place
+        self.by_keyword = by_keyword
+        self.queries = nn.Linear(16, 16)
+        self.keys, self.values = nn.Linear(16, 16, bias=biased), nn.Linear(16, 32, bias=biased)
+        self.classify = nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).mT
+        by_head = [
+            layer(tokens).unflatten(2, (2, -1)).transpose(1, 2)
+            for layer in (self.queries, self.keys, self.values)
+        ]
+        if self.in_place:
+            by_head[1].mul_(2)
+        attention = nn.functional.scaled_dot_product_attention
+        if self.by_keyword:
+            seen = attention(by_head[0], key=by_head[1], value=by_head[2], scale=0.7)
+        else:
+            seen = attention(*by_head, scale=0.7)
+        return self.classify(seen.transpose(1, 2).flatten(2)[:, 2])
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_keys_and_values_of_a_single_query_are_left_out(biased: bool) -> None:
+    network = _Attends(in_place=False, biased=biased).double().eval()
+    found = rows_of(network, "patches")
+    assert [heads.number for heads in found[3].projected] == [1, 2]
+    third, any_row = Rows(2, 3, 36), Rows(0, 1, 36)
+    assert without_projections(found) == (third, any_row, any_row, third)
+    check_by_brute_force(network)
+
+
+@pytest.mark.parametrize("options", [{"in_place": True}, {"in_place": False, "by_keyword": True}])
+def test_keys_that_are_changed_in_place_or_passed_by_keyword_are_computed(
+    options: dict[str, bool],
+) -> None:
+    network = _Attends(**options).double().eval()
+    assert [known and known.projected for known in rows_of(network, "patches")] == [None] * 4
+    check_by_brute_force(network)
+
+
+def check_by_brute_force(network: nn.Module) -> None:
+    x = torch.rand(1, 3, 48, 48, dtype=torch.float64)
+    ours = IntegratedGradCAM(network, "patches")(x, "all", n_steps=3)
+    for k in range(3):
+        brute = integrated_gradcam(network, "patches", x, torch.zeros_like(x), k, 3)
+        torch.testing.assert_close(ours.maps[0, k], brute, rtol=1e-9, atol=1e-12)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,46 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from napari_cellcam.explain_dock.choice_panel import USE_AS_CELLS
 from napari_cellcam.explain_dock.explain_widget import ExplainWidget
+from napari_cellcam.explain_dock.layer_offers import USE_AS_CELLS
 from napari_cellcam.layers.layer_facts import apply_facts
 from napari_cellcam.layers.stack_layers import FileFacts, stack_layers
 from napari_cellcam.state.image_facts import ImageFacts
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
+from support.pictures import stained
 from support.window import CLASSIFY_TITLE, TWO_CENTRES, Until, classified, discs
 
-from cellcam import open_stack
+from cellcam import find_cells, open_stack
 from cellcam.errors import InputError
+from cellcam.models.normalisation import Normalisation
 
 pytestmark = pytest.mark.gui
+
+
+def test_in_the_colours_of_a_picture_cells_are_found_together(
+    make_napari_viewer_proxy: Any, make_folder: Callable[..., Path], until: Until, tmp_path: Path
+) -> None:
+    channels = ("red", "green", "blue")
+    scaling = Normalisation(offset=(0.0,) * 3, scale=(100.0,) * 3)
+    folder = make_folder(channels=channels, normalisation=scaling, pixel_size_um=(0.5, 0.5))
+    tifffile.imwrite(tmp_path / "a.tif", stained(), photometric="rgb")
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("cellcam", CLASSIFY_TITLE)
+    viewer.open(tmp_path / "a.tif", plugin="cellcam")
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(viewer.layers))
+    widget.choices.choose_model(str(folder))
+    for look in ("auto", "hematoxylin"):
+        for source in channels:
+            widget.choices.sources[source].setCurrentText(f"a: {source}")
+        widget.choices.look_for.setCurrentIndex(widget.choices.look_for.findData(look))
+        widget.choices.diameter.setValue(6)
+        session = classified(widget, until)
+        picture = open_stack(tmp_path / "a.tif", pixel_size_um=0.5)
+        expected = find_cells(picture, diameter_um=6, look_for=look)
+        assert len(session.table) == expected.max() > 1
+    assert "--look-for hematoxylin" in widget.copy_command()
+    widget.release()
 
 
 @pytest.fixture
@@ -164,6 +192,45 @@ def test_a_colour_of_a_picture_is_a_channel_of_the_model_and_of_the_command(
         session.table[["label", "y", "x", "class"]],
         check_dtype=False,
     )
+
+
+def test_dark_cells_of_a_picture_are_those_of_the_command(
+    scaled: ExplainWidget, until: Until, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", stained(eosin=0), photometric="rgb")
+    scaled.viewer.open(tmp_path / "a.tif", plugin="cellcam")
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(scaled.viewer.layers))
+    scaled.choices.sources["DNA"].setCurrentText("a: red")
+    scaled.choices.sources["actin"].setCurrentText("a: green")
+    session = classified(scaled, until)
+    assert len(session.table) > 3
+    run(shlex.split(scaled.copy_command()), tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "a.cells.csv")
+    assert table["label"].tolist() == session.table["label"].tolist()
+    np.testing.assert_allclose(table[["y", "x"]], session.table[["y", "x"]])
+    scaled.choices.look_for.setCurrentIndex(scaled.choices.look_for.findData("bright"))
+    assert "--look-for bright" in scaled.copy_command()
+
+
+def test_a_network_of_cellpose_is_named_by_its_file(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    places = {
+        "threshold": "cellcam.cells.threshold_finder:ThresholdFinder",
+        "cellpose": "cellcam.cells.cellpose_finder:CellposeFinder",
+    }
+    entries = [EntryPoint(name, at, "cellcam.finders") for name, at in places.items()]
+    monkeypatch.setattr("cellcam.cells.finder.installed_finders", lambda: EntryPoints(entries))
+    widget: ExplainWidget = request.getfixturevalue("scaled")
+    open_as(widget, unstated_file(tmp_path), FileFacts("CYX", ("DNA", "actin")))
+    apply_facts(ImageFacts("YX", (0.5, 0.5)), list(widget.viewer.layers))
+    assert widget.choices.network.isHidden()
+    widget.choices.finder.setCurrentText("cellpose")
+    assert not widget.choices.network.isHidden()
+    widget.choices.network.setText("my networks/cpsam")
+    words = shlex.split(widget.copy_command())
+    assert words[words.index("--finder") + 1] == "cellpose"
+    assert words[words.index("--finder-option") + 1] == "model=my networks/cpsam"
 
 
 def test_an_image_of_patches_can_be_used_as_cells(widget: ExplainWidget, until: Until) -> None:

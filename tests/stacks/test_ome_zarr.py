@@ -36,6 +36,24 @@ def test_blocks_come_back_as_one_image(tmp_path: Path, monkeypatch: pytest.Monke
     assert stack.name == "a.maps"
 
 
+def test_ome_zarr_models_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    v05 = pytest.importorskip("ome_zarr_models.v05", reason="needs ome-zarr-models")
+    monkeypatch.setattr("cellcam.stacks.ome_zarr._CHUNK", 64)
+    written(tmp_path / "a.ome.zarr", monkeypatch)
+    image = v05.Image.from_zarr(zarr.open_group(tmp_path / "a.ome.zarr", mode="r"))
+    (multiscale,) = image.ome_attributes.multiscales
+    assert [(axis.name, axis.type) for axis in multiscale.axes] == [
+        ("t", "time"),
+        ("c", "channel"),
+        *((axis, "space") for axis in "zyx"),
+    ]
+    finest, coarser = (one.coordinateTransformations[0].scale for one in multiscale.datasets[:2])
+    assert list(finest) == [1, 1, 1, 0.5, 0.25]
+    assert list(coarser) == [1, 1, 1, 1, 0.5]
+    channels = image.ome_attributes.omero["channels"]
+    assert [channel["label"] for channel in channels] == ["G1", "M"]
+
+
 def test_a_window_of_a_large_image_is_read_without_the_rest(tmp_path: Path) -> None:
     stack = Stack.from_array(np.zeros((5000, 6000), np.uint8), "YX")
     create_zarr(tmp_path / "a.ome.zarr", stack, ["G1", "M"], np.float32, (2048, 2048), 1)

@@ -361,6 +361,8 @@ def _say_explanations(metrics: ExplanationMetrics, console: Console) -> None:
     for check in metrics.checks:
         if not check.passed:
             console.say(f"  Warning: {check.name} is {check.figure.value:.3g}, {check.expected}.")
+    for reason in metrics.left_out:
+        console.say(f"  {reason}")
 
 
 def _cross_validated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -19,45 +20,49 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from cellcam.cells.finder import CellFinder, finder_names, make_finder
+from cellcam.cells.finder import CellFinder, finder_names, finder_options, make_finder
+from cellcam.cells.looks import as_one_text
 from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError
 from cellcam.models.network_input import ClassifierDraft
 from cellcam.request import Classes, Request
+from napari_cellcam.explain_dock.layer_offers import FIND_CELLS, best_match, layer_kind, offer
 from napari_cellcam.explain_dock.new_classifier import NewClassifier, NewClassifierDialog
 from napari_cellcam.layers.channel_sources import (
     ColourSample,
     channel_sources,
-    source_channel,
+    is_picture,
     source_layer,
     source_name,
 )
 from napari_cellcam.layers.label_images import image_could_be_labels
 from napari_cellcam.layers.layer_choices import LayerChoices
+from napari_cellcam.layers.layer_list import disconnect_layer_list, layer_list_events
 from napari_cellcam.layers.result_layers import is_result
 from napari_cellcam.layers.stack_from_layers import layer_axes, layer_pixel_size, n_planes
 from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
+from napari_cellcam.widgets.look_choice import LookChoice
 from napari_cellcam.widgets.model_choice import ModelChoice
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
+from napari_cellcam.widgets.number_field import number_field
 from napari_cellcam.widgets.plane_choice import PlaneChoice
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import napari
     from napari.layers import Image, Layer
-    from napari.utils.events import Event, EventEmitter
+    from napari.utils.events import Event
     from pydantic import JsonValue
 
     from cellcam.models.network_input import NetworkInput
     from napari_cellcam.widgets.device_choice import DeviceChoice
 
-USE_AS_CELLS = "use as cells: "
-_FIND, _PREDICTED, _ALL = "find them", "the predicted class", "all classes"
+_PREDICTED, _ALL = "the predicted class", "all classes"
 
 
 class ChoicePanel(QWidget):
@@ -103,7 +108,7 @@ class ChoicePanel(QWidget):
         self.facts.applied.connect(self._after_facts)
         column.addWidget(self.facts)
         column.addLayout(self._cell_rows())
-        for event in _layer_list_events(viewer):
+        for event in layer_list_events(viewer):
             event.connect(self.refresh_layers)
 
     def release(self) -> None:
@@ -133,7 +138,7 @@ class ChoicePanel(QWidget):
     def new_classifier(self) -> None:
         """Ask what a new classifier sees, and begin it."""
         layers = [layer for layer in self.viewer.layers if not is_result(layer)]
-        images = [layer for layer in layers if _kind(layer) == "image"]
+        images = [layer for layer in layers if layer_kind(layer) == "image"]
         if not images:
             self.failed.emit(InputError("Open an image first: its stains and cells are learned."))
             return
@@ -148,12 +153,12 @@ class ChoicePanel(QWidget):
         self.model.show_draft(new.draft)
         with self._one_change():
             self._show_channels(new.draft, dict(new.layers))
-            _offer(self.cells, self._labels_layers(), new.labels, first_item=_FIND)
+            offer(self.cells, self._labels_layers(), new.labels, first_item=FIND_CELLS)
 
     def restore_draft(self, described: dict[str, JsonValue], layers: Mapping[str, str]) -> None:
         """Choose a draft of before, as `opened` described it."""
         draft = TypeAdapter(ClassifierDraft).validate_python(described)
-        images = [layer for layer in self.viewer.layers if _kind(layer) == "image"]
+        images = [layer for layer in self.viewer.layers if layer_kind(layer) == "image"]
         by_name = {source_name(source): source for source in channel_sources(images)}
         chosen = {name: by_name[layer] for name, layer in layers.items() if layer in by_name}
         self.begin_draft(NewClassifier(draft, chosen, None))
@@ -282,8 +287,16 @@ class ChoicePanel(QWidget):
             "diameter_um" if self._is_scaled else "diameter": self.diameter.value() or None,
             "threshold": self.threshold.value() or None,
         }
+        if self.look_for.chosen() != "auto":
+            options["look_for"] = self.look_for.chosen()
+        if self._needs_network():
+            options["model"] = self.network.text() or None
         given = {name: value for name, value in options.items() if value is not None}
         return make_finder(self.finder.currentText(), given)
+
+    def _needs_network(self) -> bool:
+        """Whether the chosen finder is a network in a file."""
+        return "model" in finder_options(make_finder(self.finder.currentText(), {}))
 
     def chosen_classes(self) -> Classes:
         """Classes to explain, see `Request`."""
@@ -302,15 +315,15 @@ class ChoicePanel(QWidget):
 
     def _offer_layers(self, chosen: dict[str, Image | None]) -> None:
         others = [layer for layer in self.viewer.layers if not is_result(layer)]
-        images = [layer for layer in others if _kind(layer) == "image"]
+        images = [layer for layer in others if layer_kind(layer) == "image"]
         offered = channel_sources(images)
         first_before = self._first_image()
         for name, choice in self.sources.items():
             wanted = chosen.get(name)
             if wanted not in offered:
-                wanted = _best_match(name, offered, len(self.sources))
-            _offer(choice, offered, wanted)
-        _offer(self.cells, self._labels_layers(), self.cells.currentData(), first_item=_FIND)
+                wanted = best_match(name, offered, len(self.sources))
+            offer(choice, offered, wanted)
+        offer(self.cells, self._labels_layers(), self.cells.currentData(), first_item=FIND_CELLS)
         if self._first_image() is not first_before:
             self._suggest_axes()
             self._note_change()
@@ -319,13 +332,13 @@ class ChoicePanel(QWidget):
     def _labels_layers(self) -> list[Layer]:
         """Labels layers, and images whose whole numbers lie in patches."""
         layers = [layer for layer in self.viewer.layers if not is_result(layer)]
-        labels = [layer for layer in layers if _kind(layer) == "labels"]
+        labels = [layer for layer in layers if layer_kind(layer) == "labels"]
         return [*labels, *filter(image_could_be_labels, layers)]
 
     def _show_facts(self) -> None:
         """Say what is unknown about the chosen layers."""
         chosen = [source_layer(source) for source in self._chosen().values() if source is not None]
-        images = [n for n in self.viewer.layers if _kind(n) == "image" and not is_result(n)]
+        images = [n for n in self.viewer.layers if layer_kind(n) == "image" and not is_result(n)]
         self.facts.show_layers(chosen or images[:1], self.viewer.layers)
 
     def _remember_planes(self) -> None:
@@ -358,15 +371,18 @@ class ChoicePanel(QWidget):
         self.finder = NarrowComboBox()
         self.finder.addItems(finder_names())
         self.finder.setCurrentText(ThresholdFinder.name)
-        self.diameter = _number(1000, "as the model says", " um")
-        self.threshold = _number(2**32, "auto")
-        self.threshold.setToolTip("Intensity above which a pixel of the channel is cell.")
+        self.network = QLineEdit()
+        self.network.setPlaceholderText("file of the network, such as cpsam_v2")
+        self.diameter = number_field(1000, "as the model says", " um")
+        self.threshold = number_field(2**32, "auto")
+        self.threshold.setToolTip("Intensity beyond which a pixel of the channel is cell.")
         self.threshold.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.preview = QCheckBox("Preview")
         self.preview.setToolTip("Outline the cells that would be found in the plane you see.")
         row = QHBoxLayout()
         row.addWidget(self.threshold, 1)
         row.addWidget(self.preview)
+        self.look_for = LookChoice()
         self.classes = NarrowComboBox()
         self.axes.textChanged.connect(self._note_change)
         form.addRow("Axes", self.axes)
@@ -376,6 +392,12 @@ class ChoicePanel(QWidget):
         form.addRow("Cells", self.cells)
         if self.finder.count() > 1:
             form.addRow("Found by", self.finder)
+            form.addRow("Network", self.network)
+            show = partial(form.setRowVisible, self.network)
+            self.finder.currentIndexChanged.connect(lambda _: show(self._needs_network()))
+            show(self._needs_network())
+            self.network.editingFinished.connect(self._note_change)
+        form.addRow("Look for", self.look_for)
         form.addRow("Diameter", self.diameter)
         form.addRow("Threshold", row)
         form.addRow("Explain", self.classes)
@@ -383,7 +405,7 @@ class ChoicePanel(QWidget):
         self.preview.toggled.connect(self._note_change)
         for field in (self.diameter, self.threshold):
             field.valueChanged.connect(self._note_change)
-        for choice in (self.cells, self.finder):
+        for choice in (self.cells, self.finder, self.look_for):
             choice.currentIndexChanged.connect(self._note_change)
         self.planes.changed.connect(self._note_change)
         return form
@@ -413,71 +435,16 @@ class ChoicePanel(QWidget):
         return chosen
 
     def _find_channel(self) -> str | None:
-        """Channel in which cells are found; None if the model's description has it."""
+        """Channel in which cells are found; None if the model or the picture says it."""
+        if self.look_for.chosen() == "hematoxylin":
+            return as_one_text([*self.sources][:3])
         finding = self.spec is not None and self.spec.finding
-        if finding and finding.channel in self.sources:
+        is_named = finding and finding.channel in self.sources
+        if is_named or is_picture(self._chosen().values()):
             return None
         return next(iter(self.sources), None)
-
-
-def disconnect_layer_list(
-    viewer: napari.viewer.Viewer, callback: Callable[[Event], None], _: object = None
-) -> None:
-    """Disconnect a callback from the events of the layer list."""
-    for event in _layer_list_events(viewer):
-        event.disconnect(callback)
-
-
-def _layer_list_events(viewer: napari.viewer.Viewer) -> list[EventEmitter]:
-    """Events of added, removed and renamed layers; napari 0.6 has no event for new names."""
-    events = viewer.layers.events
-    known = (getattr(events, name, None) for name in ("inserted", "removed", "renamed"))
-    return [event for event in known if event is not None]
-
-
-def _offer(
-    choice: QComboBox,
-    layers: Sequence[Layer],
-    wanted: Layer | None,
-    first_item: str | None = None,
-) -> None:
-    """Fill a choice with layers; it emits no change if the chosen layer stays."""
-    same = choice.currentData() == wanted
-    blocked = choice.blockSignals(same or choice.signalsBlocked())
-    choice.clear()
-    if first_item is not None:
-        choice.addItem(first_item, None)
-    for layer in layers:
-        use = USE_AS_CELLS if first_item == _FIND and _kind(layer) == "image" else ""
-        choice.addItem(use + source_name(layer), layer)
-    at = next((i for i in range(choice.count()) if choice.itemData(i) == wanted), -1)
-    choice.setCurrentIndex(max(at, -1 if first_item is None else 0))
-    choice.blockSignals(blocked)
-
-
-def _number(largest: float, special: str, suffix: str = "") -> QDoubleSpinBox:
-    """A field for a number; 0 means automatic and is shown as ``special``."""
-    field = QDoubleSpinBox()
-    field.setRange(0, largest)
-    field.setSpecialValueText(special)
-    field.setSuffix(suffix)
-    return field
 
 
 def _identity(draft: ClassifierDraft) -> str:
     """What a draft is, whatever is measured or named later."""
     return f"new classifier of {', '.join(draft.channels)}, {draft.field}, {draft.finding}"
-
-
-def _kind(layer: Layer) -> str:
-    return str(layer._type_string) if hasattr(layer, "_type_string") else ""
-
-
-def _best_match(
-    name: str, images: Sequence[Image | ColourSample], n_channels: int
-) -> Image | ColourSample | None:
-    """Layer for a channel by its name, or the only layer for the only channel; never by order."""
-    for source in images:
-        if name.lower() in (source_channel(source).lower(), source_name(source).lower()):
-            return source
-    return images[0] if n_channels == len(images) == 1 else None

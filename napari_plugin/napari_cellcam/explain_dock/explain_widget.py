@@ -26,7 +26,7 @@ from napari_cellcam.explain_dock.card import CellCardView
 from napari_cellcam.explain_dock.card_tasks import CardTasks
 from napari_cellcam.explain_dock.cell_clicks import CellClicks
 from napari_cellcam.explain_dock.cells_table import CellsTable
-from napari_cellcam.explain_dock.choice_panel import ChoicePanel, disconnect_layer_list
+from napari_cellcam.explain_dock.choice_panel import ChoicePanel
 from napari_cellcam.explain_dock.class_panel import ClassPanel
 from napari_cellcam.explain_dock.difference_tasks import DifferenceTasks
 from napari_cellcam.explain_dock.evidence_panel import EvidencePanel
@@ -40,6 +40,7 @@ from napari_cellcam.explain_dock.shown_results import ShownResults
 from napari_cellcam.explain_dock.table_export import TableExport
 from napari_cellcam.explain_dock.train_panel import TrainPanel
 from napari_cellcam.explain_dock.unsaved import CloseQuestion
+from napari_cellcam.layers.layer_list import disconnect_layer_list
 from napari_cellcam.layers.result_layers import ResultLayers
 from napari_cellcam.layers.status_help import StatusHelp
 from napari_cellcam.layers.viewer_state import view_kept

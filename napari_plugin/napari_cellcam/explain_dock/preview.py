@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_cellcam.explain_dock.choice_panel import ChoicePanel
     from napari_cellcam.layers.layer_choices import LayerChoices
 
-    FoundCells = tuple[NDArray[np.int32], float]  # labels (Y, X) and threshold
+    FoundCells = tuple[NDArray[np.int32], float | None]  # labels (Y, X); threshold, if any
 
 # Long enough to type a number, short enough to feel live.
 _DELAY_MS = 250
@@ -106,11 +106,14 @@ class FindingPreview(QObject):
         if task is self._task:
             self.message.emit(str(error))
 
-    def _show(self, choices: LayerChoices, labels: NDArray[np.int32], threshold: float) -> None:
+    def _show(
+        self, choices: LayerChoices, labels: NDArray[np.int32], threshold: float | None
+    ) -> None:
         n_cells = len(set(labels.ravel().tolist()) - {0})
         by_hand = getattr(choices.request.finder, "threshold", None) is not None
         source = "threshold" if by_hand else "automatic threshold"
-        self.message.emit(f"{n_cells} cells would be found ({source} {threshold:.5g}).")
+        how = "" if threshold is None else f" ({source} {threshold:.5g})"
+        self.message.emit(f"{n_cells} cells would be found{how}.")
         if self.layer is None or self.layer not in self.viewer.layers:
             placement = layer_placement(choices.first, choices.axes, "YX")
             # Set before the layer is added: adding it makes the panels read it, see `is_result`.
@@ -127,9 +130,8 @@ class FindingPreview(QObject):
 def _find_cells(
     choices: LayerChoices, spec: NetworkInput, plane: dict[str, int], _: Progress
 ) -> FoundCells:
-    """Labels (Y, X) of the plane in view, and the threshold; of a volume the maximum over z."""
+    """Labels (Y, X) of the plane in view, of a volume the maximum over z; the threshold, if any."""
     from cellcam.cells.finder import FieldView
-    from cellcam.cells.threshold_finder import FieldScale
     from cellcam.pipeline.find_field import with_fill
     from cellcam.pipeline.matching import match
 
@@ -140,6 +142,5 @@ def _find_cells(
     view = FieldView.whole(stack, plane.get("T", 0), z)
     view = with_fill(view.with_pixels([*matched.channels, *matched.finder.channels]), matched)
     measured = matched.finder.measure(view)
-    assert isinstance(measured, FieldScale)
     labels = matched.finder.label(view, measured)
-    return labels.max(axis=0) if labels.ndim == 3 else labels, measured.threshold
+    return labels.max(axis=0) if labels.ndim == 3 else labels, getattr(measured, "threshold", None)

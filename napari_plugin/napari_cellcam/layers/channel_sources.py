@@ -60,6 +60,21 @@ def source_channel(source: Image | ColourSample) -> str:
     return cellcam_metadata(source).get("channel") or str(source.name)
 
 
+def are_colours(sources: Iterable[Image | ColourSample]) -> bool:
+    """Whether sources are colours of one picture, in the order red, green, blue."""
+    chosen = list(sources)
+    pictures = {_picture(source) for source in chosen}
+    numbers = [SAMPLES.index(source_channel(s)) for s in chosen if source_channel(s) in SAMPLES]
+    is_ordered = numbers == sorted(set(numbers)) and len(numbers) == len(chosen)
+    return is_ordered and len(pictures) == 1 and None not in pictures
+
+
+def is_picture(sources: Iterable[Image | ColourSample | None]) -> bool:
+    """Whether sources are red, green and blue of one picture."""
+    chosen = [source for source in sources if source is not None]
+    return len(chosen) == len(SAMPLES) and are_colours(chosen)
+
+
 def source_pixels(source: Image | ColourSample) -> NDArray[np.generic] | da.Array:
     """Pixels at full resolution, one axis for each axis of the layer."""
     pixels = full_resolution(source_layer(source))
@@ -74,6 +89,14 @@ def full_resolution(layer: Layer) -> NDArray[np.generic] | da.Array:
 def layer_shape(layer: Layer) -> tuple[int, ...]:
     """Shape of a layer at full resolution, without colour samples."""
     return tuple(full_resolution(layer).shape[: layer.ndim])
+
+
+def _picture(source: Image | ColourSample) -> object:
+    """The picture that a source is a colour of: an RGB layer, or its file; None if of none."""
+    if isinstance(source, ColourSample):
+        return id(source.layer)
+    metadata = cellcam_metadata(source)
+    return metadata.get("path") if metadata.get("is_colour") else None
 
 
 def _sources(layer: Image) -> list[Image | ColourSample]:

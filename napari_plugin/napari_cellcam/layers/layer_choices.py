@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellcam.cells.looks import as_one_text, from_one_text
 from cellcam.errors import InputError
 from cellcam.request import ImageOptions, Request
 from cellcam.stacks.stack import UNKNOWN_PIXEL_SIZE
@@ -169,7 +170,8 @@ class LayerChoices:
         finder = self.request.finder
         finder_channel = getattr(finder, "channel", None)
         if finder_channel is not None:
-            finder = replace(finder, channel=channels.get(finder_channel, finder_channel))  # type: ignore[type-var]
+            in_file = [channels.get(name, name) for name in from_one_text(finder_channel)]
+            finder = replace(finder, channel=as_one_text(in_file))  # type: ignore[type-var]
         renamed = {name: channel for name, channel in channels.items() if channel != name}
         return replace(
             self.request,

@@ -11,6 +11,7 @@ from cellcam.errors import InputError
 from cellcam.stacks.stack import PixelSize, Stack, to_tczyx
 from napari_cellcam.layers.channel_sources import (
     ColourSample,
+    are_colours,
     full_resolution,
     layer_shape,
     source_layer,
@@ -95,6 +96,7 @@ def stack_from_layers(layers: Mapping[str, Image | ColourSample], axes: str) -> 
         pixel_size_um=layer_pixel_size(first, axes),
         time_step_s=layer_time_step(first, axes),
         name=first.name,
+        is_colour=are_colours(layers.values()),
         notes=cellcam_metadata(first).get("notes", ()),
     )
 

@@ -65,6 +65,7 @@ CellCamMetadata = TypedDict(
         "unit": str,
         "notes": tuple[str, ...],
         "preview": bool,
+        "is_colour": bool,
         "given": FileFacts,
         "axes": str,
         "stated_um": PixelSize,
@@ -103,6 +104,7 @@ def stack_layers(stack: Stack, given: FileFacts = _UNSAID) -> list[LayerData]:
         "stated_um": stated,
         "stated_s": None if given.time_step_s else stack.time_step_s,
         "notes": stack.notes,
+        "is_colour": stack.is_colour,
     }
     if stack.is_colour and stack.data.dtype == np.uint8:
         return [_rgb_layer(stack, metadata, placement)]

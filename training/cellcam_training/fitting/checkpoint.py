@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cellcam.errors import InputError
+from cellcam.models.foreign_weights import read_state
 from cellcam.stacks.writing import whole_file
-from cellcam_training.fitting.foreign_weights import read_state
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cellcam.errors import InputError, UsageError
+from cellcam.models.foreign_weights import read_state
 from cellcam.models.registry import TIMM
-from cellcam_training.fitting.foreign_weights import read_state
 from cellcam_training.fitting.weight_names import Weights, flattened, without_prefix
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from cellcam.evaluate.comparison import costs, judge_methods, summary
-from cellcam.evaluate.rivals import OWN, Method, compared_methods
+from cellcam.evaluate.method import Method
+from cellcam.evaluate.rivals import OWN, compared_methods, left_out
 from cellcam.evaluate.sanity import (
     SanityCheck,
     completeness_check,
@@ -27,6 +29,7 @@ from cellcam.explain.integrated_gradcam import IntegratedGradCAM
 from cellcam.models.model import CellModel
 from cellcam.models.registry import network_entry
 from cellcam.progress import Progress, nobody
+from cellcam.request import DEFAULT_RTOL
 from cellcam_training.tables.cell_regions import cell_regions
 from cellcam_training.tables.cell_table import CellTable, group_numbers
 from cellcam_training.tables.crops import crops_for_model
@@ -85,12 +88,14 @@ class ExplanationMetrics:
     summary : means, intervals and tests
     costs : time of each method
     checks : sanity checks of CellCam's maps
+    left_out : methods whose packages are missing, each with the command that brings them
     """
 
     by_cell: pd.DataFrame
     summary: pd.DataFrame
     costs: pd.DataFrame
     checks: tuple[SanityCheck, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def sampled_cells(
@@ -126,7 +131,8 @@ def measure_explanations(
     model: CellModel, cells: ExplainedCells, progress: Progress | None = None
 ) -> ExplanationMetrics:
     """Metrics of all methods on the same cells, and sanity checks of CellCam's maps."""
-    x, methods = model.normalised(cells.pixels), methods_for(model)
+    x = model.normalised(cells.pixels)
+    methods = methods_for(model, x)
     classes = torch.from_numpy(cells.explained).to(x.device)
     regions = None if cells.regions is None else torch.from_numpy(cells.regions).to(x.device)
     by_cell = judge_methods(methods, model.network, x, classes, model.black(), regions, progress)
@@ -135,13 +141,18 @@ def measure_explanations(
     table = summary(by_cell, OWN, cells.groups)
     report(0, 0, "sanity checks")
     checks = sanity_checks(model, x[:_CHECKED_CELLS], classes[:_CHECKED_CELLS])
-    return ExplanationMetrics(by_cell, table, costs(by_cell), checks)
+    return ExplanationMetrics(by_cell, table, costs(by_cell), checks, tuple(left_out()))
 
 
-def methods_for(model: CellModel) -> list[Method]:
-    """CellCam's explanations of a model, and other methods at the usual layer of Grad-CAM."""
+def methods_for(model: CellModel, x: Tensor) -> list[Method]:
+    """CellCam's explanations of a model, and other methods at the usual layer of Grad-CAM.
+
+    ``x`` (N, C, *spatial) are normalised crops like those that are explained.
+    """
     layer = network_entry(model.spec.network).cam_layer
-    return compared_methods(model.explainer, layer, model.spec.spatial_dims)
+    own = copy.copy(model.explainer)
+    own.settings = own.settings.changed(rtol=DEFAULT_RTOL)  # as fields are explained
+    return compared_methods(own, layer, x)
 
 
 def sanity_checks(model: CellModel, x: Tensor, classes: Tensor) -> tuple[SanityCheck, ...]:

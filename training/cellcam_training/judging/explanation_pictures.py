@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cellcam.evaluate.localisation import parts_of_cells
 from cellcam.evaluate.mean_cell import mean_picture
-from cellcam.evaluate.rivals import Method
+from cellcam.evaluate.method import Method
 from cellcam.models.model import CellModel
 from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.explanation_page import ExplanationReport
@@ -30,7 +30,7 @@ def with_pictures(
     spec, called = model.spec, cells.explained
     maps = _maps(model, cells.pixels, called)[:, 0]
     examples = np.random.default_rng(1).permutation(len(called))[:_EXAMPLES]
-    methods = methods_for(model)
+    methods = methods_for(model, model.normalised(cells.pixels))
     typical, doubtful = _typical_and_doubtful(model, cells)
     bodies = cells.bodies
     return replace(

@@ -97,7 +97,7 @@ def write_results(
         checks=metrics.checks,
         truth=cells.truth,
         seen_through=HOW_PIXELS_ARE_HIDDEN,
-        warnings=warnings,
+        warnings=(*warnings, *metrics.left_out),
     )
     if model.spec.spatial_dims == 2:
         report = with_pictures(report, model, cells)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from cellcam.errors import InputError
 
 
@@ -24,6 +21,8 @@ def read_state(path: Path, way_out: str) -> Any:
         If it would run code, is damaged, or holds tensors larger than their data, sparse ones, or
         values that are not finite.
     """
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:  # a damaged file can raise anything
@@ -36,6 +35,8 @@ def read_state(path: Path, way_out: str) -> Any:
 
 def _wrong_with(state: Any) -> str:
     """What must not be in a file of weights; empty if nothing is."""
+    import torch
+
     pending = [state]
     while pending:
         value = pending.pop()
@@ -43,7 +44,7 @@ def _wrong_with(state: Any) -> str:
             pending += value.values()
         elif isinstance(value, list | tuple):
             pending += value
-        elif isinstance(value, Tensor):
+        elif isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.is_quantized:
                 return "a tensor that is not dense"
             if value.untyped_storage().nbytes() < value.numel() * value.element_size():
