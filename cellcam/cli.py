@@ -222,7 +222,7 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write an OME-Zarr result as one OME-TIFF, or the cells of a run for other programs."""
-    from cellcam.pipeline.export_cells import export_cells, is_cell_file
+    from cellcam.pipeline.export_cells import check_image_target, export_cells, is_cell_file
 
     console = Console(quiet)
     written: Sequence[Path] = [out]
@@ -244,6 +244,7 @@ def export(
     else:
         from cellcam.stacks.ome_zarr import export_tiff
 
+        check_image_target(image, out)
         export_tiff(image, out)
     _say_written(console, written)
 

@@ -167,3 +167,11 @@ def test_figures_of_a_foreign_model_are_not_trusted(tmp_path: Path, validation: 
     content["training"]["validation"] = validation
     description.write_text(json.dumps(content))
     assert str(about_model(tmp_path / "model")["validation"]).startswith("not ")
+
+
+@pytest.mark.fault("a file whose name looks like an option", "said how to write it")
+def test_a_file_named_like_an_option(tmp_path: Path) -> None:
+    (tmp_path / "-a.tif").write_bytes(b"")
+    done = command_here("info", "-a.tif", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("write ./-a.tif")

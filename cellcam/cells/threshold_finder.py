@@ -33,6 +33,8 @@ from cellcam.cells.splitting import split_parts
 from cellcam.errors import InputError
 from cellcam.stacks.stack import Stack, ZChoice
 
+# In a field of so few pixels a cell may be larger than the field.
+_SMALL_FIELD = 256
 DEFAULT_DIAMETER_UM = 10.0
 _UNKNOWN_DIAMETER = 20.0
 # Otsu splits even pure noise; its two halves lie 1.6 standard deviations apart.
@@ -320,6 +322,12 @@ def _in_pixels(
         raise InputError(
             f"A cell diameter of {diameter:.2g} pixels is too small to find anything. "
             f"Check the pixel size ({pixel[-1]} um) or give diameter in pixels."
+        )
+    longest = max(stack.data.shape[-2:])
+    if diameter is not None and not diameter <= max(longest, _SMALL_FIELD):
+        raise InputError(
+            f"A cell diameter of {diameter:.4g} pixels is more than {stack.name} has, {longest}. "
+            f"Check the pixel size ({pixel[-1]} um) and the diameter (--diameter-um)."
         )
     return diameter, _spacing(pixel)
 

@@ -33,6 +33,23 @@ def is_cell_file(target: Path) -> bool:
     return writing_format(target) is not None
 
 
+def check_image_target(source: Path, target: Path) -> None:
+    """Refuse to write an image from what is no OME-Zarr, or under the name of another format.
+
+    Raises
+    ------
+    UsageError
+        Says which endings there are, or what to give.
+    """
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        raise UsageError(
+            f"{target}: its ending does not say what to write. Of an OME-Zarr image: .ome.tif; of "
+            f"the cells of a run: {', '.join(written_endings())}, .h5ad."
+        )
+    if not source.is_dir():
+        raise UsageError(f"{source} is no folder, as OME-Zarr images and runs are. Check the path.")
+
+
 def export_cells(run: Path, target: Path) -> Exported:
     """Write the cells of a run in another program's format, which the ending of the target names.
 

@@ -100,6 +100,14 @@ class TestScale:
         with pytest.raises(InputError, match="too small"):
             find_cells(coarse)
 
+    @pytest.mark.fault(
+        "a diameter that no cell of the image can have", "refused, with both figures"
+    )
+    def test_a_diameter_beyond_the_image_is_refused(self) -> None:
+        stack = Stack.from_array(np.zeros((300, 400)), "YX", ["DNA"], PixelSize(None, 1e-3, 1e-3))
+        with pytest.raises(InputError, match="diameter of 1e.04 pixels is more than .* has, 400"):
+            find_cells(stack, "DNA")
+
 
 def test_the_channel_must_be_named_where_there_are_several() -> None:
     stack = Stack.from_array(np.zeros((2, 8, 8)), "CYX", ["DNA", "actin"])

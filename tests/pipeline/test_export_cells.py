@@ -17,7 +17,7 @@ from cellcam.exchange.qupath import read_geojson
 from cellcam.exchange.spans import spans_of
 from cellcam.pipeline import run_cells
 from cellcam.pipeline.explain_stack import explain_stack
-from cellcam.pipeline.export_cells import export_cells
+from cellcam.pipeline.export_cells import check_image_target, export_cells
 from cellcam.reporting.colours import class_colours
 from cellcam.stacks.writing import write_ome_tiff, write_table
 
@@ -161,3 +161,15 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
         export_cells(tmp_path, tmp_path / "cells.geojson")
     with pytest.raises(UsageError, match=r"cannot be written as .docx.*\.geojson"):
         export_cells(tmp_path, tmp_path / "cells.docx")
+
+
+@pytest.mark.fault(
+    "export to an ending of no format, or of a file", "refused, with what can be written"
+)
+def test_targets_and_sources_that_are_none_are_refused(tmp_path: Path) -> None:
+    check_image_target(tmp_path, Path("a.ome.TIF"))
+    for target in ("a.foo", "a"):
+        with pytest.raises(UsageError, match=r"\.ome\.tif; of the cells of a run: \.geojson"):
+            check_image_target(tmp_path, Path(target))
+    with pytest.raises(UsageError, match=r"none is no folder"):
+        check_image_target(tmp_path / "none", Path("a.tif"))

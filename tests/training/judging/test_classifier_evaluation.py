@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cellcam_training.fitting.trainer import train_model
-from cellcam_training.judging.classifier_evaluation import evaluate_model
+from cellcam_training.judging.classifier_evaluation import _about_looks, evaluate_model
 from cellcam_training.tables.cell_table import CellTable
 from cellcam_training.tables.crops import crops_for_model
 from sklearn.metrics import balanced_accuracy_score
@@ -34,6 +34,9 @@ def test_the_metrics_are_those_of_the_calls_that_are_written(
     swapped = crops_for_model(table, model.spec, ("DNA", "light"))
     straight = crops_for_model(table, model.spec, ("light", "DNA"))
     np.testing.assert_array_equal(swapped.pixels, straight.pixels[:, ::-1])
+    assert _about_looks(np.asarray(straight.pixels), model) == ()
+    (warning,) = _about_looks(np.asarray(straight.pixels) * 16, model)
+    assert "80 of 80 cells look unlike those the model was trained on" in warning
     with pytest.raises(InputError, match="wants the channels light, DNA"):
         crops_for_model(table, model.spec, ("light", "actin"))
     unknown = replace(table, classes=("G1", "M"), rows=table.rows.assign(cls="M"))

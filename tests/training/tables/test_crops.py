@@ -148,3 +148,17 @@ def test_crops_for_a_model_have_its_size_and_its_order_of_channels(folder: Path)
     np.testing.assert_array_equal(crops.pixels, stored[:4, ::-1, 1:11, 2:10])
     with pytest.raises(InputError, match="wants the channels actin, DNA"):
         crops_for_model(table, spec, ("DNA", "ER"))
+
+
+@pytest.mark.fault("images of several kinds of pixels in one table", "a warning names the kinds")
+def test_several_kinds_of_pixels_have_a_warning(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 40))
+    for i, kind in enumerate((np.uint16, np.uint8, np.uint8)):
+        image = (pixels + i).astype(kind)
+        tifffile.imwrite(tmp_path / f"{'abc'[i]}.tif", image, photometric="miniswhite")
+    rows = {"image": ["a.tif", "b.tif", "c.tif"], "cls": list("aab"), "x": [9] * 3, "y": [9] * 3}
+    table = read_cell_table(write_table(tmp_path, **rows), to_train=False)
+    crops = read_crops(table, CropSettings(crop_size=(8, 8)))
+    inverted, kinds = crops.warnings
+    assert inverted.startswith("3 images such as a: In this file 0 is white")
+    assert "several kinds (uint16 in a; uint8 in 2 images such as b)" in kinds
