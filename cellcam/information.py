@@ -71,7 +71,8 @@ def about_model(folder: Path) -> dict[str, JsonValue]:
 
 def _finding_channel(spec: ModelSpec) -> str:
     if spec.finding is not None:
-        return spec.finding.channel
+        look = spec.finding.look_for
+        return f"{spec.finding.channel}, as {look} cells" if look else spec.finding.channel
     return spec.channels[0] if len(spec.channels) == 1 else "not known; --find-channel names it"
 
 

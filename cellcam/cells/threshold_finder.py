@@ -112,6 +112,10 @@ class ThresholdFinder:
         """The channels that show the cells, once they are known."""
         return () if self.channel is None else from_one_text(self.channel)
 
+    def looking_for(self, look: Look | None) -> ThresholdFinder:
+        """Same finder for cells that look like this, unless it was said what they look like."""
+        return self if look is None or self.look_for != "auto" else replace(self, look_for=look)
+
     def for_stack(
         self, stack: Stack, channel: str | None, diameter_um: float | None
     ) -> ThresholdFinder:

@@ -18,10 +18,18 @@ _Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Finding(PlainData):
-    """How the cells of the training were found."""
+    """How the cells of the training were found.
+
+    Attributes
+    ----------
+    channel : that shows them
+    diameter_um : typical diameter; None: measured on each image
+    look_for : what they look like there, see `ThresholdFinder`; None: told from each image
+    """
 
     channel: _Name
     diameter_um: PositiveFloat | None = None
+    look_for: Literal["bright", "dark", "hematoxylin"] | None = None
 
 
 class KnownImages(PlainData):

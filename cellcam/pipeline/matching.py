@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cellcam.cells.finder import CellFinder
+from cellcam.cells.threshold_finder import ThresholdFinder
 from cellcam.errors import InputError, UsageError
 from cellcam.models.network_input import NetworkInput
 from cellcam.request import CLASS_WORDS, Classes, PlanesWanted, Request
@@ -153,6 +154,9 @@ def _finder_for(
     if spec.finding is None:
         return finder.for_stack(stack, None, None)
     channel = channel_map.get(spec.finding.channel, spec.finding.channel)
+    if isinstance(finder, ThresholdFinder) and finder.channel in (None, channel):
+        # What the cells look like in another channel is not known.
+        finder = finder.looking_for(spec.finding.look_for)
     return finder.for_stack(stack, channel, spec.finding.diameter_um)
 
 

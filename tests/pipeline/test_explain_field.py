@@ -82,6 +82,18 @@ def test_cells_are_found_where_no_labels_are_given(stack: Stack, make_model: Mak
     assert result.maps.dtype == np.float32
 
 
+def test_a_model_of_dark_cells_finds_dark_cells(stack: Stack, make_model: Make) -> None:
+    dark = dataclasses.replace(stack, data=1000 - stack.data)
+    finding = {"channel": "DNA", "diameter_um": 6.0}
+    model = make_model(finding={**finding, "look_for": "dark"})
+    assert explain_field(dark, model).cells["y"].tolist() == pytest.approx([20, 20], abs=1)
+    # Where the user names another channel, or says what the cells look like, that counts.
+    own = Request(finder=ThresholdFinder("DNA", diameter_um=6, look_for="bright"))
+    other = Request(finder=ThresholdFinder("actin", diameter_um=6))
+    for request in (own, other):
+        assert match(stack, model.spec, request).finder.look_for == request.finder.look_for
+
+
 def test_the_map_on_the_field_is_the_map_of_the_crop(stack: Stack, make_model: Make) -> None:
     model = make_model()
     result = explain_field(stack, model, two_labels(), classes=["S", "M"])

@@ -13,7 +13,7 @@ import numpy as np
 from cellcam.errors import InputError
 
 if TYPE_CHECKING:
-    from cellcam.models.spec import ModelSpec
+    from cellcam.models.spec import Finding, ModelSpec
     from napari_cellcam.state.corrections import Corrections
     from napari_cellcam.state.session import Session
 
@@ -160,14 +160,23 @@ def _sure_calls(corrections: Corrections, session: Session) -> list[tuple[int, s
     ]
 
 
+def _finding(session: Session) -> Finding | None:
+    """How cells are found, with the look that was chosen in the window."""
+    finding, finder = session.spec.finding, session.request.finder
+    look = getattr(finder, "look_for", "auto")
+    if finding is None or look == "auto":
+        return finding
+    return finding.model_copy(update={"look_for": look})
+
+
 def _recipe(session: Session) -> str:
     """Recipe of a model with the channels, pixel size and finder of the session."""
-    spec = session.spec
+    spec, finding = session.spec, _finding(session)
     shared: dict[str, object] = {
         "channels": list(spec.channels),
         "field": session.planes,
         "pixel_size_um": spec.pixel_size_um and list(spec.pixel_size_um),
-        "finding": spec.finding and spec.finding.model_dump(mode="json"),
+        "finding": finding and finding.model_dump(mode="json"),
         "validation_folds": FOLDS,
     }
     return json.dumps({name: value for name, value in shared.items() if value}, indent=2) + "\n"

@@ -66,6 +66,13 @@ def test_cells_that_touch_do_not_count_as_one_another(tmp_path: Path) -> None:
     assert finding_of(centres_table(tmp_path)).finding is None
 
 
+def test_dark_cells_on_bright_ground_are_remembered(tmp_path: Path) -> None:
+    write_field(tmp_path, light=600 - discs(6))
+    choice = finding_of(centres_table(tmp_path))
+    assert choice.finding == Finding(channel="light", look_for="dark")
+    assert choice.why == "it shows 16 of 16 cells of the table apart"
+
+
 def test_without_such_a_channel_nothing_is_named(tmp_path: Path) -> None:
     write_field(tmp_path, actin=np.zeros((200, 200)), light=X * 2.0)
     finding, why = finding_of(centres_table(tmp_path))

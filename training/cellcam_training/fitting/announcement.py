@@ -80,8 +80,10 @@ def _about_finding(crops: CropSet) -> str:
     """How the cells of new images will be found, or what the user has to say then."""
     finding, why = crops.finding
     if finding is not None:
+        looks = f", as {finding.look_for} cells" if finding.look_for else ""
         return (
-            f"In new images cells are found in {finding.channel}: {why}; --find-channel changes it."
+            f"In new images cells are found in {finding.channel}{looks}: {why}; --find-channel "
+            "changes it."
         )
     text = f"How cells are found in new images is not known: {why}."
     if len(crops.channels) == 1:

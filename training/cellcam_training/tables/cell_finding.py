@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ _FIELDS, _EDGE = 4, 1024
 # Part of the table's cells that a channel must show; and how much less than the best may be found
 # by a channel in which fewer other things are found.
 _FEWEST, _AS_GOOD = 0.5, 0.05
+# Dark cells are looked for where the median has at least this part of the brightest pixels.
+_LIT = 0.4
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def measured_finding(
     """The channel, and the size of a cell, with which `ThresholdFinder` finds the table's cells.
 
     Every channel is tried on a few fields, with the finder's own size of a cell and with that of
-    the table's boxes or labels. A cell of the table is found if an object of its own lies on its
-    centre; its neighbours need not be in the table.
+    the table's boxes or labels, and for dark cells as well where most of it is bright. A cell of
+    the table is found if an object of its own lies on its centre; its neighbours need not be in
+    the table.
 
     Parameters
     ----------
@@ -80,8 +83,9 @@ def measured_finding(
     windows = [_window(field, table.place, crop) for field in fields]
     channels, n = fields[0].stack.channels, sum(len(window.centres) for window in windows)
     trials = [
-        _tried(windows, Finding(channel=name, diameter_um=diameter))
+        _tried(windows, Finding(channel=name, diameter_um=diameter, look_for=look))
         for name in channels
+        for look in _looks(windows, name)
         for diameter in (None, *_diameters(table, settings, opened, fields[0].stack))
     ]
     most = max(trial.recovered for trial in trials)
@@ -122,10 +126,18 @@ def _diameters(
     return [] if sizes is None else [round(float(np.median(sizes.sides)) * pixel, 1)]
 
 
+def _looks(windows: Sequence[_Window], channel: str) -> list[Literal["dark"] | None]:
+    """What cells may look like: dark where most of an image is bright, in whatever light."""
+    planes = [view.pixels(channel).astype(np.float32) for view, _ in windows]
+    lit = [np.nanmedian(plane) > _LIT * np.nanpercentile(plane, 99.9) for plane in planes]
+    return [None, "dark"] if np.mean(lit) > 0.5 else [None]
+
+
 def _tried(windows: Sequence[_Window], finding: Finding) -> _Trial:
     recovered = found = 0
     for view, centres in windows:
-        finder = ThresholdFinder(finding.channel).for_stack(view.stack, None, finding.diameter_um)
+        finder = ThresholdFinder(finding.channel, look_for=finding.look_for or "auto")
+        finder = finder.for_stack(view.stack, None, finding.diameter_um)
         labels = finder.label(view, finder.measure(view))
         on_centres = np.unique(labels[tuple(centres.T)])
         recovered += int((on_centres > 0).sum())
