@@ -8,6 +8,7 @@ All cells are simulated: three fields in three stains, on one plane each, with t
 |---|---|
 | `plate1.ome.tif`, `plate2.ome.tif` | fields of 42 cells in DNA, tubulin and marker |
 | `plate1.labels.tif` | label image of the first field |
+| `plate1_DNA.tif`, ... | the first field with a file for each channel |
 | `cells.csv` | true class and centre of the cells of both fields |
 | `other_plate.ome.tif`, `other_plate.csv` | a third field, to judge a model with |
 | `screen/`, `masks/` | the first two fields as wells of a plate, and their label images |
@@ -42,6 +43,8 @@ def main(folder: Path) -> None:
     cells = {name: _write_field(folder, name, seed) for name, seed in SEEDS.items()}
     pd.concat([cells["plate1"], cells["plate2"]]).to_csv(folder / "cells.csv", index=False)
     cells["other_plate"].to_csv(folder / "other_plate.csv", index=False)
+    for name, pixels in zip(CHANNELS, tifffile.imread(folder / "plate1.ome.tif"), strict=True):
+        tifffile.imwrite(folder / f"plate1_{name}.tif", pixels)
     for name, well in WELLS.items():
         shutil.copy(folder / f"{name}.ome.tif", folder / "screen" / f"{well}.ome.tif")
         shutil.copy(folder / f"{name}.labels.tif", folder / "masks" / f"{well}.tif")
