@@ -11,7 +11,7 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Quiet, name_and_value
 from cellcam.console import Console
-from cellcam.errors import UsageError, how_to_install
+from cellcam.errors import StoppedError, UsageError, how_to_install
 from cellcam.names import split_names
 from cellcam.stacks.writing import writable_folder
 
@@ -116,7 +116,7 @@ def train(
         field=field,
     )
     check_out(out, overwrite)
-    with process_group():
+    with _goes_on(), process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
         _say_about(cells, console)
@@ -404,6 +404,15 @@ def _crop_size(text: str | None) -> int | tuple[int, ...] | None:
     if any(size < 1 for size in sizes):
         raise UsageError(f"--crop-size {text}: write one number, Y,X or Z,Y,X, in pixels.")
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Turn Ctrl-C in the body into an error that says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise StoppedError("stopped; the same command goes on where it was.") from error
 
 
 @contextmanager
