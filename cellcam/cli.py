@@ -38,7 +38,7 @@ class _Commands(TyperGroup):
     """Commands that end in an error of CellCam when they are stopped with Ctrl-C."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run a command; without this Typer turns an interrupt into status 130, and says nothing."""
+        """Run a command; Typer itself would make status 130 of an interrupt, and say nothing."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -78,6 +78,8 @@ def demo(
         f"({truth.on_evidence / truth.by_chance:.0f} times chance)."
     )
     _say_written(console, done.written)
+    overview = next(path for path in done.written if path.name.endswith(".overview.png"))
+    console.say(f"Open {overview}.")
     console.report({"truth": vars(truth), "written": [str(path) for path in done.written]})
 
 

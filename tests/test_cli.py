@@ -42,6 +42,7 @@ def test_the_demo_speaks_to_people(tmp_path: Path) -> None:
     done = command_here("demo", "--out", tmp_path / "results")
     assert "times chance" in done.stdout
     assert str(tmp_path / "results" / "demo_cells.maps.ome.tif") in done.stdout
+    assert done.stdout.endswith(f"Open {tmp_path / 'results' / 'demo_cells.overview.png'}.\n")
 
 
 def test_explain_with_options(tmp_path: Path) -> None:
