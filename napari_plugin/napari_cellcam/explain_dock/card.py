@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from cellcam.reporting.colours import AGAINST, CHANNELS, FOR, difference_on_cell
 from napari_cellcam.explain_dock.card_export import CardExport
 from napari_cellcam.widgets.charts import Bars, DifferenceBar, Pictures
+from napari_cellcam.widgets.labels import WrappedLabel
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
@@ -40,15 +41,7 @@ class CardPanel(Protocol):
         ...
 
 
-class TextPanel(QLabel):
-    """Wrapped text."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(text)
-        self.setWordWrap(True)
-
-
-class Headline(TextPanel):
+class Headline(WrappedLabel):
     """Class, probability and number of the cell, and doubts about it."""
 
     def __init__(self) -> None:
@@ -71,7 +64,7 @@ class Why(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.question = TextPanel()
+        self.question = WrappedLabel()
         self.question.setToolTip("Another class to compare with can be chosen above.")
         self.difference, self.cell = Pictures(_LARGE, 1), Pictures(_SMALL, 1)
         self.difference.setToolTip("Where the decision between the two classes was made.")
@@ -113,7 +106,7 @@ class Why(QWidget):
         self.bar.show_scale(card.predicted, other, 0.0 if is_empty else largest)
 
 
-class Sentence(TextPanel):
+class Sentence(WrappedLabel):
     """Why this and not that, in words."""
 
     def __init__(self) -> None:
@@ -190,7 +183,7 @@ class Probabilities(Bars):
         self.show_values({name: 100 * p for name, p in card.probabilities.items()}, colours)
 
 
-class Exactness(TextPanel):
+class Exactness(WrappedLabel):
     """Estimated error of the maps, and what the card is about."""
 
     def __init__(self) -> None:
@@ -270,7 +263,7 @@ class CellCardView(QWidget):
         self.shown = None
         for panel in self.panels:
             panel.setVisible(isinstance(panel, Headline))
-            if isinstance(panel, TextPanel):
+            if isinstance(panel, WrappedLabel):
                 panel.setText(_NOTHING_YET if isinstance(panel, Headline) else "")
         for tool in self._tools:
             tool.setVisible(False)

@@ -44,6 +44,7 @@ from napari_cellcam.layers.stack_layers import cellcam_metadata
 from napari_cellcam.state.project import Opened
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.facts_dialog import FACTS_BUTTON, FactsPanel
+from napari_cellcam.widgets.labels import ElidedLabel
 from napari_cellcam.widgets.look_choice import LookChoice
 from napari_cellcam.widgets.model_choice import ModelChoice
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
@@ -205,7 +206,7 @@ class ChoicePanel(QWidget):
             self.channels.removeRow(0)
         self.sources = {name: NarrowComboBox() for name in spec.channels}
         for name, choice in self.sources.items():
-            self.channels.addRow(name, choice)
+            self.channels.addRow(ElidedLabel(name), choice)
             choice.setToolTip(f"The layer that shows {name}.")
             choice.currentIndexChanged.connect(self._suggest_axes)
             choice.currentIndexChanged.connect(self._show_facts)
@@ -429,8 +430,9 @@ class ChoicePanel(QWidget):
         missing = [name for name in self.sources if name not in chosen]
         if missing:
             raise InputError(
-                f"No image layer was chosen for {', '.join(missing)}. Open the image, or choose "
-                "its layer beside the channel's name."
+                f"No image layer was chosen for {', '.join(missing)}, which the model needs. Open the "
+                "image, or choose its layer beside the channel's name. For a classifier of your own "
+                "stains, press New..."
             )
         return chosen
 

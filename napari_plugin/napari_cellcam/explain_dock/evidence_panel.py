@@ -8,13 +8,13 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
-    QLabel,
     QPushButton,
     QSlider,
     QWidget,
 )
 
 from napari_cellcam.widgets.charts import ColourBar, DifferenceBar
+from napari_cellcam.widgets.labels import WrappedLabel
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class EvidencePanel(QWidget):
         self.bar, self.difference_bar = ColourBar(), DifferenceBar()
         grid.addWidget(self.bar, 2, 0, 1, 2)
         grid.addWidget(self.difference_bar, 3, 0, 1, 2)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self.about = WrappedLabel()
         self.about.setToolTip("Which cells were explained, and how.")
         grid.addWidget(self.about, 4, 0, 1, 2)
         grid.setColumnStretch(1, 1)

@@ -11,7 +11,6 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QLabel,
     QScrollArea,
     QTabWidget,
     QToolButton,
@@ -49,6 +48,7 @@ from napari_cellcam.state.session import Session, classify, find
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.docking import share_place
 from napari_cellcam.widgets.keyboard import DockKeys, KeyAction
+from napari_cellcam.widgets.labels import ElidedLabel
 from napari_cellcam.widgets.model_choice import preferred_model
 from napari_cellcam.widgets.notes_line import NotesLine
 from napari_cellcam.widgets.status_line import StatusLine
@@ -142,7 +142,7 @@ class ExplainWidget(QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setMinimumWidth(_WIDTH)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.status = StatusLine()
         self.tasks = TaskList(self.status)
         self.tasks.long_running.connect(self._set_running)
@@ -156,8 +156,7 @@ class ExplainWidget(QScrollArea):
             self.evidence, self.tasks, self.status, lambda: self.results
         )
         column.addWidget(self.evidence)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self.about = ElidedLabel()
         self.notes = NotesLine()
         self.table = CellsTable()
         self.table_export = TableExport(self.table, lambda: self.session)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from cellcam.reporting.cell_pictures import composite_image
 from cellcam.reporting.colours import difference_on_cell
 from napari_cellcam.widgets.charts import Pictures
+from napari_cellcam.widgets.labels import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_cellcam.state.cell_card import CellCard
@@ -29,8 +30,7 @@ class SelectedCell(QWidget):
             "The selected cell; beside it, orange speaks for its call and blue against it. The "
             "tab 'The cell' says more."
         )
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = WrappedLabel()
         self.text.setTextFormat(Qt.TextFormat.RichText)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

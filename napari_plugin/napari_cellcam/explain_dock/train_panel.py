@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from cellcam.errors import CellCamError
 from napari_cellcam.state.comparison import Comparison, cells_of_training, compare
@@ -15,6 +15,7 @@ from napari_cellcam.state.training_cells import has_earned_trust, what_lacks, wr
 from napari_cellcam.state.training_progress import TrainingProgress
 from napari_cellcam.widgets.buttons import button
 from napari_cellcam.widgets.charts import AccuracyCurve
+from napari_cellcam.widgets.labels import WrappedLabel
 from napari_cellcam.widgets.narrow_combo_box import NarrowComboBox
 from napari_cellcam.work.child_process import ChildProcess
 
@@ -150,20 +151,17 @@ class TrainPanel(QWidget):
         )
         column.addWidget(self.go_on)
         column.addWidget(self.with_sure_calls)
-        self._lacking = QLabel()
-        self._lacking.setWordWrap(True)
+        self._lacking = WrappedLabel()
         column.addWidget(self._lacking)
         row = QHBoxLayout()
         self.train_button = button("Train", self.train, row)
         self.cancel_button = button("Cancel training", self.cancel, row)
         column.addLayout(row)
-        self._phase = QLabel()
-        self._phase.setWordWrap(True)
+        self._phase = WrappedLabel()
         column.addWidget(self._phase)
         self.curve = AccuracyCurve()
         column.addWidget(self.curve)
-        self._verdict = QLabel()
-        self._verdict.setWordWrap(True)
+        self._verdict = WrappedLabel()
         column.addWidget(self._verdict)
         self.use_button = button("Use the new model", self._use_new, column)
         self.keep_button = button("Keep the old model", self._keep_old, column)

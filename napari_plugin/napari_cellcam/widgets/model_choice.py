@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QWidget,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from cellcam.errors import CellCamError
 from napari_cellcam.widgets.device_choice import DeviceChoice
+from napari_cellcam.widgets.labels import WrappedLabel
 from napari_cellcam.widgets.preferences import preference
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class ModelChoice(QWidget):
         row.addWidget(self._name)
         row.addWidget(open_folder)
         self.buttons = row
-        self._about = QLabel()
-        self._about.setWordWrap(True)
+        self._about = WrappedLabel()
         self.device = DeviceChoice()
         form.addRow("Model", row)
         form.addRow(self._about)

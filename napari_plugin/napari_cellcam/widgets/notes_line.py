@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+
+from napari_cellcam.widgets.labels import WrappedLabel
 
 
-class NotesLine(QLabel):
+class NotesLine(WrappedLabel):
     """Notes about an image and its cells; hidden where there is none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # Amber on dark and on light themes: a doubt, not an error.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QApplication, QLabel
+from qtpy.QtWidgets import QApplication
 
+from napari_cellcam.widgets.labels import WrappedLabel
 from napari_cellcam.work.tasks import error_text
 
 
-class StatusLine(QLabel):
+class StatusLine(WrappedLabel):
     """The latest message or error."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(text)
-        self.setWordWrap(True)
 
     def show_error(self, error: Exception | str) -> None:
         """Show an error here and as a notification of napari."""
