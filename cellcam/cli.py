@@ -37,7 +37,7 @@ _STOPPED = "stopped before the end; the same command begins again."
 class _Commands(TyperGroup):
     """Commands that end in an error of CellCam when they are stopped with Ctrl-C."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command; Typer itself would make status 130 of an interrupt, and say nothing."""
         try:
             return super().invoke(ctx)

@@ -90,7 +90,7 @@ def train_model(
     if not is_first_process():
         return fitted.model
     say = progress or nobody
-    fitted = _measured(fitted, table, crops, recipe, say)
+    fitted = _measured(fitted, table, crops, recipe, progress)
     say(0, 0, "writing the report")
     report = training_report(table, crops, recipe, fitted)
     seconds = round(time.monotonic() - started, 1)
@@ -258,10 +258,14 @@ def fit_model(
 
 
 def _measured(
-    fitted: FittedModel, table: CellTable, crops: CropSet, recipe: Recipe, say: Progress
+    fitted: FittedModel,
+    table: CellTable,
+    crops: CropSet,
+    recipe: Recipe,
+    progress: Progress | None,
 ) -> FittedModel:
     """The model with what can be measured on its training cells: their looks, and its errors."""
-    model = fitted.model
+    model, say = fitted.model, progress or nobody
     rows = np.flatnonzero(fitted.on_all_cells | (fitted.judge_of != 0))
     say(0, 0, "measuring what training cells look like")
     groups = group_numbers(table.rows)[rows]
