@@ -8,9 +8,10 @@ from functools import cache
 from importlib.metadata import entry_points
 from math import inf
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from cellcam.cli_options import (
     Axes,
@@ -30,8 +31,23 @@ from cellcam.names import split_names
 from cellcam.request import Request
 from cellcam.stacks.writing import writable_file
 
+_STOPPED = "stopped before the end; the same command begins again."
+
+
+class _Commands(TyperGroup):
+    """Commands that end in an error of CellCam when they are stopped with Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Typer itself would make status 130 of an interrupt, and say nothing."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise StoppedError(_STOPPED) from error
+
+
 app = typer.Typer(
     name="cellcam",
+    cls=_Commands,
     help="What is this cell, and what in the image says so? For research use only.",
     no_args_is_help=True,
     add_completion=False,
@@ -62,6 +78,8 @@ def demo(
         f"({truth.on_evidence / truth.by_chance:.0f} times chance)."
     )
     _say_written(console, done.written)
+    overview = next(path for path in done.written if path.name.endswith(".overview.png"))
+    console.say(f"Open {overview}.")
     console.report({"truth": vars(truth), "written": [str(path) for path in done.written]})
 
 
@@ -332,7 +350,7 @@ def main() -> None:
     except OSError as error:
         _fail(_file_problem(error), 3 if is_full_disk(error) else 1)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 3)
+        _fail(_STOPPED, 3)
     sys.exit(status)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import tifffile
 import yaml
 from support.command_line import command_here
 
-from cellcam import samples
+from cellcam import information, samples
 
 DEMO_STACK = samples.sample_path(samples.DEMO_STACK)
 DEMO_MODEL = samples.sample_path(samples.DEMO_MODEL)
@@ -41,6 +42,7 @@ def test_the_demo_speaks_to_people(tmp_path: Path) -> None:
     done = command_here("demo", "--out", tmp_path / "results")
     assert "times chance" in done.stdout
     assert str(tmp_path / "results" / "demo_cells.maps.ome.tif") in done.stdout
+    assert done.stdout.endswith(f"Open {tmp_path / 'results' / 'demo_cells.overview.png'}.\n")
 
 
 def test_explain_with_options(tmp_path: Path) -> None:
@@ -119,6 +121,17 @@ def test_wrong_usage_ends_with_status_one(tmp_path: Path) -> None:
     done = cellcam("explain", "--no-such-option", folder=tmp_path)
     assert done.returncode == 1
     assert "no-such-option" in done.stderr
+
+
+@pytest.mark.fault("Ctrl-C in any command", "status 3, and one line")
+def test_an_interrupt_ends_every_command_with_status_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(information, "about_machine", interrupt)
+    done = command_here("info")
+    assert done.returncode == 3
+    assert done.stderr == "cellcam: stopped before the end; the same command begins again.\n"
 
 
 def test_info_about_machine_image_and_model() -> None:

@@ -35,9 +35,17 @@ _LOOK_FOR_INTERRUPTS_S = 0.5
 
 @dataclass(frozen=True)
 class ItemResult:
-    """The few numbers about an item that travel to the driver; everything else is on disk."""
+    """The few numbers about an item that travel to the driver; everything else is on disk.
+
+    Attributes
+    ----------
+    done : its images, or 1 for a block
+    cells : found in them
+    failed : images without a result
+    """
 
     key: str
+    done: int
     cells: int
     failed: int
 
@@ -86,8 +94,9 @@ def _work_on(item: Item, job: Job) -> tuple[list[Outcome], list[Path]]:
 
 
 def _result_of(record: Record) -> ItemResult:
-    failed = sum(outcome.status != "done" for outcome in record.outcomes)
-    return ItemResult(record.key, sum(outcome.cells for outcome in record.outcomes), failed)
+    outcomes = record.outcomes
+    failed = sum(outcome.status != "done" for outcome in outcomes)
+    return ItemResult(record.key, len(outcomes), sum(o.cells for o in outcomes), failed)
 
 
 @contextmanager
@@ -219,4 +228,4 @@ def _record_failure(item: Item, job: Job, error: Exception) -> ItemResult:
     name = item.images[0].name
     outcome = killed(name) if is_killed_worker(error) else outcome_of(error, name)
     Record(item.key, (outcome,), ()).write(record_path(job.out, item.key))
-    return ItemResult(item.key, 0, 1)
+    return ItemResult(item.key, 1, 0, 1)

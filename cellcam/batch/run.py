@@ -42,7 +42,7 @@ from cellcam.errors import CellCamError, StoppedError, UsageError
 from cellcam.models.engine import facts_of
 from cellcam.models.engine_choice import check_engine
 from cellcam.pipeline.matching import map_planes
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody
 from cellcam.request import Request
 from cellcam.stacks.writing import writable_folder
 
@@ -93,7 +93,7 @@ def run_batch(
     labels : see `list_images`
     pattern : see `metadata_of`
     metadata : table of wells, see `read_plate_metadata`
-    progress : called with (items done, items in all, note)
+    progress : called with (images and blocks of huge images done, in all, note)
 
     Returns
     -------
@@ -115,6 +115,8 @@ def run_batch(
     check_pattern(pattern)
     about_wells = read_plate_metadata(metadata, pattern)
     writable_folder(job.out)
+    say = progress or nobody
+    say(0, 0, "starting")
     images = [image for image in list_images(paths, labels) if not _is_below(image, job.out)]
     about_wells.check_fits([image.name for image in images])
     # A shard needs no workers: it is itself a worker of the program that starts the shards.
@@ -132,6 +134,7 @@ def run_batch(
         earlier = _run(pool, plan, job, resources.shard, progress, stop)
         if resources.shard:
             return None
+        say(0, 0, "writing tables and report")
         _remove_leftovers(job.out)
         seconds = round(time.monotonic() - started, 2)
         about: dict[str, JsonValue] = {
@@ -145,7 +148,8 @@ def run_batch(
         reports = write_report(plan.images, done, job, pool, about_wells, seconds)
         remove_unpacked(job.out)
         said = earlier.sentences(plan, names, job)
-        return replace(done, written=(*done.written, *reports), earlier=said)
+        written = (out / path.relative_to(job.out) for path in (*done.written, *reports))
+        return replace(done, written=tuple(written), earlier=said)
 
 
 def _check_model(pool: Executor, job: Job) -> None:
@@ -203,15 +207,17 @@ def _run(
     mine = [item for item in plan.items if shard is None or in_shard(item, *shard)]
     todo = [piece for item in mine for piece in left_to_do(item, job)]
     earlier = EarlierRun.seen(plan, todo, job)
-    done = len(mine) - len(todo)
+    n_all = sum(len(item.images) for item in mine)
+    done = n_all - sum(len(item.images) for item in todo)
     cells = failed = 0
 
     def count(result: ItemResult) -> None:
         nonlocal done, cells, failed
-        done, cells, failed = done + 1, cells + result.cells, failed + result.failed
+        done, cells = done + result.done, cells + result.cells
+        failed += result.failed
         if progress:
             note = f"{cells} cells" + (f", {failed} failed" if failed else "")
-            progress(min(done, len(mine)), len(mine), note)
+            progress(done, n_all, note)
 
     run_items(pool, todo, job, count, stop)
     if shard is None:

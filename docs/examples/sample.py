@@ -34,6 +34,11 @@ from cellcam.stacks.writing import write_ome_tiff
 FLAT = PixelSize(None, *PIXEL_SIZE_UM[1:])
 SEEDS = {"plate1": 20, "plate2": 200, "other_plate": 201}
 WELLS = {"plate1": "B03_s1", "plate2": "B04_s1"}
+WRITTEN = (
+    *(f"{name}.ome.tif" for name in SEEDS),
+    *(f"{name}.labels.tif" for name in SEEDS),
+    *("cells.csv", "other_plate.csv", "screen/", "masks/", "plate.csv", "my_model/"),
+)
 
 
 def main(folder: Path) -> None:
@@ -52,6 +57,7 @@ def main(folder: Path) -> None:
     layout.to_csv(folder / "plate.csv", index=False)
     model = samples.sample_path(samples.DEMO_MODEL)
     shutil.copytree(model, folder / "my_model", dirs_exist_ok=True)
+    print(f"Wrote {', '.join(WRITTEN)} into {folder.resolve()}.")
 
 
 def _write_field(folder: Path, name: str, seed: int) -> pd.DataFrame:

@@ -39,6 +39,23 @@ def test_every_image_is_worked_on_as_explain_does(
     assert (run["images"], run["failed"], run["cells"]) == (8, 0, len(cells))
 
 
+def test_images_are_counted_and_results_named_as_the_folder_was(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, int, str]] = []
+    monkeypatch.chdir(tmp_path)
+    out, request = Path("here/../out"), Request(explained=0)
+    (tmp_path / "here").mkdir()
+    report = lambda *call: calls.append(call)  # noqa: E731
+    done = run_batch([folder], model, out, request, resources=HERE, progress=report)
+    assert done is not None
+    # Small images are worked on in groups.
+    assert calls[-2] == (8, 8, f"{done.cells} cells")
+    assert (calls[0], calls[-1]) == ((0, 0, "starting"), (0, 0, "writing tables and report"))
+    assert out / "cells.csv" in done.written
+    assert all(path.is_relative_to(out) and path.is_file() for path in done.written)
+
+
 def test_names_give_plate_well_and_site(folder: Path, model: Path, tmp_path: Path) -> None:
     run_batch([folder], model, tmp_path / "out", Request(explained=0), resources=HERE)
     images = pd.read_csv(tmp_path / "out" / "images.csv")

@@ -11,7 +11,7 @@ import typer
 
 from cellcam.cli_options import Axes, Device, Json, Quiet, name_and_value
 from cellcam.console import Console
-from cellcam.errors import UsageError, how_to_install
+from cellcam.errors import StoppedError, UsageError, how_to_install
 from cellcam.names import split_names
 from cellcam.stacks.writing import writable_folder
 
@@ -116,7 +116,7 @@ def train(
         field=field,
     )
     check_out(out, overwrite)
-    with process_group():
+    with _goes_on(), process_group():
         console = Console(quiet or not is_first_process(), json and is_first_process())
         cells = read_cell_table(table, class_column, group_column, only or (), image, axes=axes)
         _say_about(cells, console)
@@ -129,7 +129,7 @@ def train(
         summary = (
             _cross_validated(cells, crops, settings, folds, out, device, console) if folds else None
         )
-        with console.progress("training, epochs") as progress:
+        with console.progress("training") as progress:
             model = train_model(cells, settings, out, device, progress, crops)
         if is_first_process():
             if summary is None:  # that of the model before
@@ -176,6 +176,8 @@ def _say_trained(
     ----------
     training : entry ``training`` of the model's description
     """
+    from cellcam_training.judging.predictions import guessing_warnings
+
     metrics = training["validation"]
     console.say(f"Network {training['recipe']['network']}: {training['network_chosen']}.")
     n_networks = training["validation_networks"]
@@ -190,6 +192,8 @@ def _say_trained(
         f"error {metrics['ece']:.3f} ({training['epochs']} epochs, "
         f"{training['seconds']} s)."
     )
+    for warning in guessing_warnings(metrics):
+        console.say(f"Warning: {warning}")
     console.say(f"Wrote {out}")
     report = {"model": str(out), "validation": metrics}
     if cross_validation is not None:
@@ -225,6 +229,7 @@ def evaluate(
     """Evaluate a classifier, and its explanations, on cells with known classes."""
     with _training_packages():
         from cellcam_training.judging.classifier_evaluation import evaluate_model
+        from cellcam_training.judging.predictions import guessing_warnings
     from cellcam import load_model
 
     console = Console(quiet, json)
@@ -234,7 +239,7 @@ def evaluate(
     with console.progress("evaluating") as progress:
         done = evaluate_model(cells, loaded, out, names, model, progress)
     metrics = done.metrics
-    for warning in done.warnings:
+    for warning in (*guessing_warnings(metrics), *done.warnings):
         console.say(f"Warning: {warning}")
     if metrics["trained_on"]:
         console.say(
@@ -380,7 +385,7 @@ def _cross_validated(
     from cellcam_training.fitting.distributed_training import is_first_process
     from cellcam_training.fitting.trainer import scratch_folder
 
-    with console.progress("cross-validation, epochs") as progress:
+    with console.progress("cross-validation") as progress:
         validated = cross_validate(
             cells, crops, recipe, folds, scratch_folder(out), device, progress
         )
@@ -404,6 +409,15 @@ def _crop_size(text: str | None) -> int | tuple[int, ...] | None:
     if any(size < 1 for size in sizes):
         raise UsageError(f"--crop-size {text}: write one number, Y,X or Z,Y,X, in pixels.")
     return sizes if len(sizes) > 1 else (sizes or (None,))[0]
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Turn Ctrl-C in the body into an error that says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise StoppedError("stopped; the same command goes on where it was.") from error
 
 
 @contextmanager

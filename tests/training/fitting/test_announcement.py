@@ -39,7 +39,8 @@ def test_a_training_says_before_it_begins_what_it_sees_and_does(
     assert before[2] == "Channels: light, DNA."
     assert "16 of 80 cells are kept for validation" in "\n".join(before)
     assert "2 epochs, then one on all cells" in "\n".join(before)
-    assert re.fullmatch(r"This takes about \d+ s on this machine.", before[-1])
+    assert re.match(r"The epochs take about \d+ s on this machine; measurements and", before[-1])
+    assert "Network: small_cnn, as you chose; --network changes it." in before
     spec = load_model(tmp_path / "m", "cpu").spec
     assert spec.crop_size == (10, 10)
     assert spec.training["epochs"] == 2

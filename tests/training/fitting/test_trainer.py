@@ -33,10 +33,17 @@ NO_AUGMENTATION = Augmentation(
 
 
 def test_total_intensity_is_learnt(table: CellTable, tmp_path: Path) -> None:
-    calls = []
+    calls: list[tuple[int, int, str]] = []
     model = train_model(table, QUICK, tmp_path / "m", "cpu", lambda *call: calls.append(call))
     assert model.spec.training["validation"]["balanced_accuracy"] > 0.85
-    assert calls[-1][0] <= 2 * 8  # two networks, one after the other
+    epochs = [(done, note) for done, total, note in calls if total]
+    assert epochs[-1][0] <= 2 * 8  # two networks, one after the other
+    assert all(note.startswith("epochs: network") for _, note in epochs)
+    assert [note for _, total, note in calls if not total] == [
+        "measuring what training cells look like",
+        "measuring the error of the maps",
+        "writing the report",
+    ]
     loaded = load_model(tmp_path / "m", "cpu")
     assert loaded.spec == model.spec
     assert loaded.spec.channels == ("light", "DNA")

@@ -17,6 +17,8 @@ from cellcam_training.tables.crops import CropSet, CropSettings, image_opener
 from cellcam_training.tables.places_fit import misplaced
 
 SAMPLES = "sample_crops.html"
+# Maps of a network take longer once it has learnt, so that no time is measured before.
+_AFTERWARDS = "; measurements and the report after them can take some minutes more"
 
 
 def announcement(
@@ -54,6 +56,7 @@ def announcement(
     seconds = estimated_seconds(table, crops, course, device, folds)
     cross = f", with a cross-validation of {folds} folds" if folds else ""
     stop = " at most" if recipe.patience else ""
+    work = "Features and fit" if recipe.frozen else "The epochs"
     fitting = f"{networks} trained for{stop} {recipe.epochs} epochs"
     if recipe.frozen:
         fitting = "features are computed once; a linear layer fitted to those of the other cells"
@@ -61,14 +64,14 @@ def announcement(
         f"{n} cells: {', '.join(f'{counts[name]} {name}' for name in table.classes)}.",
         f"The network sees crops of {described(crops.choice)}; --crop-size changes it.",
         f"Channels: {', '.join(crops.channels)}.",
-        f"Look at them before you wait: {samples}",
+        f"Look at the crops before you wait: {samples}",
         f"Network: {recipe.network}, {course.why_network}; --network changes it.",
         f"{validation}; {fitting}{again}{cross}.",
         _about_finding(crops),
         *(f"Warning: {text}" for text in course.warnings()),
         *(f"Warning: {text}" for text in crops.warnings),
         *(f"Warning: {text}" for text in _misplaced(table, recipe.crop_settings())),
-        f"This takes about {in_words(seconds)} on this machine.",
+        f"{work} take about {in_words(seconds)} on this machine{_AFTERWARDS}.",
     ]
 
 
@@ -88,4 +91,7 @@ def _about_finding(crops: CropSet) -> str:
     text = f"How cells are found in new images is not known: {why}."
     if len(crops.channels) == 1:
         return text
-    return f"{text} Then name a channel with --find-channel, or give your own cells with --labels."
+    return (
+        f"{text} When you use the model, name a channel with --find-channel, or give your own "
+        "cells with --labels."
+    )

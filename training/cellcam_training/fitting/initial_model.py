@@ -48,7 +48,7 @@ def chosen_network(recipe: Recipe, crop_size: tuple[int, ...], n_cells: int) -> 
     if recipe.backbone is not None and recipe.backbone.is_dir():
         return read_spec(recipe.backbone).network, f"that of the backbone {recipe.backbone.name}"
     if recipe.network != "auto":
-        return recipe.network, "chosen in the recipe"
+        return recipe.network, "as you chose"
     size = " x ".join(map(str, crop_size))
     if min(crop_size) < _SMALLEST_FOR_CELL_CNN:
         return "small_cnn", f"crops of {size} pixels are too small for a larger network"

@@ -29,6 +29,8 @@ def estimated_seconds(
 ) -> float:
     """Estimate the time of a training, with its cross-validation, by timing some of its steps.
 
+    What follows the epochs is not counted.
+
     Nothing that the training depends on is changed.
     """
     judge_of = course.judge_of

@@ -16,7 +16,7 @@ from cellcam.errors import UsageError
 from cellcam.models.bundle import SPEC, load_model, read_spec, save_model
 from cellcam.models.model import CellModel
 from cellcam.models.spec import ModelSpec
-from cellcam.progress import Progress
+from cellcam.progress import Progress, nobody, staged
 from cellcam.reporting.classifier_page import write_classifier_page
 from cellcam.stacks.writing import whole_file
 from cellcam_training.fitting.calibration import (
@@ -73,7 +73,8 @@ def train_model(
     out : model folder. Its description holds the metrics on the validation cells,
         ``docs/split.csv`` the split, ``docs/metrics.csv`` the metrics of all epochs and
         ``docs/report.html`` a report.
-    progress : called with (epochs done, epochs at most, metrics)
+    progress : called with (epochs done, epochs at most, metrics), and after the epochs with
+        (0, 0, what is being done)
     crops : of the table, as `read_all_crops` returns them, if they have been read
 
     Returns
@@ -88,8 +89,9 @@ def train_model(
     fitted = fit_model(table, crops, recipe, scratch / "final", device, progress)
     if not is_first_process():
         return fitted.model
-    if progress:
-        progress(0, 0, "writing the report")
+    say = progress or nobody
+    fitted = _measured(fitted, table, crops, recipe, progress)
+    say(0, 0, "writing the report")
     report = training_report(table, crops, recipe, fitted)
     seconds = round(time.monotonic() - started, 1)
     training = description(table, crops, recipe, fitted, report, seconds)
@@ -217,7 +219,8 @@ def fit_model(
     n_judges, again = course.n_judges, course.again
     with first_process_first():
         _discard_outdated(scratch, recipe, crops, table.truth(), judge_of)
-    networks = _Networks(progress, n_judges + again)
+    say = progress or nobody
+    networks = _Networks(progress and staged(progress, "epochs"), n_judges + again)
     everywhere = np.ones(len(judge_of), bool)
     features: list[Features] = []  # of a backbone, computed once
 
@@ -230,7 +233,9 @@ def fit_model(
         data = TrainingData(crops.pixels, table.truth(), validation)
         if not recipe.frozen:
             return model, fit(model, recipe, data, scratch / name, networks.next())
-        features[:] = features or [features_of(model, crops.pixels)]
+        if not features:
+            say(0, 0, "computing features")
+            features.append(features_of(model, crops.pixels))
         return model, fit_probe(model, data, *features)
 
     judges, histories = [], []
@@ -242,27 +247,27 @@ def fit_model(
         histories.append(history)
     judges, predictions = _calibrated(judges, judge_of, table, crops, recipe.risk)
     if not again:
-        model = judges[0] = _measured_on(judges[0], table, crops, judge_of != 0, recipe)
-        return FittedModel(model, judges, judge_of, why, histories[0], predictions)
+        return FittedModel(judges[0], judges, judge_of, why, histories[0], predictions)
     recipe = recipe.model_copy(update={"epochs": len(histories[0])})
     # The pixels of one judge were normalised like this when its temperature was fitted.
     measured_on = judge_of != 0 if n_judges == 1 else everywhere
     model, _ = trained(measured_on, ~everywhere, "all_cells")
     spec = judges[0].spec
     model = model.with_spec(temperature=spec.temperature, uncertain_below=spec.uncertain_below)
-    model = _measured_on(model, table, crops, everywhere, recipe)
     return FittedModel(model, judges, judge_of, why, _mean_history(histories), predictions)
 
 
-def _measured_on(
-    model: CellModel,
+def _measured(
+    fitted: FittedModel,
     table: CellTable,
     crops: CropSet,
-    trained_on: NDArray[np.bool_],
     recipe: Recipe,
-) -> CellModel:
+    progress: Progress | None,
+) -> FittedModel:
     """The model with what can be measured on its training cells: their looks, and its errors."""
-    rows = np.flatnonzero(trained_on)
+    model, say = fitted.model, progress or nobody
+    rows = np.flatnonzero(fitted.on_all_cells | (fitted.judge_of != 0))
+    say(0, 0, "measuring what training cells look like")
     groups = group_numbers(table.rows)[rows]
     earlier = recipe.start_from and load_model(recipe.start_from, "cpu").training_cells
     pixels, seed = crops.pixels[rows], recipe.seed
@@ -270,8 +275,11 @@ def _measured_on(
     if table.place not in READY_MADE:  # crops do not say which image they are from
         images = np.unique(table.rows["image"].to_numpy(str)[rows], return_inverse=True)[1]
         cells = with_training_images(cells, model.spec.normalisation, pixels, groups, images, seed)
+    say(0, 0, "measuring the error of the maps")
     errors = measured_error_factor(model, pixels, seed)
-    return model.with_training_cells(cells).with_spec(error_factor=errors)
+    measured = model.with_training_cells(cells).with_spec(error_factor=errors)
+    judges = [measured if judge is model else judge for judge in fitted.judges]
+    return replace(fitted, model=measured, judges=judges)
 
 
 def _calibrated(

@@ -98,8 +98,8 @@ class _Training:
         from ignite.engine import Events
         from ignite.handlers import EMAHandler
 
-        # The engine logs every epoch; the progress bar shows the same.
-        logging.getLogger("ignite").setLevel(logging.WARNING)
+        # The engine logs every epoch, which the progress bar shows, and errors that it raises, too.
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
         self.device = model.device
         self.network = channels_last_network(model.network)
         self.random = torch.Generator().manual_seed(recipe.seed)

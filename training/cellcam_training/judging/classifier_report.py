@@ -14,7 +14,7 @@ from cellcam.models.model import CellModel
 from cellcam.reporting.cell_pictures import ShownCell
 from cellcam.reporting.classifier_page import ClassifierReport
 from cellcam.reporting.sample_page import ClassSamples
-from cellcam_training.judging.predictions import LabelledPredictions
+from cellcam_training.judging.predictions import LabelledPredictions, guessing_warnings
 from cellcam_training.tables.image_crops import Pixels
 
 _MOST_MISTAKES = 12
@@ -46,18 +46,19 @@ def classifier_report(
     classes = judges[0].spec.classes
     explain = _Explainer(judges, judge_of, pixels)
     no_groups = len(set(predictions.groups.tolist())) == len(predictions.groups)
+    metrics = predictions.metrics(classes)
     return ClassifierReport(
         title=title,
         subtitle=subtitle,
         classes=classes,
-        metrics=predictions.metrics(classes),
+        metrics=metrics,
         reliability=reliability(predictions.truth, predictions.probabilities),
         judged_on=judged_on,
         drawn="cells" if no_groups else "whole groups (plates, movies, patients)",
         history=history,
         looked_at=_surest_correct(explain, predictions, classes),
         mistakes=_surest_mistakes(explain, predictions, classes),
-        warnings=warnings,
+        warnings=(*guessing_warnings(metrics), *warnings),
         samples=samples,
         crops=crops,
     )

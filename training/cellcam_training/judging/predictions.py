@@ -13,6 +13,22 @@ from cellcam.evaluate.classification import bootstrap_intervals, classification_
 Metrics = dict[str, Any]
 
 
+def guessing_warnings(metrics: Metrics) -> tuple[str, ...]:
+    """Warning of a balanced accuracy whose 95 % interval holds that of guessing, or is below it.
+
+    Parameters
+    ----------
+    metrics : of `LabelledPredictions.metrics`
+    """
+    accuracy, by_guessing = metrics["balanced_accuracy"], 1 / len(metrics["per_class"])
+    lowest = (metrics["intervals"]["balanced_accuracy"] or [accuracy])[0]
+    if lowest > by_guessing:
+        return ()
+    verb = "may be" if accuracy > by_guessing else "is"
+    text = f"A balanced accuracy of {accuracy:.2f} {verb} no better than guessing"
+    return (f"{text} ({by_guessing:.2f}): do not use the model's classes or maps.",)
+
+
 @dataclass(frozen=True)
 class LabelledPredictions:
     """Predictions of a model for cells that it was not trained on.
