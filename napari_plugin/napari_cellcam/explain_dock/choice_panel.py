@@ -430,9 +430,9 @@ class ChoicePanel(QWidget):
         missing = [name for name in self.sources if name not in chosen]
         if missing:
             raise InputError(
-                f"No image layer was chosen for {', '.join(missing)}, which the model needs. Open the "
-                "image, or choose its layer beside the channel's name. For a classifier of your own "
-                "stains, press New..."
+                f"No image layer was chosen for {', '.join(missing)}, which the model needs. Open "
+                "the image, or choose its layer beside the channel's name. For a classifier of "
+                "your own stains, press New..."
             )
         return chosen
 
