@@ -12,9 +12,12 @@ from napari_cellcam.explain_dock.explain_widget import ExplainWidget
 from napari_cellcam.state.comparison import cells_of_training, compare
 from napari_cellcam.state.project import Project
 from napari_cellcam.state.training_cells import has_earned_trust, suggest_cells
+from support.models import untrained_model
 from support.window import PLACEMENT, Until, classified, discs
 
 from cellcam.errors import InputError
+from cellcam.models.bundle import save_model
+from cellcam.models.spec import Finding
 
 pytestmark = pytest.mark.gui
 
@@ -133,6 +136,24 @@ def test_corrections_survive_other_cells_another_image_and_another_model(
     classified(many, until)
     assert many.classes.true_classes == {0: "G1"}
     assert many.classes.corrections.counts() == {"G1": 1, "M": 1}
+
+
+def test_classes_of_another_classifier_of_the_project_are_not_offered(
+    many: ExplainWidget, until: Until, tmp_path: Path
+) -> None:
+    many.classes.assign("M", [5])
+    finding = Finding(channel="DNA", diameter_um=6.0)
+    classes = ("sharp", "blurred")
+    other = untrained_model(crop_size=(20, 20), classes=classes, finding=finding)
+    save_model(other, tmp_path / "other")
+    many.choices.choose_model(str(tmp_path / "other"))
+    classified(many, until)
+    assert many.classes.names == ("sharp", "blurred")
+    many.classes.assign_number(1)
+    many.classes.assign("sharp", [2])
+    many.classes.corrections.add_class("M")  # the same name, for these cells
+    assert set(many.classes.names) == {"sharp", "blurred", "M"}
+    assert many.classes.corrections.counts()["M"] == 1
 
 
 def test_every_change_is_on_disk_and_can_be_opened(many: ExplainWidget, projects: Path) -> None:

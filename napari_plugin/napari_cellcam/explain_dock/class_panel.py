@@ -86,6 +86,13 @@ class ClassPanel(QWidget):
         """Class that the user gave, by row of the session's table."""
         return self.corrections.rows(self.session) if self.session is not None else {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Classes that the cells of the session can be given."""
+        if self.session is None:
+            return self.corrections.classes
+        return self.corrections.classes_for(self.session.spec)
+
     def use(self, corrections: Corrections) -> None:
         """Work on these corrections."""
         self.corrections = corrections
@@ -120,8 +127,8 @@ class ClassPanel(QWidget):
 
     def assign_number(self, number: int) -> None:
         """Give the selected cells class ``number``, counted from 0, if there is such a class."""
-        if number < len(self.corrections.classes):
-            self.assign(self.corrections.classes[number])
+        if number < len(self.names):
+            self.assign(self.names[number])
 
     def clear_selected(self) -> None:
         """Take the true class of the selected cells away."""
@@ -144,10 +151,10 @@ class ClassPanel(QWidget):
 
     def refresh(self) -> None:
         """Show the classes as they are now."""
-        names, counts = self.corrections.classes, self.corrections.counts()
+        names, counts = self.names, self.corrections.counts()
         for name in set(self._class_buttons) - set(names):
             self._class_buttons.pop(name).deleteLater()
-        colours = class_colours(names)
+        colours = class_colours(self.corrections.classes)
         for i, name in enumerate(names):
             shown = self._button_of(name)
             key = f"{i + 1} " if i < 9 else ""

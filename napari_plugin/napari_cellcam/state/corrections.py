@@ -106,12 +106,24 @@ class Corrections:
         self.on_change: Callable[[], object] = lambda: None
         self._states, self._now = [State()], 0
         self._written: set[str] = set()
+        self._offered: set[str] = set()  # classes that models brought
+        self._added: set[str] = set()  # classes that the user named since the project was opened
         self.unwritten = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in their order."""
         return self._state.classes
+
+    def classes_for(self, spec: NetworkInput) -> tuple[str, ...]:
+        """Classes for cells as a network sees them: not those of the project's other classifiers.
+
+        Its own, those of cells that fit, those that the user named, and those that nobody uses.
+        """
+        _, fitting, _ = self.training_cells(spec)
+        shown = {*spec.classes, *(c.name for c in fitting), *self._added}
+        used = {c.name for c in self._state.given.values()} | self._offered
+        return tuple(name for name in self.classes if name in shown or name not in used)
 
     @property
     def can_undo(self) -> bool:
@@ -157,9 +169,12 @@ class Corrections:
         self._change(self._state._replace(given=self._without(session, list(rows))))
 
     def add_class(self, name: str) -> None:
-        """Add a class; nothing happens if it is there."""
+        """Add a class; one that is there is only shown."""
+        self._added.add(name)
         if name and name not in self.classes:
             self._change(self._state._replace(classes=(*self.classes, name)))
+        else:
+            self.on_change()
 
     def remove_class(self, name: str) -> None:
         """Remove a class and the corrections of its cells."""
@@ -168,6 +183,7 @@ class Corrections:
 
     def rename_class(self, old: str, new: str) -> None:
         """Rename a class; with the name of another class, both become one."""
+        self._added.add(new)
         names = tuple(dict.fromkeys(new if n == old else n for n in self.classes))
         given = {
             place: replace(c, name=new) if c.name == old else c
@@ -176,7 +192,8 @@ class Corrections:
         self._change(State(names, given))
 
     def offer_classes(self, names: Sequence[str]) -> None:
-        """Make sure that these classes are there; not a change of the user."""
+        """Make sure that these classes of a network are there; not a change of the user."""
+        self._offered.update(names)
         self._states[self._now] = self._state._replace(
             classes=tuple(dict.fromkeys([*names, *self.classes]))
         )
