@@ -254,11 +254,10 @@ def finder_options(finder: CellFinder | type[CellFinder]) -> dict[str, object]:
 
 
 def finder_files(finder: CellFinder) -> dict[str, str]:
-    """SHA-256 of the files that a finder's options name, such as a network, by option."""
-    named = {
-        n: Path(value) for n, value in finder_options(finder).items() if isinstance(value, str)
-    }
-    return {name: _sha256(path) for name, path in named.items() if path.is_file()}
+    """SHA-256 of the file of a finder's network, its option ``model``; empty without one."""
+    named = finder_options(finder).get("model")
+    path = None if named is None else Path(str(named)).expanduser()
+    return {"model": _sha256(path)} if path is not None and path.is_file() else {}
 
 
 def _sha256(path: Path) -> str:

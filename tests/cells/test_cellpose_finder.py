@@ -190,9 +190,12 @@ def test_its_options_are_those_of_the_command_line() -> None:
     assert finder_options(CellposeFinder)["min_size"] == 15
 
 
-def test_a_changed_file_of_the_network_is_another_request(tmp_path: Path) -> None:
+def test_a_changed_file_of_the_network_is_another_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "network"
-    request = Request(finder=CellposeFinder(model=str(path)))
+    request = Request(finder=CellposeFinder(model="~/network", channel="x" * 300))
     path.write_bytes(b"one")
     before = request.description()
     assert before == request.description()
