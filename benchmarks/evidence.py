@@ -38,7 +38,7 @@ from cellcam import IntegratedGradCAM, load_model
 from cellcam.evaluate.faithfulness import class_probability, confidence_change
 from cellcam.evaluate.localisation import energy_inside, largest_inside, points_inside
 from cellcam.evaluate.method import Method
-from cellcam.evaluate.metrics import METRICS
+from cellcam.evaluate.metrics import METRICS, Metric
 from cellcam.evaluate.rivals import OWN, compared_methods, own_method
 from cellcam.evaluate.statistics import bootstrap_mean
 from cellcam.explain.baselines import BaselineName
@@ -187,6 +187,20 @@ def _tables(out: Path) -> Iterator[str]:
         yield "\n```\n" + (out / "planted" / "planted.json").read_text("utf-8") + "\n```"
 
 
+def figures_of(method: str, table: pd.DataFrame, metrics: list[Metric]) -> list[str]:
+    """Mean, interval, and whether it is worse or better than ours, of each metric."""
+    cells = []
+    for metric in metrics:
+        row = table.loc[(method, metric.name)]
+        digits = 1 if metric.percent else 3
+        sign = ""
+        if method != OWN and row["p"] is not None and row["p"] < 0.05:
+            sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
+        mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
+        cells.append(f"{mean} ({low} to {high}){sign}")
+    return cells
+
+
 def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
     table = pd.DataFrame(found["summary"]).set_index(["method", "metric"])
     metrics = [m for m in METRICS if m.name in SHOWN and m.name in table.index.levels[1]]
@@ -196,15 +210,7 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
     yield "| " + " | ".join(["method", *arrows, "ms a map", "empty"]) + " |"
     yield "|" + "---|" * (len(metrics) + 3)
     for cost in found["costs"]:
-        cells = []
-        for metric in metrics:
-            row = table.loc[(cost["method"], metric.name)]
-            digits = 1 if metric.percent else 3
-            sign = ""
-            if cost["method"] != OWN and row["p"] is not None and row["p"] < 0.05:
-                sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
-            mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
-            cells.append(f"{mean} ({low} to {high}){sign}")
+        cells = figures_of(cost["method"], table, metrics)
         yield (
             f"| {cost['method']} | "
             + " | ".join(cells)

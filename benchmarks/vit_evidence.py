@@ -28,6 +28,7 @@ from attention_lrp import attention_lrp
 from candidates import RTOL, candidates
 from cellcam_training.simulated.planted_cells import simulate_cells
 from cellcam_training.simulated.planted_table import TEST_SEED, TRAINING_SEED
+from evidence import SHOWN, figures_of
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
@@ -43,7 +44,6 @@ from cellcam.explain.integration.integral import Formula
 from cellcam.stacks.writing import write_json
 
 SETS = ("plain", "shared", "jurkat")
-SHOWN = ("ebpg", "bbox", "pointing", "drop", "increase", "insertion", "deletion")
 CHOOSING_SEED = TEST_SEED + 10
 N_TRAINING = 2400  # simulated cells
 BLOCKS, WIDTH, HEADS, GRID = 4, 48, 4, 8
@@ -268,15 +268,7 @@ def _one(name: str, found: dict[str, Any]) -> Iterator[str]:
     yield "| " + " | ".join(["method", *arrows, "ms a map"]) + " |"
     yield "|" + "---|" * (len(metrics) + 2)
     for cost in found["costs"]:
-        cells = []
-        for metric in metrics:
-            row = table.loc[(cost["method"], metric.name)]
-            digits = 1 if metric.percent else 3
-            sign = ""
-            if cost["method"] != OWN and row["p"] is not None and row["p"] < 0.05:
-                sign = " ▼" if (row["difference"] > 0) == metric.higher_is_better else " ▲"
-            mean, low, high = (f"{row[k]:.{digits}f}" for k in ("mean", "low", "high"))
-            cells.append(f"{mean} ({low} to {high}){sign}")
+        cells = figures_of(cost["method"], table, metrics)
         yield f"| {cost['method']} | " + " | ".join(cells) + f" | {1000 * cost['seconds']:.1f} |"
 
 
